@@ -54,6 +54,7 @@ class Queue:
         self.calls = 0
         self.added: list[Stored] = []
         self.found = Stored(3, 4, 2)
+        self.on_change: Callable[[], object] = lambda: None
 
     def call(self, apply: object, done: Callable[[Stored], None]) -> None:
         assert apply is OutboxFile.send_again
@@ -71,11 +72,11 @@ async def following(link: FakeLink, queue: Queue) -> Acknowledgements:
 
 
 async def test_the_pauses_double_from_ten_seconds_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time the outbox sends everything again that was sent, and calls ``on_change``, for which its drain waits."""
+    """Each time the outbox sends everything again that was sent, and calls ``on_change``, for which its sender waits."""
     timers = Timers(asyncio.get_running_loop(), monkeypatch)
     queue, looks = Queue(), list[int]()
     acknowledgements = await following(FakeLink(), queue)
-    acknowledgements.on_change = lambda: looks.append(queue.calls)
+    queue.on_change = lambda: looks.append(queue.calls)
     after = timers.pauses[-1:]
     for _ in range(10):
         timers.fire()
@@ -92,7 +93,7 @@ async def test_nothing_is_sent_again_without_a_link_or_without_an_event(
     timers = Timers(asyncio.get_running_loop(), monkeypatch)
     queue, looks = Queue(), list[int]()
     acknowledgements = await following(FakeLink(), queue)
-    acknowledgements.on_change = lambda: looks.append(queue.calls)
+    queue.on_change = lambda: looks.append(queue.calls)
     queue.linked = False
     timers.fire()
     timers.fire()

@@ -138,7 +138,7 @@ async def test_reading_a_full_disk_does_not_show_that_it_works_again(
         settings_of(folder),
         "me",
         FakeClock(),
-        written=lambda *_: None,
+        written=lambda _: None,
         on_works=lambda: None,
         on_fails=lambda: None,
     )
@@ -151,7 +151,7 @@ async def test_reading_a_full_disk_does_not_show_that_it_works_again(
     assert "can be written again" not in caplog.text
     full_disk.full = False
     store.try_again()
-    await store.barrier()
+    await store.reached(60.0)
     await eventually(lambda: "can be written again" in caplog.text)
     if (stopped := store.stop()) is not None:
         await stopped

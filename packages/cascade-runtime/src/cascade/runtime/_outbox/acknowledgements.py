@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -43,8 +43,6 @@ class Acknowledgements:
         self._closed = False
         self._tries = 0
         self._state = StateLog(_log)
-        self.on_change: Callable[[], None] | None = None
-        """Called when an acknowledgement was applied, and from time to time while some are missing."""
 
     def concerns(self, message: QueuedMessage) -> bool:
         """Return whether a collector acknowledges this message: it is an event of this source."""
@@ -114,10 +112,10 @@ class Acknowledgements:
         if progress:
             self._tries = 0
             self._restart()
-        if lost.size and self._queue is not None:
-            self._queue.add_stored(lost)
-        if self.on_change is not None:
-            self.on_change()
+        if self._queue is not None:
+            if lost.size:
+                self._queue.add_stored(lost)
+            self._queue.on_change()
 
     def _restart(self) -> None:
         if self._closed:
@@ -130,10 +128,10 @@ class Acknowledgements:
     def _send_again(self) -> None:
         queue = self._queue
         self._restart()
-        if self.on_change is not None:
-            self.on_change()
-        if queue is not None and queue.linked:
-            queue.call(OutboxFile.send_again, self._sent_again)
+        if queue is not None:
+            queue.on_change()  # the file may hold nothing more by now
+            if queue.linked:
+                queue.call(OutboxFile.send_again, self._sent_again)
 
     def _sent_again(self, found: Stored) -> None:
         if found.size and self._queue is not None:

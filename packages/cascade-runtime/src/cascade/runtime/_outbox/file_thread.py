@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,8 +27,6 @@ _log = get_logger("cascade.outbox")
 
 RETRY_DISK = 5.0
 """Seconds between two tries while the disk fails."""
-CLOSE_TIMEOUT = 5.0
-"""Seconds for which closing waits for the disk."""
 
 PAGE = 400
 """Messages that are read from the file at once."""
@@ -60,15 +59,11 @@ class OutboxStore:
         self._file: OutboxFile | None = None
 
     def serve(self, batch: Sequence[Operation], /) -> None:
-        """Apply operations in one commit; each gets the error if that fails."""
-        try:
-            file = self._file = self._file or open_file(self._settings, self._source, self._clock)
-            with file.transact():
-                for operation in batch:
-                    operation.result = operation.apply(file)
-        except (sqlite3.Error, OSError) as exc:
+        """Apply operations in one commit; if that fails, none of them is done."""
+        file = self._file = self._file or open_file(self._settings, self._source, self._clock)
+        with file.transact():
             for operation in batch:
-                operation.error = exc
+                operation.result = operation.apply(file)
 
     def close(self) -> None:
         """Close the file."""
@@ -115,7 +110,7 @@ def unavailable(where: object, error: BaseException) -> OutboxUnavailable:
 class FileThread:
     """The file of one sender, as its event loop sees it; no call waits. While the disk fails, calls are posted again.
 
-    :param written: called with messages that are stored, and with how many others the file's bounds dropped.
+    :param written: called when messages are stored, with how many others the file's bounds dropped.
     :param on_works: called when the disk works again.
     :param on_fails: called with each call that fails.
     """
@@ -126,7 +121,7 @@ class FileThread:
         source: str,
         clock: Clock,
         *,
-        written: Callable[[Sequence[QueuedMessage], int], None],
+        written: Callable[[int], None],
         on_works: Callable[[], None],
         on_fails: Callable[[], None],
     ) -> None:
@@ -233,38 +228,26 @@ class FileThread:
             self._post(apply, done, has_failed=True)
         self._on_works()
 
-    def barrier(self) -> asyncio.Future[Any]:
-        """Return a future that completes when everything posted before has been tried."""
-        reached = self._loop.create_future()
-
-        def reach(future: asyncio.Future[Any]) -> None:
-            _noted(future)
-            if not reached.done():
-                reached.set_result(None)
-
-        try:
-            self._commit.call(Operation(apply=ignore)).add_done_callback(reach)
-        except RuntimeError:
-            reached.set_result(None)
-        return reached
+    async def reached(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until everything posted before has been tried."""
+        with contextlib.suppress(OutboxUnavailable, RuntimeError):  # the disk fails; a forked child
+            await self.ask(ignore, timeout)
 
     def stop(self) -> asyncio.Future[None] | None:
         """Begin to close the file behind what was posted; return the future of that, None if there is nothing to do."""
-        if self._stopped:
-            return None
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         try:
             return self._commit.stop()
-        except RuntimeError:  # a forked child
+        except RuntimeError:  # it has begun, or this is a forked child
             return None
 
     def _stored(self, messages: Sequence[QueuedMessage], dropped: int) -> None:
         for message in messages:
             message.stored = True
             message.safe()
-        self._written(messages, dropped)
+        self._written(dropped)
 
     def _answered(self, apply: Apply, done: Done, has_failed: bool, future: asyncio.Future[Any]) -> None:
         if future.cancelled():

@@ -14,9 +14,8 @@ from cascade.interfaces import OutboxUnavailable, SupportsDelivery, SupportsLink
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.file import OutboxFile, OutboxPaths, Stored, delete_files
-from cascade.runtime._outbox.file_thread import CLOSE_TIMEOUT
 from cascade.runtime._outbox.listing import summary
-from cascade.runtime._outbox.queue import DurableQueue
+from cascade.runtime._outbox.queue import DurableQueue, nothing
 from cascade.runtime._outbox.schema import KIND
 from cascade.runtime._storage import database, process_lock
 from cascade.runtime._storage.database import cause_of
@@ -25,6 +24,8 @@ from cascade.transport.event_loop import inert_in_children
 
 _log = get_logger("cascade.outbox")
 
+CLOSE_TIMEOUT = 5.0
+"""Seconds for which closing waits for the disk."""
 SLICE = 1_000
 """Messages that one commit takes over."""
 
@@ -96,8 +97,6 @@ class OpenSender:
         self._ended = ended
         self._leaving = self._asking = False
         self.queue.on_change = self._end_if_done
-        if self.acknowledgements is not None:
-            self.acknowledgements.on_change = self._end_if_done
         if supports(self.connector, SupportsLink):
             self._forget = self.connector.before_disconnect(self._leave)
         self._end_if_done()
@@ -110,10 +109,8 @@ class OpenSender:
     def go_on(self) -> None:
         """Do not end: it has a user again."""
         self._ended = None
-        self.queue.on_change = None
+        self.queue.on_change = nothing
         self.queue.go_on()
-        if self.acknowledgements is not None:
-            self.acknowledgements.on_change = None
         if self._forget is not None:
             self._forget()
             self._forget = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,11 @@ from cascade.interfaces import Clock, Delivery, SupportsDelivery, SupportsStatis
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.wire import encode_payload
 from cascade.runtime._outbox.file import Row, Stored
-from cascade.runtime._outbox.file_thread import CLOSE_TIMEOUT, PAGE, Apply, Done, FileThread
+from cascade.runtime._outbox.file_thread import PAGE, Apply, Done, FileThread
 from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder
 from cascade.runtime._outbox.settings import OutboxSettings, window_of
 from cascade.transport.state_log import StateLog
-from cascade.transport.waiting import Progress
+from cascade.transport.waiting import NO_LINK, NO_PROGRESS, Progress
 
 _log = get_logger("cascade.outbox")
 
@@ -23,8 +23,6 @@ RETRY_LINK = 1.0
 """Seconds after which a message is delivered again that the connector has returned."""
 HOLD = 1.0
 """Seconds for which new messages wait for a disk that has not answered yet; then they overtake what it has."""
-NO_PROGRESS, NO_LINK = 2.0, 0.3
-"""Seconds without progress after which a drain ends, with and without a link: what is left is on disk."""
 
 
 class DurableQueue:
@@ -54,8 +52,8 @@ class DurableQueue:
         """Messages that the other side has taken."""
         self.adopting = False
         """Whether messages of dead processes are still being looked for."""
-        self.on_change: Callable[[], None] | None = None
-        """Called when messages were settled or read. It must not call the connector."""
+        self.on_change: Callable[[], None] = nothing
+        """Called when messages were settled, read or acknowledged. It must not call the connector."""
         self._connector = connector
         self._deliver = connector.deliver_nowait
         self._folder = settings.folder
@@ -118,8 +116,7 @@ class DurableQueue:
                 dropped.safe()
         else:
             self._give(message)
-        if "write" not in self._timers:
-            self._after("write", self._delay, self._write_late)
+        self._after("write", self._delay, self._write_late)
 
     async def drain(self, timeout: float) -> None:
         """Store everything, then wait until it is sent: up to ``timeout`` seconds, and not where nothing moves."""
@@ -139,16 +136,11 @@ class DurableQueue:
             if not await self._progress.following(min(left, NO_PROGRESS if self.linked else NO_LINK)):
                 break
         self._store_all()
-        await asyncio.wait({self._file.barrier()}, timeout=max(0.0, until - self._time()))
-
-    async def close(self) -> None:
-        """Store what is not settled, and close the file; wait a few seconds for the disk at most. Idempotent."""
-        self.stop()
-        await self.closed(CLOSE_TIMEOUT)
+        await self._file.reached(max(0.0, until - self._time()))
 
     async def reached(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the disk has tried everything that was begun before."""
-        await asyncio.wait({self._file.barrier()}, timeout=timeout)
+        await self._file.reached(timeout)
 
     async def closed(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the file is closed, after :meth:`stop`; log it if that is too short."""
@@ -254,15 +246,14 @@ class DurableQueue:
             self._taken(message)
         elif delivery is Delivery.RETURNED:
             order.give_back(message)
-            if "link" not in self._timers and not self._closed:
+            if not self._closed:
                 self._after("link", RETRY_LINK, self._pump)
         else:
             self._refused(message, delivery.value)
         if order.behind or order.stored or order.page:
             self._pump_soon()
         self._progress.notify()
-        if self.on_change is not None:
-            self.on_change()
+        self.on_change()
 
     def _taken(self, message: QueuedMessage) -> None:
         self.sent += 1
@@ -273,8 +264,7 @@ class DurableQueue:
             if not message.posted:
                 return
             self._file.taken(message)
-        if "write" not in self._timers:
-            self._after("write", self._delay, self._write_late)
+        self._after("write", self._delay, self._write_late)
 
     def _refused(self, message: QueuedMessage, cause: str) -> None:
         """Put a message aside that no further try would send."""
@@ -286,8 +276,7 @@ class DurableQueue:
             "outbox %s: a message for %s is put aside (%s); cascade outbox list shows such messages",
             self._folder, message.topic, cause,
         )  # fmt: skip
-        if "write" not in self._timers:
-            self._after("write", self._delay, self._write_late)
+        self._after("write", self._delay, self._write_late)
 
     def _pump_soon(self) -> None:
         """Pump in the next iteration of the loop: the connector must not be called while it settles."""
@@ -321,8 +310,7 @@ class DurableQueue:
         messages = [QueuedMessage(self._settled, *row, 0.0, old=True) for row in rows]
         self._order.has_read(first, rows[-1].number if len(rows) == PAGE else last, messages)
         self._pump()
-        if self.on_change is not None:
-            self.on_change()
+        self.on_change()
 
     # Writing
 
@@ -335,7 +323,7 @@ class DurableQueue:
         self._file.settle()  # first: an event on disk means that all before it are there or have arrived
         self._file.write([message for message in unposted if message.at <= due_before])
         left = [message.at for message in unposted if not message.posted]
-        if left and not self._closed and "write" not in self._timers:
+        if left and not self._closed:
             self._after("write", min(left) + self._delay - self._time(), self._write_late)
 
     def _store_all(self) -> None:
@@ -351,7 +339,7 @@ class DurableQueue:
         if count:
             _log.warning("outbox %s: %d messages are lost; they could not be stored", self._folder, count)
 
-    def _written(self, messages: Sequence[QueuedMessage], dropped: int) -> None:
+    def _written(self, dropped: int) -> None:
         self._order.forget_stored()
         if dropped:
             self._note_lost(dropped)
@@ -384,7 +372,8 @@ class DurableQueue:
             self._write_late()
 
     def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
-        self._timers[name] = self._loop.call_later(max(0.0, seconds), self._fire, name, call)
+        if name not in self._timers:
+            self._timers[name] = self._loop.call_later(max(0.0, seconds), self._fire, name, call)
 
     def _cancel_timers(self) -> None:
         for timer in self._timers.values():
@@ -393,6 +382,10 @@ class DurableQueue:
     def _fire(self, name: str, call: Callable[[], None]) -> None:
         self._timers.pop(name, None)
         call()
+
+
+def nothing() -> None:
+    """Do nothing: nobody waits for a change."""
 
 
 def _nowhere(topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]) -> None:
