@@ -859,7 +859,7 @@ ELSEWHERE = {
     "the folder does not exist": "test_resolving.py",
     " has a level that nats-server takes for a wildcard": "test_acl_nats.py",
     "; rename one, or pass --config FOLDER": "test_acl_nats.py",
-    "holds a call in something other than a list, tuple or dict": "test_plans.py",
+    "holds a call in something other than a list, tuple or dict": "test_returned_calls.py",
     "cs.publish() does not work in a worker whose executor offers no context of the call; return the value, and "
     "publish it from a task with mode='thread' or an async one": "test_publishing.py",
     " is not a user name; ": "test_acl.py",
