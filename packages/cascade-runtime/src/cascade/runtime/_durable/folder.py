@@ -76,7 +76,8 @@ class RunPaths:
 
     def large_results(self) -> Iterator[Path]:
         """Yield the files of large results, finished or not."""
-        for path in self.folder.glob(f"{self.name}.*"):  # a name has no special characters of globs
+        # a name has no special characters of globs
+        for path in self.folder.glob(f"{self.name}.*"):
             if _LARGE.fullmatch(path.name.removeprefix(f"{self.name}.")):
                 yield path
 

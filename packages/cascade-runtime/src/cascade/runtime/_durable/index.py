@@ -14,7 +14,8 @@ KEPT = (StepState.COMPLETED, StepState.EXPANDED)
 
 _STATES = {int(state): state for state in StepState}
 _IN_FLIGHT = (StepState.STARTED, StepState.IN_DOUBT)
-_made = partial(tuple.__new__, StepRecord)  # a tuple of all fields: half the time of a call by position
+# a tuple of all fields: half the time of a call by position
+_made = partial(tuple.__new__, StepRecord)
 
 _Common = tuple[StepState, str, bytes, int, int, int]
 """State, name, code, attempt, starts and tries: the same for very many steps, which share one object."""

@@ -75,7 +75,8 @@ class SqliteJournal:
         self._required = required
         self._required_results = required_results
         self._on_closed = on_closed
-        self._names: dict[str, str] = {}  # steps that run now -> their tasks' names
+        # steps that run now -> their tasks' names
+        self._names: dict[str, str] = {}
         self._warned = StateLog(_log)
         self._closed = self._ended = False
         self._before = opened.before
@@ -148,7 +149,8 @@ class SqliteJournal:
     async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
         """Record a value; return whether it is kept."""
         name = self._names.pop(key, key)
-        if self._required_results:  # no event may report the end of a step that is about to fail
+        # no event may report the end of a step that is about to fail
+        if self._required_results:
             encode = Encode(key, value)
             return await self._call(encode) and await self._call(
                 Keep(key, None, self._clock.now(), events(), stored=encode.result)

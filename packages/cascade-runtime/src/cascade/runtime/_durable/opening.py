@@ -71,7 +71,8 @@ def open_run(
         except CascadeError:
             file.close()
             raise
-        except (TypeError, ValueError, AttributeError) as exc:  # columns that Cascade has not written
+        except (TypeError, ValueError, AttributeError) as exc:
+            # columns that Cascade has not written
             file.close()
             raise StateUnavailable(str(paths.database), rescue_of(paths.database, exc)) from exc
         except BaseException:

@@ -84,11 +84,13 @@ class ResultCodec:
         """Return the payload of a row, whose signature is right."""
         try:
             payload = (folder / row.file).read_bytes() if row.file else row.payload
-        except (OSError, TypeError, ValueError) as exc:  # in a damaged file, columns have any type
+        except (OSError, TypeError, ValueError) as exc:
+            # in a damaged file, columns have any type
             raise UnreadableResultError(row.key, str(exc)) from exc
         try:
             valid = hmac.compare_digest(self._sign(row.key, row.encoding, payload), row.mac)
-        except (TypeError, AttributeError, UnicodeError):  # columns of the wrong types
+        except (TypeError, AttributeError, UnicodeError):
+            # columns of the wrong types
             valid = False
         if not valid or payload is None:
             raise UnreadableResultError(row.key, "it was changed, or signed with another key")

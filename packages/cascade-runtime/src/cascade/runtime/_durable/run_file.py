@@ -74,9 +74,12 @@ class RunFile:
         self.paths = paths
         self.attempt = 0
         self._token = b""
-        self._large: dict[str, str] = {}  # key of a step -> the file of its result
-        self._unlink: list[str] = []  # files of results that the transaction replaces or deletes
-        self._before: dict[str, str | None] = {}  # what the transaction has changed of ``_large``
+        # key of a step -> the file of its result
+        self._large: dict[str, str] = {}
+        # files of results that the transaction replaces or deletes
+        self._unlink: list[str] = []
+        # what the transaction has changed of ``_large``
+        self._before: dict[str, str | None] = {}
 
     # Beginning
 

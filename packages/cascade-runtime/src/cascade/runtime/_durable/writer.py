@@ -260,7 +260,8 @@ def joined(operations: Sequence[Operation]) -> list[Operation]:
     So one statement records both. Only other operations that concern neither may stand between them.
     """
     found: list[Operation] = []
-    starts: dict[str, int] = {}  # key of a step that has started last -> where that stands
+    # key of a step that has started last -> where that stands
+    starts: dict[str, int] = {}
     gone: set[int] = set()
     for operation in operations:
         kind = type(operation)

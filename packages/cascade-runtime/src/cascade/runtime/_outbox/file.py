@@ -26,7 +26,8 @@ RESERVED = 1 << 40
 """Numbers before those of a new sender: rows that it adopts are older than its own."""
 
 _SLICE = 50
-_EVENT_ID = re.compile(r'"event_id": "([^"]*)"')  # a tenth of the time of decoding it all
+# a tenth of the time of decoding it all
+_EVENT_ID = re.compile(r'"event_id": "([^"]*)"')
 _WRITE = """
 INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state
 """
@@ -144,7 +145,8 @@ class OutboxFile:
         now = self._clock.now()
         self._follow_clock(now)
         dropped = self._drop_old(now)
-        for start in range(0, len(rows), _SLICE):  # a file that has grown beyond its bound would stay large
+        # a file that has grown beyond its bound would stay large
+        for start in range(0, len(rows), _SLICE):
             self._connection.executemany(
                 _WRITE, (self._columns(row, now, state) for row in rows[start : start + _SLICE])
             )

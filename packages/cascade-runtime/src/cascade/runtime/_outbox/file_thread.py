@@ -230,7 +230,8 @@ class FileThread:
 
     async def reached(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until everything posted before has been tried."""
-        with contextlib.suppress(OutboxUnavailable, RuntimeError):  # the disk fails; a forked child
+        # the disk fails; a forked child
+        with contextlib.suppress(OutboxUnavailable, RuntimeError):
             await self.ask(ignore, timeout)
 
     def stop(self) -> asyncio.Future[None] | None:

@@ -241,7 +241,8 @@ class _Orphan:
         """Delete the messages that were read last, if they are committed to the new file; otherwise they are read again."""
         if committed:
             self._adopted = self._read
-            with contextlib.suppress(sqlite3.Error):  # tried again with the next ones, and at the end
+            # tried again with the next ones, and at the end
+            with contextlib.suppress(sqlite3.Error):
                 self._delete_adopted()
         else:
             self._read = self._adopted

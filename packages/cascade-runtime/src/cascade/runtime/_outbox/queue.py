@@ -66,7 +66,8 @@ class DurableQueue:
         live_first = settings.order == "live-first"
         self._order = SendOrder(live_first=live_first, limit=2 * window_of(connector))
         self._next = self._lost = 0
-        self._blocked = not live_first  # whether all new messages have to wait until the file is open
+        # whether all new messages have to wait until the file is open
+        self._blocked = not live_first
         self._reading = self._pumping = self._resting = self._closed = False
         self._stopped: asyncio.Future[None] | None = None
         self._opening = True
@@ -317,10 +318,12 @@ class DurableQueue:
     def _write_late(self) -> None:
         """Store what has waited for long enough, and what became of stored messages."""
         if self._file.failing or self._blocked:
-            return  # this is called again when the disk works, or has opened the file
+            # this is called again when the disk works, or has opened the file
+            return
         unposted = [message for message in self._order.in_memory() if not message.posted]
         due_before = self._time() - self._delay / 2
-        self._file.settle()  # first: an event on disk means that all before it are there or have arrived
+        # first: an event on disk means that all before it are there or have arrived
+        self._file.settle()
         self._file.write([message for message in unposted if message.at <= due_before])
         left = [message.at for message in unposted if not message.posted]
         if left and not self._closed:

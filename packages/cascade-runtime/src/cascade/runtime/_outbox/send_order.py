@@ -145,7 +145,8 @@ class SendOrder:
         self.page: deque[QueuedMessage] = deque()
         """Not given yet, read from the file."""
         self._live_first = live_first
-        self._given = _NONE  # the highest number that was given to the connector
+        # the highest number that was given to the connector
+        self._given = _NONE
         self._old_in_hand = self._size = 0
 
     @property

@@ -93,7 +93,8 @@ def decode_all_json(payloads: Sequence[bytes]) -> list[Any] | None:
     """
     try:
         values: list[Any] = json.loads(b"[" + b",".join(payloads) + b"]")
-    except (ValueError, RecursionError):  # one is as deep as Python can read, or has very many digits
+    except (ValueError, RecursionError):
+        # one is as deep as Python can read, or has very many digits
         return None
     return values
 
@@ -106,7 +107,8 @@ class _Unpickler(pickle.Unpickler):
         self._main = main
 
     def find_class(self, module: str, name: str, /) -> Any:
-        if module == MAIN or module not in sys.modules:  # a pickle tells a script from a module of its name
+        # a pickle tells a script from a module of its name
+        if module == MAIN or module not in sys.modules:
             of_main = module == MAIN
             module = present_name(self._main if of_main else module, is_script=of_main)
         return super().find_class(module, name)

@@ -50,7 +50,8 @@ def open_to_write(path: Path, kind: FileKind, *, power_safe: bool) -> sqlite3.Co
     :raises OSError: if it cannot be created.
     """
     if not path.exists():
-        create_private(path)  # SQLite deletes the log of an earlier file of this name: this one is empty
+        # SQLite deletes the log of an earlier file of this name: this one is empty
+        create_private(path)
         sync(path.parent)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:

@@ -135,7 +135,8 @@ class GroupCommit(Generic[RequestT]):
         try:
             if batch:
                 self._store.serve(batch)
-        except Exception as exc:  # an internal error, too, must not leave callers waiting for ever
+        except Exception as exc:
+            # an internal error, too, must not leave callers waiting for ever
             for request in batch:
                 request.error = exc
         if stop is not None:
@@ -173,7 +174,8 @@ def _settle(batch: Sequence[Request]) -> None:
         if request.future is not None:
             by_loop.setdefault(request.future.get_loop(), []).append(request)
     for loop, requests in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is left
+        # the loop is closed: no caller is left
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle_all, requests)
 
 

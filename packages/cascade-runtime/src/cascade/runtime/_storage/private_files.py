@@ -111,7 +111,8 @@ def create_private(path: Path, content: bytes = b"") -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process created it first: its file counts
+        # another process created it first: its file counts
+        with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:
         temporary.unlink()

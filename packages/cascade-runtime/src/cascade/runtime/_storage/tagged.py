@@ -263,7 +263,8 @@ def lasting_name(module: str) -> str:
         return module
     main = sys.modules[MAIN]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    if spec is not None and spec.name != MAIN:  # that of a folder, as in ``python jobs/``, says nothing
+    # that of a folder, as in ``python jobs/``, says nothing
+    if spec is not None and spec.name != MAIN:
         return str(spec.name)
     return _of_file(file) if file else MAIN
 

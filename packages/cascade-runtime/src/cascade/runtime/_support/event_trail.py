@@ -60,7 +60,8 @@ class EventTrail:
         self._unsafe: set[int] = set()
         # those of them that the journal does not have
         self._unrecorded: dict[int, PendingEvent] = {}
-        self._unsent: deque[UnsentEvent] = deque()  # in the order of their ``seq``
+        # in the order of their ``seq``
+        self._unsent: deque[UnsentEvent] = deque()
         # those that are not ready, by the id of the task
         self._prepared: dict[str, UnsentEvent] = {}
         self._failed = False

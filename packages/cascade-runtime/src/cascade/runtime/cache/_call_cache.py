@@ -249,7 +249,8 @@ async def _prepare_nothing() -> None:
 def _is_large(value: object) -> bool:
     if isinstance(value, _SIZED):
         return len(value) > LARGE_ARGUMENT
-    measure = next((name for name in ("nbytes", "size") if hasattr(type(value), name)), "")  # arrays, tables
+    # arrays, tables
+    measure = next((name for name in ("nbytes", "size") if hasattr(type(value), name)), "")
     size = getattr(value, measure) if measure else 0
     return isinstance(size, int) and size > LARGE_ARGUMENT
 

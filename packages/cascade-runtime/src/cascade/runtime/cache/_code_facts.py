@@ -133,7 +133,8 @@ def _code_digest(code: types.CodeType) -> bytes:
     """Return a digest of everything in a code object except its file and line numbers."""
     constants = [_code_digest(item) if isinstance(item, types.CodeType) else item for item in code.co_consts]
     parts = (
-        sys.implementation.cache_tag,  # another version of Python compiles to other bytecode
+        # another version of Python compiles to other bytecode
+        sys.implementation.cache_tag,
         code.co_code,
         constants,
         code.co_names,

@@ -68,7 +68,8 @@ class FileTarget:
         """Remove the mark if the file exists; return whether it does."""
         if not self.path.exists():
             return False
-        with contextlib.suppress(FileNotFoundError):  # another process may have written the same file
+        # another process may have written the same file
+        with contextlib.suppress(FileNotFoundError):
             self._mark.unlink()
         return True
 

@@ -199,7 +199,8 @@ def _variables(function: types.FunctionType, facts: CodeFacts) -> Iterator[tuple
         for name, value in sorted(attributes.items()):
             yield "attribute", name, value
     for position in facts.cells:
-        with contextlib.suppress(ValueError):  # a variable that has no value yet
+        # a variable that has no value yet
+        with contextlib.suppress(ValueError):
             yield (
                 "captured variable",
                 code.co_freevars[position],
@@ -258,7 +259,8 @@ def _counts(class_: type, name: str, value: object) -> bool:
         return isinstance(value, types.FunctionType) and name[:2] == "__"
     if name in _GENERATED or isinstance(value, _DESCRIPTORS_IN_C):
         return False
-    if name == "__setattr__" and vars(class_).get("__attrs_own_setattr__"):  # made from the fields
+    # made from the fields
+    if name == "__setattr__" and vars(class_).get("__attrs_own_setattr__"):
         return False
     if isinstance(value, types.FunctionType):
         return not (value.__code__.co_qualname.startswith("__create_fn__") or _is_from_attrs(value))

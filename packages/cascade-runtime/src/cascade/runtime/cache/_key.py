@@ -59,7 +59,8 @@ def bound_arguments(
         and len(args) == len(parameters)
         and all(each.kind in _PLAIN for each in parameters.values())
     ):
-        return dict(zip(parameters, args, strict=True))  # as bind() does, in a fraction of its time
+        # as bind() does, in a fraction of its time
+        return dict(zip(parameters, args, strict=True))
     bound = definition.signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.arguments

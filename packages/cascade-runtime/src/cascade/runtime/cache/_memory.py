@@ -35,7 +35,8 @@ class MemoryCache:
         age = self._clock.monotonic() - entry.stored
         if entry.ttl is not None and age >= entry.ttl:
             return None
-        self._entries[key] = entry  # now the most recently used, so the last one to be dropped
+        # now the most recently used, so the last one to be dropped
+        self._entries[key] = entry
         return Hit(entry.value, age)
 
     async def put(self, key: str, value: Any, *, ttl: float | None = None) -> None:

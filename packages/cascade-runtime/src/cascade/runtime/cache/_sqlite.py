@@ -90,7 +90,8 @@ class SqliteCache:
 
     async def _submit(self, request: Request) -> Any:
         self._forget_parent()
-        with self._lock:  # otherwise a close in another thread could stop it before this request
+        # otherwise a close in another thread could stop it before this request
+        with self._lock:
             if self._thread is None:
                 self._thread = self._new_thread()
             answer = self._thread.call(request)

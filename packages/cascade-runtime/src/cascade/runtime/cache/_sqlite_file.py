@@ -56,7 +56,8 @@ class RowCodec:
         """
         try:
             valid = hmac.compare_digest(self._sign(row), row.mac)
-        except (TypeError, AttributeError, UnicodeError, struct.error):  # columns of the wrong types
+        except (TypeError, AttributeError, UnicodeError, struct.error):
+            # columns of the wrong types
             valid = False
         if not valid:
             raise BadSignatureError
@@ -128,17 +129,20 @@ class SqliteFile:
         run = self._connection.execute
         run("PRAGMA trusted_schema = OFF")
         run("PRAGMA cell_size_check = ON")
-        run("BEGIN")  # one view of the file: another process may be creating the schema meanwhile
+        # one view of the file: another process may be creating the schema meanwhile
+        run("BEGIN")
         with self._connection:
             complete = self._has_schema()
         if not complete:
             run("BEGIN EXCLUSIVE")
             with self._connection:
-                if not self._has_schema():  # another process may have created it since the first check
+                # another process may have created it since the first check
+                if not self._has_schema():
                     for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):
                         run(statement)
         self._change_to_wal()
-        run("PRAGMA synchronous = NORMAL")  # a commit survives the process, not a power cut
+        # a commit survives the process, not a power cut
+        run("PRAGMA synchronous = NORMAL")
 
     def _change_to_wal(self) -> None:
         """Have readers and a writer not wait for each other.

@@ -102,7 +102,8 @@ class CacheStore:
         except _FAULTS as exc:
             damaged = is_damaged(exc)
             self._failed(_USE if damaged else ability, exc, requests)
-            if damaged:  # reading on might work in part, but would log a warning for each failure
+            # reading on might work in part, but would log a warning for each failure
+            if damaged:
                 self.close()
                 self._unusable = math.inf, exc
         else:
