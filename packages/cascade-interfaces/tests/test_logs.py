@@ -15,7 +15,7 @@ from cascade.interfaces.logs import get_logger, mask_logs_with
 log = get_logger("cascade.test")
 
 PACKAGES = Path(__file__).parents[2]
-ELSEWHERE = {"__init__.py": '"cascade"', "internals.py": '"mqtt"'}
+ELSEWHERE = {"__init__.py": '"cascade"', "_aiomqtt_internals.py": '"mqtt"'}
 """Files that may ask for another logger, and for which one."""
 
 
