@@ -57,7 +57,7 @@ class Run(AdmittedRun):
     def report_blocked(self, request: StartRequest, reason: BlockReason) -> None:
         """Do nothing: no event is measured here."""
 
-    def cancel(self, reason: BlockReason, covers: Callable[[str], bool] | None) -> None:
+    def cancel(self, reason: BlockReason, covers: Callable[[str], object] | None) -> None:
         """Do nothing: no task is cancelled here."""
 
     def reconsider(self) -> None:
