@@ -79,8 +79,9 @@ async def suffer(
         gate.set()
         async with time_limit(BOUND):
             enough = before.sent + seeded_random.randrange(1, GROUP)
-            while connector.statistics().sent < enough:
-                await asyncio.sleep(0)  # eventually() looks so seldom that all would be over
+            # Telemetry waits while the loop is busy, so this must not keep it busy; eventually() looks too seldom.
+            while (counts := connector.statistics()).sent < enough or not counts.pending:
+                await asyncio.sleep(0.001)
         assert connector.statistics().pending
         await fault()
         proxy.resume()
