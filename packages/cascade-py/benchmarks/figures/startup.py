@@ -101,7 +101,7 @@ def _commands(python: str, broker: Broker, rounds: int) -> Iterator[Row]:
         [
             command("run", hello, "--name", "x", "-p", "name=x", "--quiet"),
             command("--help"),
-            command("pause", "source:nobody"),
+            command("pause", "source:absent"),
         ],
         rounds,
     )

@@ -81,7 +81,7 @@ class Engine:
     for its runs, and disconnects that one after the last of them.
 
     :param connector: the link to the broker. Events leave through it, and constraints come back: what an operator has
-        published there to pause, limit or cancel tasks. Without one nothing is sent, and nobody can steer.
+        published there to pause, limit or cancel tasks. Without one nothing is sent, and the runs cannot be steered.
     :param executor: runs synchronous tasks; threads if none is given (as many as the machine's
         cores plus four, at most 32).
     :param executors: further ones, by the ``mode`` of the tasks that they run.

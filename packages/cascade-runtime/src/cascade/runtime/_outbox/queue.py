@@ -388,7 +388,7 @@ class DurableQueue:
 
 
 def nothing() -> None:
-    """Do nothing: nobody waits for a change."""
+    """Do nothing: no sender waits for a change."""
 
 
 def _nowhere(topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]) -> None:

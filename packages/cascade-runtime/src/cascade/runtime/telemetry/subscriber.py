@@ -44,7 +44,7 @@ SLICE = 0.0005
 BUSY = 0.5
 """Part of the time up to which telemetry may fill the loop; a busier loop has tasks that go first."""
 LATE = 2.0
-"""Seconds after which events no longer wait for tasks: whoever watches a run must not lag behind it."""
+"""Seconds after which events no longer wait for tasks: a watcher must not lag behind the run."""
 DRAINED = 0.001
 """Seconds of encoding in one iteration once the run is over: the connector sends in the same iteration."""
 
