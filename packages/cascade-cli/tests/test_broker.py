@@ -6,13 +6,17 @@ import re
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 from cli_modules import broker_server, listening, of_lsof, of_netstat, of_proc, served
+from paho.mqtt.enums import CallbackAPIVersion
 
 from cascade.cli import CommandError, main
 from cascade.interfaces.broker_programs import (
@@ -153,7 +157,7 @@ def test_a_broker_that_listens_elsewhere_is_refused_and_ended(
         program.name,
         program.find,
         program.remedy,
-        lambda listen, store, durable: program.configuration(everywhere, store, durable),
+        lambda listen, store: program.configuration(everywhere, store),
         program.says_ready,
     )
     monkeypatch.setattr(broker_server, "_installed", lambda: (other, other.find()))
@@ -188,6 +192,57 @@ def test_what_is_kept_is_there_after_the_next_start(
             rows: list[Any] = json.loads(capsys.readouterr().out)
             assert [row["type"] for row in rows] == (["pause"] if kept else [])
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.full
+@pytest.mark.broker
+@pytest.mark.process
+def test_a_pause_outlives_a_kill_of_the_broker(
+    program: BrokerProgram, tmp_path: Path, capsys: pytest.CaptureFixture[str], witness: SuiteWitness
+) -> None:
+    """It does as soon as the store has been written, also beside 4,000 messages that wait for a client that is away."""
+    port, keep = free_port(), tmp_path / "kept"
+    url = f"mqtt://127.0.0.1:{port}"
+    with served(Listener("127.0.0.1", port), keep) as server:
+        witness.listen_at(port)
+        leave_waiting(port, 4_000)
+        began = time.time()
+        assert main(["pause", "--broker", url]) == 0
+        # nats-server writes each message at once
+        if program is MOSQUITTO:
+            store = keep / "mosquitto.db"
+            eventually(lambda: store.exists() and store.stat().st_mtime > began, "the store was written")
+        server.child.kill()
+    with served(Listener("127.0.0.1", port), keep):
+        capsys.readouterr()
+        assert main(["constraints", "--broker", url, "--json"]) == 0
+        assert [row["type"] for row in json.loads(capsys.readouterr().out)] == ["pause"]
+        assert leave_waiting(port, 0) == 4_000
+
+
+def leave_waiting(port: int, count: int) -> int:
+    """Leave messages at QoS 1 for a session that is away; return how many had waited there before."""
+    found: list[bytes] = []
+    reader = paho.Client(CallbackAPIVersion.VERSION2, "away", clean_session=False)
+    reader.on_message = lambda _, __, message: found.append(message.payload)
+    reader.on_connect = lambda client, *_: client.subscribe("waiting/#", 1)
+    subscribed = threading.Event()
+    reader.on_subscribe = lambda *_: subscribed.set()
+    reader.connect("127.0.0.1", port)
+    reader.loop_start()
+    assert subscribed.wait(60)
+    if not count:
+        eventually(lambda: len(set(found)) == 4_000, "everything that waited has arrived")
+    reader.disconnect()
+    reader.loop_stop()
+    writer = paho.Client(CallbackAPIVersion.VERSION2)
+    writer.connect("127.0.0.1", port)
+    writer.loop_start()
+    for each in [writer.publish("waiting/here", str(number), 1) for number in range(count)]:
+        each.wait_for_publish(60)
+    writer.disconnect()
+    writer.loop_stop()
+    return len(set(found))
 
 
 @pytest.fixture

@@ -34,27 +34,25 @@ from cascade.interfaces.broker_programs import (
 STORE = Path("/var/store")
 OF_MOSQUITTO = [
     "set_tcp_nodelay true",
-    "max_queued_messages 0",
+    "max_queued_messages 65000",
     "persistence true",
+    "autosave_on_changes false",
+    "autosave_interval 1",
     "persistence_location /var/store/",
 ]
-DURABLE = ["autosave_on_changes true", "autosave_interval 1"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no user ids")
 @pytest.mark.parametrize(
-    ("listen", "durable", "user", "lines"),
+    ("listen", "user", "lines"),
     [
-        (Listener("127.0.0.1", 1883), False, 1000, [*OF_MOSQUITTO, "listener 1883 127.0.0.1"]),
-        (Listener("127.0.0.1", 1883), True, 1000, [*OF_MOSQUITTO, *DURABLE, "listener 1883 127.0.0.1"]),
-        (Listener("::1", 1883, nats=7), False, 0, [*OF_MOSQUITTO, "user root", "listener 1883 ::1"]),
+        (Listener("127.0.0.1", 1883), 1000, [*OF_MOSQUITTO, "listener 1883 127.0.0.1"]),
+        (Listener("::1", 1883, nats=7), 0, [*OF_MOSQUITTO, "user root", "listener 1883 ::1"]),
         (
             Listener("127.0.0.1", 1883, websockets=9001),
-            True,
             0,
             [
                 *OF_MOSQUITTO,
-                *DURABLE,
                 "user root",
                 "listener 9001 127.0.0.1",
                 "protocol websockets",
@@ -64,21 +62,19 @@ DURABLE = ["autosave_on_changes true", "autosave_interval 1"]
         ),
         (
             Listener("::1", 1883, websockets=9001),
-            False,
             1000,
             [*OF_MOSQUITTO, "listener 9001 ::1", "protocol websockets", "listener 1883 ::1"],
         ),
     ],
 )
-def test_mosquitto_listens_where_it_is_told_and_keeps_what_it_is_told(
-    listen: Listener, durable: bool, user: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
+def test_mosquitto_listens_where_it_is_told_and_saves_its_store_each_second(
+    listen: Listener, user: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listener for MQTT is the last one, as the lines of its caller follow."""
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    assert MOSQUITTO.configuration(listen, STORE, durable) == lines
+    assert MOSQUITTO.configuration(listen, STORE) == lines
 
 
-@pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize(
     ("listen", "first", "last"),
     [
@@ -91,11 +87,9 @@ def test_mosquitto_listens_where_it_is_told_and_keeps_what_it_is_told(
         ),
     ],
 )
-def test_nats_server_listens_where_it_is_told(
-    listen: Listener, first: str, last: list[str], durable: bool
-) -> None:
+def test_nats_server_listens_where_it_is_told(listen: Listener, first: str, last: list[str]) -> None:
     """For MQTT always, for its own protocol on a free port of this machine unless one is named."""
-    assert NATS_SERVER.configuration(listen, STORE, durable) == [
+    assert NATS_SERVER.configuration(listen, STORE) == [
         'server_name: "cascade-1883"',
         first,
         'jetstream { store_dir: "/var/store" }',

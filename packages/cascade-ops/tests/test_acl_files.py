@@ -22,11 +22,11 @@ allow_anonymous false
 password_file /etc/plant/passwords
 acl_file /etc/plant/acl
 
-# Constraints are retained messages: they outlive a kill of the broker.
+# Constraints are retained messages: saved every two seconds, they outlive a kill of the broker.
 persistence true
+autosave_on_changes false
+autosave_interval 1
 persistence_location /etc/plant/store/
-autosave_on_changes true
-autosave_interval 1000
 
 # With a limit of 0, mosquitto 2.0.11 cuts the link of a client whose message the rules deny.
 max_queued_messages 65000

@@ -17,6 +17,7 @@ from roles import nats_rules, printed_rules
 
 from cascade.cli import main
 from cascade.interfaces.access import Roles
+from cascade.interfaces.broker_programs import DURABLE
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from testing_tools import patient
@@ -27,7 +28,7 @@ from testing_tools.odd_broker import OddBroker
 pytestmark = [pytest.mark.broker, pytest.mark.process, pytest.mark.usefixtures("quick_doctor")]
 
 ROLES = Roles(engines={"press-3": "default"}, operators=("ann",), observers=("wall",))
-SAFE = ("autosave_on_changes true", "autosave_interval 1000")
+SAFE = DURABLE[1:]
 
 
 @contextmanager

@@ -91,8 +91,13 @@ class Mosquitto(Broker):
         return MOSQUITTO.remedy()
 
     def _configuration(self) -> str:
-        lines = MOSQUITTO.configuration(Listener(self.host, self.port), self._store, self._durable)
-        limits = [f"max_queued_messages {self._max_queued_messages}"]
+        lines = MOSQUITTO.configuration(Listener(self.host, self.port), self._store)
+        # of a setting that is given twice mosquitto takes the last; an interval of 0 saves on a clean end only
+        limits = [
+            f"max_queued_messages {self._max_queued_messages}",
+            f"autosave_on_changes {str(self._durable).lower()}",
+            f"autosave_interval {int(self._durable)}",
+        ]
         return "\n".join([*lines, *self._tls_lines(), *limits, *self._access(), *self._lines, ""])
 
     def _tls_lines(self) -> list[str]:

@@ -62,7 +62,7 @@ class NatsServer(Broker):
 
     def _configuration(self) -> str:
         listener = Listener(self.host, self.port, nats=self.nats_port)
-        lines = NATS_SERVER.configuration(listener, self._store, False)
+        lines = NATS_SERVER.configuration(listener, self._store)
         if not self._jetstream:
             lines = [each for each in lines if not each.startswith(("jetstream", "mqtt"))]
         if self._tls is not None:

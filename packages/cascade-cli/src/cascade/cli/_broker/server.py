@@ -63,7 +63,7 @@ def served(listen: Listener, keep: Path | None) -> Iterator[Server]:
         store = keep.absolute() if keep is not None else Path(folder, "store")
         _make(store)
         configuration = Path(folder, "broker.conf")
-        lines = kind.configuration(listen, store, keep is not None)
+        lines = kind.configuration(listen, store)
         configuration.write_text("\n".join([*lines, *_open_to_all(kind), ""]), encoding="utf-8")
         log = Path(folder, "broker.log")
         server = Server(kind, Child(kind.command(path, configuration), log=log), log)

@@ -5,15 +5,17 @@ system; nats-server is a wheel, and installs wherever Python does.
 """
 
 from cascade.interfaces.broker_programs.child import Child
-from cascade.interfaces.broker_programs.mosquitto import MOSQUITTO
+from cascade.interfaces.broker_programs.mosquitto import DURABLE, MOSQUITTO, QUEUED_MESSAGES
 from cascade.interfaces.broker_programs.nats_server import NATS_SERVER
 from cascade.interfaces.broker_programs.passwords import password_line
 from cascade.interfaces.broker_programs.probe import answers_mqtt
 from cascade.interfaces.broker_programs.program import BrokerProgram, Listener, says_port_in_use
 
 __all__ = [
+    "DURABLE",
     "MOSQUITTO",
     "NATS_SERVER",
+    "QUEUED_MESSAGES",
     "BrokerProgram",
     "Child",
     "Listener",

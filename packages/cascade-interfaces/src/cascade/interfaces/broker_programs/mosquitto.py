@@ -9,6 +9,16 @@ from pathlib import Path
 
 from cascade.interfaces.broker_programs.program import BrokerProgram, Listener
 
+DURABLE = ("persistence true", "autosave_on_changes false", "autosave_interval 1")
+"""Lines with which mosquitto saves its store every two seconds: a kill loses what changed since the last save.
+
+With ``autosave_on_changes false`` the interval is in seconds, and mosquitto waits until more than one has passed.
+A save at each change loses less, but writes the whole store for each message that waits for a client that is away.
+"""
+QUEUED_MESSAGES = 65_000
+"""Messages that may wait for each client. The default, 1,000, would cut a large set of retained ones; without a
+limit, mosquitto 2.0.11 disconnects a client whose message the rules deny, and 2.0.16 drops every message."""
+
 # not on the PATH of ordinary users
 _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
@@ -23,20 +33,14 @@ def _remedy() -> str:
     return "apt-get install mosquitto, or your system's package of that name (https://mosquitto.org/download)"
 
 
-def _configuration(listen: Listener, store: Path, durable: bool) -> list[str]:
-    """Return the lines; the listener for MQTT is the last one, so that lines for it may follow.
-
-    mosquitto's own limit of 1,000 queued messages would cut a large set of retained ones.
-    """
+def _configuration(listen: Listener, store: Path) -> list[str]:
+    """Return the lines; the listener for MQTT is the last one, so that lines for it may follow."""
     lines = [
         "set_tcp_nodelay true",
-        "max_queued_messages 0",
-        "persistence true",
+        f"max_queued_messages {QUEUED_MESSAGES}",
+        *DURABLE,
         f"persistence_location {store}{os.sep}",
     ]
-    # a kill loses at most what was acknowledged within the last milliseconds
-    if durable:
-        lines += ["autosave_on_changes true", "autosave_interval 1"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # else it becomes a user who may not write to the folder
         lines.append("user root")

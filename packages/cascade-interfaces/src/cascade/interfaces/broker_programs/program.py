@@ -29,9 +29,10 @@ class BrokerProgram:
     """Return the path of the installed program, or None."""
     remedy: Callable[[], str]
     """Return how to install it."""
-    configuration: Callable[[Listener, Path, bool], list[str]]
-    """Return the lines of its configuration file: where to listen, the folder of its store, and whether the
-    store must survive a kill."""
+    configuration: Callable[[Listener, Path], list[str]]
+    """Return the lines of its configuration file from where to listen and the folder of its store.
+
+    A kill loses at most the retained messages of the last two seconds and of the write in progress."""
     says_ready: Callable[[str], bool]
     """Return whether the log of a start shows that it listens."""
 

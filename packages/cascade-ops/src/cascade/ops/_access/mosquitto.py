@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.interfaces.access import Rule
+from cascade.interfaces.broker_programs import DURABLE, QUEUED_MESSAGES
 
 MQTT_PORT, MQTTS_PORT, WEBSOCKET_PORT, WSS_PORT = 1883, 8883, 8080, 8443
 
-_QUEUED_MESSAGES = 65_000
 _QUEUED_BYTES = 64 * 1024 * 1024
 _PACKET_BYTES = 4 * 1024 * 1024
 
@@ -84,14 +84,12 @@ def configuration(files: Files, *, tls: bool, owner: str) -> list[str]:
         f"password_file {files.hashes}",
         f"acl_file {files.rules}",
         "",
-        "# Constraints are retained messages: they outlive a kill of the broker.",
-        "persistence true",
+        "# Constraints are retained messages: saved every two seconds, they outlive a kill of the broker.",
+        *DURABLE,
         f"persistence_location {files.store}{os.sep}",
-        "autosave_on_changes true",
-        "autosave_interval 1000",
         "",
         "# With a limit of 0, mosquitto 2.0.11 cuts the link of a client whose message the rules deny.",
-        f"max_queued_messages {_QUEUED_MESSAGES}",
+        f"max_queued_messages {QUEUED_MESSAGES}",
         f"max_queued_bytes {_QUEUED_BYTES}",
         f"max_packet_size {_PACKET_BYTES}",
         "set_tcp_nodelay true",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from cascade.interfaces.broker_programs import DURABLE, QUEUED_MESSAGES
 from cascade.ops._doctor.facts import Facts, Target
 from cascade.ops._doctor.finding import Finding
 
+_SAVED_WITHIN = 10
+"""Seconds between two writes of the store up to which nothing is said."""
 MOSQUITTO, _NATS_SERVER = "mosquitto", "nats-server"
 
 
@@ -43,8 +46,8 @@ def _unseen(target: Target) -> Iterator[Finding]:
             "persistence_unknown",
             "whether the broker keeps retained messages on disk cannot be seen from here",
             "without that, a restart of the broker lifts every constraint",
-            "check it on the broker's machine (mosquitto: persistence true, autosave_on_changes true)",
-            ("persistence true", "autosave_on_changes true", "autosave_interval 1000"),
+            f"check it on the broker's machine (mosquitto: {', '.join(DURABLE)})",
+            DURABLE,
             warning=True,
         )
 
@@ -54,6 +57,27 @@ def _is_on(settings: Mapping[str, str], name: str) -> bool:
     return settings.get(name) in ("true", "1")
 
 
+def _autosave(settings: Mapping[str, str]) -> Iterator[Finding]:
+    """Judge how often mosquitto writes its store: after so many changes, or after so many seconds."""
+    interval = settings.get("autosave_interval", "1800")
+    number = int(interval) if interval.isdecimal() else 0
+    if _is_on(settings, "autosave_on_changes"):
+        bound, found = 1, f"after every {interval} changes only (autosave_on_changes true)"
+    else:
+        bound, found = _SAVED_WITHIN, f"every {interval} s only"
+    if number == 0:
+        found = "when it ends, and not when it is killed (autosave_interval 0)"
+    if not 0 < number <= bound:
+        yield Finding(
+            "autosave",
+            f"the broker writes its store {found}",
+            "when it is killed, constraints since then are lost",
+            "have it write every second, and restart it",
+            DURABLE[1:],
+            warning=True,
+        )
+
+
 def _mosquitto(settings: Mapping[str, str]) -> Iterator[Finding]:
     if not _is_on(settings, "persistence"):
         yield Finding(
@@ -61,17 +85,10 @@ def _mosquitto(settings: Mapping[str, str]) -> Iterator[Finding]:
             "the broker keeps retained messages in memory only (persistence false)",
             "a restart of the broker lifts every constraint: a paused job runs again",
             "switch persistence on, and restart the broker",
-            ("persistence true", "autosave_on_changes true", "autosave_interval 1000"),
+            DURABLE,
         )
-    elif not _is_on(settings, "autosave_on_changes"):
-        yield Finding(
-            "autosave",
-            f"the broker writes its store every {settings.get('autosave_interval', '1800')} s only",
-            "when it is killed, constraints since then are lost",
-            "have it write after changes, and restart it",
-            ("autosave_on_changes true", "autosave_interval 1000"),
-            warning=True,
-        )
+    else:
+        yield from _autosave(settings)
     queued = settings.get("max_queued_messages", "1000")
     if queued == "0":
         yield Finding(
@@ -79,7 +96,7 @@ def _mosquitto(settings: Mapping[str, str]) -> Iterator[Finding]:
             "the broker has no limit of queued messages (max_queued_messages 0)",
             "mosquitto 2.0.11 ends the connection of a client whose message it denies, and 2.0.16 drops every message",
             "set a limit, and restart the broker",
-            ("max_queued_messages 65000",),
+            (f"max_queued_messages {QUEUED_MESSAGES}",),
         )
     elif queued.isdecimal() and int(queued) < 10_000:
         yield Finding(
@@ -87,6 +104,6 @@ def _mosquitto(settings: Mapping[str, str]) -> Iterator[Finding]:
             f"the broker keeps at most {queued} messages for a client that is slow (max_queued_messages)",
             "in a burst, watchers and collectors lose events",
             "raise the limit, and restart the broker",
-            ("max_queued_messages 65000",),
+            (f"max_queued_messages {QUEUED_MESSAGES}",),
             warning=True,
         )
