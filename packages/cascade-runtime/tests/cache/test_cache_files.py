@@ -4,22 +4,25 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from fakes import FakeClock
 
-from cascade.interfaces import CacheFileError
-from cascade.runtime.cache import MemoryCache
-from cascade.runtime.cache._call_cache import Answer, CallCache, Compute, Prepare
-from cascade.runtime.cache._file_target import FileTarget
+from cascade.interfaces import CacheFileError, Clock, TaskState, TaskStateEvent
+from cascade.runtime import Engine
 from cascade.spec import task
 from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
 
 
-@task
-def export(name: str, size: int = 3) -> Path:
-    raise AssertionError("the tests compute")
+class Answer(NamedTuple):
+    """What a run gave, and why its task was skipped ("" if it was not)."""
+
+    value: object
+    reason: str
 
 
 class Writer:
@@ -29,8 +32,7 @@ class Writer:
         self.path, self.result, self.error = path, result, error
         self.runs = 0
 
-    async def __call__(self, prepare: Prepare) -> object:
-        await prepare()
+    def __call__(self) -> object:
         self.runs += 1
         self.path.write_text("written")
         if self.error:
@@ -41,27 +43,35 @@ class Writer:
 class Careful(Writer):
     """Writes a file only if it is missing."""
 
-    async def __call__(self, prepare: Prepare) -> object:
-        await prepare()
+    def __call__(self) -> object:
         if not self.path.exists():
             self.path.write_text("written")
         return None
 
 
-async def ask(policy: CachePolicy, compute: Compute, *args: object, **kwargs: object) -> Answer:
-    calls = CallCache(MemoryCache())
-    try:
-        return await calls.call(
-            policy, export._definition, args or (() if kwargs else ("a",)), kwargs, compute
-        )
-    finally:
-        await calls.close()
+async def ask(
+    policy: CachePolicy,
+    compute: Callable[[], object] | list[Any],
+    name: str = "a",
+    *,
+    tries: int = 1,
+    clock: Clock | None = None,
+    **more: int,
+) -> Answer:
+    """Run a task that is cached by a file, in an engine of its own; a list has one function for each try, the first one last."""
 
+    @task(name="export", mode="inline")
+    def export(name: str, size: int = 3) -> object:
+        return (compute.pop() if isinstance(compute, list) else compute)()
 
-def age(path: Path, seconds: float) -> None:
-    """Make a file look older than it is."""
-    now = path.stat().st_mtime
-    os.utime(path, (now - seconds, now - seconds))
+    engine, reasons = Engine(clock=clock), list[str]()
+    engine.bus.subscribe(
+        TaskStateEvent,
+        lambda event: reasons.append(event.reason) if event.state is TaskState.SKIPPED else None,
+    )
+    cached = export.with_cache(ttl=policy.ttl, file=policy.file, newer_than=policy.newer_than)
+    value = await engine.run(cached.with_retry(tries)(name, **more))
+    return Answer(value, "".join(reasons))
 
 
 async def test_a_task_does_not_run_while_its_file_exists(tmp_path: Path) -> None:
@@ -73,13 +83,6 @@ async def test_a_task_does_not_run_while_its_file_exists(tmp_path: Path) -> None
         assert await ask(policy, writer) == Answer(path, "its file exists")
     assert writer.runs == 1
     assert [each.name for each in path.parent.iterdir()] == ["a.txt"]
-
-
-async def test_a_template_takes_arguments_and_defaults(tmp_path: Path) -> None:
-    """Fields are the task's parameters, also those with defaults; doubled braces are braces."""
-    path = tmp_path / "{b}-003.txt"
-    policy = CachePolicy(file=f"{tmp_path}/{{{{{{name}}}}}}-{{size:03}}.txt")
-    assert (await ask(policy, Writer(path), name="b")).value == path
 
 
 async def test_a_function_may_name_the_file(tmp_path: Path) -> None:
@@ -125,38 +128,30 @@ async def test_a_file_left_by_a_failed_task_is_written_again(tmp_path: Path) -> 
 
 
 KILLED = """
-import asyncio, os, pathlib, signal, sys
-from cascade.runtime.cache import MemoryCache
-from cascade.runtime.cache._call_cache import CallCache
+import os, pathlib, signal, sys
+from cascade.runtime import Engine
 from cascade.spec import task
-from cascade.spec.caching import CachePolicy
 
 path = pathlib.Path(sys.argv[1])
 
 @task
-def export(): ...
-
-async def compute(prepare):
-    await prepare()
+def export():
     path.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 
-asyncio.run(CallCache(MemoryCache()).call(CachePolicy(file=path), export._definition, (), {}, compute))
+import asyncio
+asyncio.run(Engine().run(export.with_cache(file=path)()))
 """
 
 
 async def test_a_file_left_by_a_failed_attempt_is_deleted_before_the_next(tmp_path: Path) -> None:
     """Otherwise a task that checks whether its file exists would take half a file for finished."""
-    path, first = tmp_path / "a", Writer(tmp_path / "a", error=ValueError("half"))
-
-    async def two_attempts(prepare: Prepare) -> object:
-        with pytest.raises(ValueError, match="half"):
-            await first(prepare)
-        return await Careful(path)(prepare)
-
+    path = tmp_path / "a"
+    attempts = [Careful(path), Writer(path, error=ValueError("half"))]
     path.write_text("older")
     os.utime(path, (0, 0))
-    assert (await ask(CachePolicy(file=path, ttl=60), two_attempts)).reason == ""
+    policy = CachePolicy(file=path, ttl=60)
+    assert (await ask(policy, attempts, tries=2)).reason == ""
     assert path.read_text() == "written"
 
 
@@ -179,33 +174,6 @@ async def test_a_file_from_another_program_counts(tmp_path: Path) -> None:
     assert path.read_text() == "given"
 
 
-async def test_a_file_older_than_its_sources_is_written_again(tmp_path: Path) -> None:
-    """Sources may be templates and several; a missing one is not newer."""
-    path, source = tmp_path / "a.out", tmp_path / "a.in"
-    policy = CachePolicy(file=path, newer_than=[f"{tmp_path}/{{name}}.in", tmp_path / "missing"])  # type: ignore[arg-type]
-    writer = Writer(path)
-    await ask(policy, writer)
-    source.write_text("x")
-    age(source, 10_000)
-    assert (await ask(policy, writer)).reason
-    age(path, 20_000)
-    assert not (await ask(policy, writer)).reason
-    assert (await ask(policy, writer)).reason
-    assert writer.runs == 2
-
-
-async def test_a_file_older_than_its_ttl_is_written_again(tmp_path: Path) -> None:
-    """Its age is the time since it was last changed."""
-    path = tmp_path / "a"
-    writer = Writer(path)
-    policy = CachePolicy(file=path, ttl=60_000)  # long, so that the test's own time does not count
-    await ask(policy, writer)
-    age(path, 30_000)
-    assert (await ask(policy, writer)).reason
-    age(path, 31_000)
-    assert not (await ask(policy, writer)).reason
-
-
 async def test_a_file_that_cannot_be_marked_is_written_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,10 +187,14 @@ async def test_a_file_that_cannot_be_marked_is_written_all_the_same(
 async def test_two_calls_for_one_file_write_it_once(tmp_path: Path) -> None:
     """Whatever their arguments, calls for the same file are equal."""
     path = tmp_path / "a"
-    calls, writer = CallCache(MemoryCache()), Writer(path)
-    both = [calls.call(CachePolicy(file=path), export._definition, (name,), {}, writer) for name in "ab"]
-    assert [answer.value for answer in await asyncio.gather(*both)] == [path, path]
-    await calls.close()
+    writer = Writer(path)
+
+    @task
+    def export(name: str) -> object:
+        return writer()
+
+    cached = export.with_cache(file=path)
+    assert await Engine().run([cached("a"), cached("b")]) == [path, path]
     assert writer.runs == 1
 
 
@@ -231,13 +203,8 @@ async def test_an_attempt_that_wrote_nothing_leaves_nothing_to_warn_of(
 ) -> None:
     """The mark is there and the file is not: the next attempt has nothing to delete."""
     path = tmp_path / "a.out"
-
-    async def twice(prepare: Prepare) -> None:
-        for _ in range(2):
-            await prepare()
-        path.write_text("written")
-
-    await ask(CachePolicy(file=path), twice)
+    attempts = [Writer(path), lambda: 1 / 0]
+    await ask(CachePolicy(file=path), attempts, tries=2)
     assert [*tmp_path.iterdir()] == [path]
     assert caplog.messages == []
 
@@ -246,22 +213,21 @@ async def test_a_mark_that_another_process_has_removed_is_not_missed(tmp_path: P
     """Two processes that write one file at the same time both succeed."""
     path = tmp_path / "a.out"
 
-    async def compute(prepare: Prepare) -> None:
-        await prepare()
+    def compute() -> None:
         path.write_text("written")
         (tmp_path / ".a.out.unfinished").unlink()
 
     assert (await ask(CachePolicy(file=path), compute)).value == path
 
 
-def test_a_file_counts_until_its_ttl_is_over_and_its_sources_are_newer(tmp_path: Path) -> None:
+async def test_a_file_counts_until_its_ttl_is_over_and_its_sources_are_newer(tmp_path: Path) -> None:
     """A source of the same time is not newer: file systems with coarse times would never hit."""
-    path, source = tmp_path / "a.out", tmp_path / "a.in"
-    for each in (path, source):
-        each.write_text("written")
-        os.utime(each, (1_000, 1_000))
-    target = FileTarget(path, (source,), 60.0)
-    assert target.skip_reason(1_059.5)
-    assert not target.skip_reason(1_060.0)
-    os.utime(source, (1_001, 1_001))
-    assert not target.skip_reason(1_059.5)
+    path, source, clock = tmp_path / "a.out", tmp_path / "a.in", FakeClock()
+    policy = CachePolicy(file=path, newer_than=(source,), ttl=60.0)
+    for seconds, made_later, counts in ((59.5, 0, True), (60.0, 0, False), (59.5, 1, False)):
+        path.write_text("written")
+        source.write_text("written")
+        written = clock.now() - seconds
+        os.utime(path, (written, written))
+        os.utime(source, (written + made_later, written + made_later))
+        assert bool((await ask(policy, Writer(path), clock=clock)).reason) is counts

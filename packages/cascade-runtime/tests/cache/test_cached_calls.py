@@ -1,8 +1,10 @@
-"""CallCache: of several equal calls one computes and all get its value; a failing cache fails no call."""
+"""CallCache: equal calls compute once, keys of large arguments off the loop, and a failing cache fails no call."""
 
 import asyncio
+import dataclasses
 import gc
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,23 +13,23 @@ from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from fakes import FakeClock
 from observers import lines_of
 
-from cascade.interfaces import CacheUnavailable, Hit, UncacheableArgumentError, UnstorableValueError
+from cascade.interfaces import CacheUnavailable, Hit, UnstorableValueError
 from cascade.runtime.cache import MemoryCache, SqliteCache, cache_key
 from cascade.runtime.cache import _call_cache as call_cache_module
-from cascade.runtime.cache._call_cache import LARGE_ARGUMENT, Answer, CallCache, Prepare
-from cascade.spec import LazyResult, task
+from cascade.runtime.cache._call_cache import LARGE_ARGUMENT, Answer, CallCache, Compute, Prepare
+from cascade.spec import task
 from cascade.spec.caching import CachePolicy
-from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 
 ANY = CachePolicy()
-FOUND = "found in the cache"
+FOUND, SHARED = "found in the cache", "computed by an equal call at the same time"
 
 
 @task
-async def work(x: object) -> object:
+async def work(x: object, y: object = None) -> object:
     return x
 
 
@@ -64,24 +66,10 @@ def ready(result: object = None) -> Work:
     return work
 
 
-async def ask(calls: CallCache, argument: object, compute: Work, policy: CachePolicy = ANY) -> Answer:
-    return await calls.call(policy, work._definition, (argument,), {}, compute)
-
-
-async def test_the_second_equal_call_is_a_cache_hit() -> None:
-    """The task runs once for equal arguments, in the next run too, and again for others."""
-    cache, compute = MemoryCache(), ready("v")
-    assert await ask(CallCache(cache), 1, compute) == Answer("v", "")
-    assert await ask(CallCache(cache), 1, compute) == Answer("v", FOUND)
-    assert await ask(CallCache(cache), 2, compute) == Answer("v", "")
-    assert compute.started == 2
-
-
-async def test_the_backend_of_the_policy_comes_before_the_one_of_the_engine() -> None:
-    """A policy may name a backend of its own."""
-    own, engines, compute = MemoryCache(), MemoryCache(), ready()
-    await ask(CallCache(engines), 1, compute, CachePolicy(backend=own))
-    assert (len(own), len(engines)) == (1, 0)
+async def ask(
+    calls: CallCache, compute: Compute, *args: object, policy: CachePolicy = ANY, **kwargs: Any
+) -> Answer:
+    return await calls.call(policy, work._definition, args, kwargs, compute)
 
 
 async def test_a_shorter_ttl_takes_effect_at_once() -> None:
@@ -93,43 +81,9 @@ async def test_a_shorter_ttl_takes_effect_at_once() -> None:
             return hit and Hit(hit.value, 60.0)
 
     cache, compute = Old(), ready()
-    await ask(CallCache(cache), 1, compute)
-    assert (await ask(CallCache(cache), 1, compute, CachePolicy(ttl=61))).reason == FOUND
-    assert (await ask(CallCache(cache), 1, compute, CachePolicy(ttl=60))).reason == ""
-
-
-async def test_of_equal_calls_at_the_same_time_only_one_computes() -> None:
-    """A hundred callers, one computation."""
-    calls, compute = CallCache(MemoryCache()), Work("v")
-    callers = [asyncio.create_task(ask(calls, 1, compute)) for _ in range(100)]
-    await eventually(lambda: compute.started)
-    compute.gate.set()
-    assert [answer.value for answer in await asyncio.gather(*callers)] == ["v"] * 100
-    assert compute.started == 1
-
-
-async def test_different_calls_do_not_wait_for_each_other() -> None:
-    """Other arguments, or another cache, compute at the same time."""
-    calls, compute = CallCache(MemoryCache()), Work()
-    policy = CachePolicy(backend=MemoryCache())
-    callers = [asyncio.create_task(ask(calls, x, compute, p)) for x, p in ((1, ANY), (2, ANY), (1, policy))]
-    await eventually(lambda: compute.started == 3)
-    compute.gate.set()
-    await asyncio.gather(*callers)
-
-
-async def test_if_the_computing_call_fails_the_next_one_computes() -> None:
-    """A failure is neither shared nor stored: calls compute one after the other until one succeeds."""
-    calls, compute = CallCache(MemoryCache()), Work(ValueError("no"))
-    callers = [asyncio.create_task(ask(calls, 1, compute)) for _ in range(3)]
-    last = [asyncio.create_task(ask(calls, 1, ready("v"))) for _ in range(2)]
-    await eventually(lambda: compute.started)
-    compute.gate.set()
-    assert [repr(error) for error in await asyncio.gather(*callers, return_exceptions=True)] == [
-        "ValueError('no')"
-    ] * 3
-    assert compute.started == 3
-    assert [answer.value for answer in await asyncio.gather(*last)] == ["v", "v"]
+    await ask(CallCache(cache), compute, 1)
+    assert (await ask(CallCache(cache), compute, 1, policy=CachePolicy(ttl=61))).reason == FOUND
+    assert (await ask(CallCache(cache), compute, 1, policy=CachePolicy(ttl=60))).reason == ""
 
 
 async def test_an_error_is_not_also_reported_by_asyncio() -> None:
@@ -137,7 +91,7 @@ async def test_an_error_is_not_also_reported_by_asyncio() -> None:
     contexts: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
     calls, compute = CallCache(MemoryCache()), ready(ValueError("no"))
-    await asyncio.gather(ask(calls, 1, compute), return_exceptions=True)
+    await asyncio.gather(ask(calls, compute, 1), return_exceptions=True)
     compute.result = None
     gc.collect()
     assert contexts == []
@@ -146,7 +100,7 @@ async def test_an_error_is_not_also_reported_by_asyncio() -> None:
 async def test_if_the_computing_call_is_cancelled_the_next_one_computes() -> None:
     """Cancelling one call cancels no other call."""
     calls, compute = CallCache(MemoryCache()), Work("v")
-    first, *others = [asyncio.create_task(ask(calls, 1, compute)) for _ in range(3)]
+    first, *others = [asyncio.create_task(ask(calls, compute, 1)) for _ in range(3)]
     await eventually(lambda: compute.started)
     first.cancel()
     await eventually(lambda: compute.started == 2)
@@ -154,34 +108,6 @@ async def test_if_the_computing_call_is_cancelled_the_next_one_computes() -> Non
     assert [answer.value for answer in await asyncio.gather(*others)] == ["v", "v"]
     assert first.cancelled()
     assert (compute.started, compute.cancelled) == (2, 1)
-
-
-async def test_cancelling_a_waiting_call_does_not_stop_the_computing_one() -> None:
-    """The computation goes on for the others."""
-    calls, compute = CallCache(MemoryCache()), Work("v")
-    first, second = [asyncio.create_task(ask(calls, 1, compute)) for _ in range(2)]
-    await eventually(lambda: compute.started)
-    second.cancel()
-    await asyncio.wait([second])
-    compute.gate.set()
-    assert (await first).value == "v"
-    assert compute.cancelled == 0
-
-
-async def test_a_lazy_result_is_returned_and_not_stored() -> None:
-    """A returned call is not a value yet."""
-    cache, lazy = MemoryCache(), work(1)
-    answer = await ask(CallCache(cache), 1, ready(lazy))
-    assert isinstance(answer.value, LazyResult)
-    assert len(cache) == 0
-
-
-async def test_an_argument_without_a_digest_fails_the_call_before_it_runs() -> None:
-    """The caller gets the error."""
-    compute = ready()
-    with pytest.raises(UncacheableArgumentError):
-        await ask(CallCache(MemoryCache()), object(), compute)
-    assert compute.started == 0
 
 
 class Faulty(MemoryCache):
@@ -219,7 +145,7 @@ async def test_a_failing_backend_is_logged_once_and_the_task_runs(
     """Whatever a third-party backend raises, values are right and the log has one line."""
     cache, compute = Faulty(**{operation: RuntimeError("broken")}), ready("v")
     calls = CallCache(cache)
-    assert [(await ask(calls, x, compute)).value for x in range(20)] == ["v"] * 20
+    assert [(await ask(calls, compute, x)).value for x in range(20)] == ["v"] * 20
     await calls.close()
     (record,) = lines_of(caplog, "cascade.cache")
     assert (record.levelno, record.name) == (logging.WARNING, "cascade.cache")
@@ -232,10 +158,10 @@ async def test_a_backend_that_works_again_is_logged_once(caplog: pytest.LogCaptu
     cache = Faulty(get=RuntimeError("broken"), put=RuntimeError("broken"))
     calls, compute = CallCache(cache), ready("v")
     for x in range(3):
-        await ask(calls, x, compute)
+        await ask(calls, compute, x)
     cache.errors.clear()
     for x in range(3):
-        await ask(calls, x, compute)
+        await ask(calls, compute, x)
     assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == [
         "WARNING",
         "WARNING",
@@ -249,7 +175,7 @@ async def test_a_failing_required_cache_fails_the_call(operation: str) -> None:
     """The call raises the cache's own error."""
     calls = CallCache(Faulty(**{operation: CacheUnavailable("<Faulty>", "gone")}))
     with pytest.raises(CacheUnavailable, match="the cache <Faulty> cannot be used: gone"):
-        await ask(calls, 1, ready())
+        await ask(calls, ready(), 1)
 
 
 async def test_a_value_that_cannot_be_stored_is_logged_once_for_each_task(
@@ -257,7 +183,7 @@ async def test_a_value_that_cannot_be_stored_is_logged_once_for_each_task(
 ) -> None:
     """The line names the task and the reason; the value is used all the same."""
     calls = CallCache(Faulty(put=UnstorableValueError(print, "cannot be pickled: no")))
-    assert [(await ask(calls, x, ready("v"))).value for x in range(3)] == ["v"] * 3
+    assert [(await ask(calls, ready("v"), x)).value for x in range(3)] == ["v"] * 3
     (record,) = lines_of(caplog, "cascade.cache")
     assert "task 'work' runs every time" in record.message
     assert "cannot be pickled: no" in record.message
@@ -272,19 +198,7 @@ async def test_a_backends_answer_that_is_not_a_hit_counts_as_a_miss() -> None:
         async def get(self, key: str) -> Any:
             return "stale"
 
-    assert await ask(CallCache(Bare()), 1, ready("v")) == Answer("v", "")
-
-
-async def test_closing_closes_every_backend_that_was_used_once() -> None:
-    """An unused backend is not closed; closing again does nothing."""
-    used, unused = Faulty(), Faulty()
-    calls = CallCache(unused)
-    async with no_leaks():
-        for x in range(3):
-            await ask(calls, x, ready(), CachePolicy(backend=used))
-        await calls.close()
-        await calls.close()
-    assert (used.closed, unused.closed) == (1, 0)
+    assert await ask(CallCache(Bare()), ready("v"), 1) == Answer("v", "")
 
 
 async def test_if_the_next_call_is_cancelled_when_it_is_chosen_the_one_after_computes() -> None:
@@ -293,54 +207,18 @@ async def test_if_the_next_call_is_cancelled_when_it_is_chosen_the_one_after_com
 
     async def fail() -> None:
         try:
-            await ask(calls, 1, failing)
+            await ask(calls, failing, 1)
         finally:
             second.cancel()
 
     first = asyncio.create_task(fail())
-    second, third = [asyncio.create_task(ask(calls, 1, compute)) for _ in range(2)]
+    second, third = [asyncio.create_task(ask(calls, compute, 1)) for _ in range(2)]
     await eventually(lambda: failing.started)
     failing.gate.set()
     assert (await third).value == "v"
     await asyncio.wait([first, second])
     assert second.cancelled()
     assert compute.started == 1
-
-
-@pytest.mark.parametrize("make", [lambda: Work("v"), lambda: Work(ValueError("no"))])
-async def test_no_key_stays_reserved_after_its_call(make: Callable[[], Work]) -> None:
-    """However a call ends, an equal one can compute afterwards."""
-    calls, compute = CallCache(MemoryCache()), make()
-    caller = asyncio.create_task(ask(calls, 1, compute))
-    await eventually(lambda: compute.started)
-    caller.cancel()
-    await asyncio.wait([caller])
-    compute.gate.set()
-    await asyncio.gather(ask(calls, 1, compute), return_exceptions=True)
-    assert len(calls._single_flight) == 0
-
-
-@pytest.mark.parametrize(
-    "large", [b"x" * (LARGE_ARGUMENT + 1), "x" * (LARGE_ARGUMENT + 1), list(range(LARGE_ARGUMENT + 1))]
-)
-async def test_the_key_of_a_large_argument_is_computed_in_a_thread(
-    large: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loop stays responsive; the key is the same as on the loop."""
-    threads: list[bool] = []
-
-    def watched(*args: Any) -> str:
-        threads.append(threading.current_thread() is threading.main_thread())
-        return cache_key(*args)
-
-    monkeypatch.setattr(call_cache_module, "cache_key", watched)
-    cache = MemoryCache()
-    calls = CallCache(cache)
-    await ask(calls, large, ready())
-    await ask(calls, 1, ready())
-    await calls.close()
-    assert threads == [False, True]
-    assert await cache.get(cache_key(ANY, work._definition, (large,), {}))
 
 
 @pytest.mark.parametrize("kind", [dict, frozenset])
@@ -374,7 +252,201 @@ async def test_no_cache_blocks_the_loop(tmp_path: Path) -> None:
     path.touch()
     with blockbuster_ctx("cascade.runtime.cache"):
         for x in range(3):
-            await ask(calls, x, ready((1,)))
-            await ask(calls, x, ready((1,)))
-            await ask(calls, x, ready(), CachePolicy(file=path, ttl=1000))
+            await ask(calls, ready((1,)), x)
+            await ask(calls, ready((1,)), x)
+            await ask(calls, ready(), x, policy=CachePolicy(file=path, ttl=1000))
         await calls.close()
+
+
+class Steps:
+    """A computation that waits for the test to say how it ends; it notes who computed."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.gates: dict[str, asyncio.Future[str]] = {}
+
+    def by(self, name: str) -> Callable[[Prepare], Any]:
+        async def compute(prepare: Prepare) -> str:
+            await prepare()
+            self.began.append(name)
+            self.gates[name] = asyncio.get_running_loop().create_future()
+            return await self.gates[name]
+
+        return compute
+
+
+async def test_equal_calls_compute_in_turn_until_one_succeeds_and_the_rest_share_its_value() -> None:
+    """In the order in which they came, without those that were cancelled meanwhile; each fails by its own error only."""
+    calls, steps = CallCache(MemoryCache()), Steps()
+    callers = {name: asyncio.create_task(ask(calls, steps.by(name), 1)) for name in "abcdefg"}
+    await eventually(lambda: "a" in steps.gates)
+    for name in "bdf":
+        callers[name].cancel()
+    steps.gates["a"].set_exception(ValueError("a"))
+    await eventually(lambda: "c" in steps.gates)
+    steps.gates["c"].set_exception(ValueError("c"))
+    await eventually(lambda: "e" in steps.gates)
+    steps.gates["e"].set_result("v")
+    outcomes = await asyncio.gather(*callers.values(), return_exceptions=True)
+    assert steps.began == ["a", "c", "e"]
+    assert [str(each) for each in (outcomes[0], outcomes[2])] == ["a", "c"]
+    assert [type(outcomes[i]) for i in (1, 3, 5)] == [asyncio.CancelledError] * 3
+    assert [outcomes[4], outcomes[6]] == [Answer("v", ""), Answer("v", SHARED)]
+    assert await ask(calls, ready("v"), 1) == Answer("v", FOUND)
+
+
+async def test_equal_calls_that_wait_for_the_cache_have_all_found_their_value() -> None:
+    """They say so, as they ask the cache once; a file that exists is a reason of its own."""
+
+    class Slow(MemoryCache):
+        asked = 0
+
+        async def get(self, key: str) -> Hit | None:
+            self.asked += 1
+            await asyncio.sleep(0)
+            return await super().get(key)
+
+    cache = Slow()
+    await ask(CallCache(cache), ready("v"), 1)
+    calls = CallCache(cache)
+    assert await asyncio.gather(*(ask(calls, ready("v"), 1) for _ in range(3))) == [Answer("v", FOUND)] * 3
+    assert cache.asked == 2
+
+
+async def test_equal_calls_with_caches_of_their_own_compute_for_each_cache() -> None:
+    """A cache would otherwise miss a value that only the other one got."""
+    caches = [MemoryCache(), MemoryCache()]
+    calls, steps = CallCache(caches[0]), Steps()
+    callers = [
+        asyncio.create_task(ask(calls, steps.by(name), 1, policy=policy))
+        for name, policy in (("a", ANY), ("b", CachePolicy(backend=caches[1])), ("c", ANY))
+    ]
+    await eventually(lambda: len(steps.gates) == 2)
+    for name, gate in steps.gates.items():
+        gate.set_result(name)
+    assert await asyncio.gather(*callers) == [Answer("a", ""), Answer("b", ""), Answer("a", SHARED)]
+    assert [len(cache) for cache in caches] == [1, 1]
+
+
+async def test_a_cache_that_cannot_be_closed_keeps_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is closed once, and a next call opens and closes it again."""
+
+    class Closing(MemoryCache):
+        def __init__(self, error: Exception | None = None) -> None:
+            super().__init__()
+            self.error, self.closed = error, 0
+
+        async def close(self) -> None:
+            self.closed += 1
+            if self.error is not None:
+                raise self.error
+
+    caches = [Closing(), Closing(OSError("stuck")), Closing()]
+    calls = CallCache(MemoryCache())
+    for _ in range(2):
+        for cache in caches:
+            await ask(calls, ready("v"), 1, policy=CachePolicy(backend=cache))
+        await calls.close()
+    assert [cache.closed for cache in caches] == [2, 2, 2]
+    assert caplog.text.count("stuck") == 1
+
+
+async def test_a_value_expires_by_the_ttl_with_which_it_was_stored() -> None:
+    """Also for a policy that has none or a longer one."""
+    clock = FakeClock()
+    cache = MemoryCache(clock=clock)
+    brief, longer = CachePolicy(ttl=10), CachePolicy(ttl=100)
+    for other in (ANY, longer):
+        assert (await ask(CallCache(cache), ready("v"), 1, policy=brief)).reason == ""
+        clock.ticks += 9.5
+        assert (await ask(CallCache(cache), ready("v"), 1, policy=other)).reason == FOUND
+        clock.ticks += 0.5
+        assert (await ask(CallCache(cache), ready("v"), 1, policy=brief)).reason == ""
+        clock.ticks += 10
+    assert (await ask(CallCache(cache), ready("v"), 1, policy=longer)).reason == ""
+
+
+@dataclasses.dataclass
+class Table:
+    """What has many parts and no length, such as a table of a library."""
+
+    rows: int
+    columns: int = 2
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclasses.dataclass
+class Shirt:
+    number: int
+    size: str = "XL"
+
+
+MANY = LARGE_ARGUMENT + 1
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "on_the_loop"),
+    [
+        *(((kind(bytes(MANY)),), {}, False) for kind in (bytes, bytearray, list, tuple)),
+        *(((kind(range(MANY)),), {}, False) for kind in (set, frozenset, dict.fromkeys)),
+        *(((kind(range(LARGE_ARGUMENT)),), {}, True) for kind in (set, frozenset, dict.fromkeys)),
+        ((Table(LARGE_ARGUMENT),), {}, False),
+        ((Table(LARGE_ARGUMENT // 2),), {}, True),
+        ((Shirt(MANY),), {}, True),
+        ((memoryview(bytes(LARGE_ARGUMENT + 1)),), {}, False),
+        ((1,), {"y": memoryview(bytes(LARGE_ARGUMENT + 1))}, False),
+        ((1, "x" * (LARGE_ARGUMENT + 1)), {}, False),
+        ((1, memoryview(b"abc")), {}, True),
+        ((1, "x" * LARGE_ARGUMENT), {}, True),
+    ],
+)
+async def test_a_large_argument_at_any_place_keeps_its_key_off_the_loop(
+    args: tuple[Any, ...], kwargs: dict[str, Any], on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value with a buffer counts with its bytes, a table with its size; by position or by name, first or last."""
+    threads: list[bool] = []
+
+    def watched(*args: Any) -> str:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return cache_key(*args)
+
+    monkeypatch.setattr(call_cache_module, "cache_key", watched)
+    calls = CallCache(MemoryCache())
+    await ask(calls, ready("v"), *args, **kwargs)
+    await calls.close()
+    assert threads == [on_the_loop]
+
+
+@pytest.mark.parametrize("newer", [0, 1, 2, None])
+async def test_one_newer_source_among_several_makes_the_file_anew(newer: int | None, tmp_path: Path) -> None:
+    """Whichever it is; a source that is missing is not newer. Functions that name files get what the task gets."""
+    made, sources = tmp_path / "a-1.out", [tmp_path / f"a-{i}.in" for i in range(3)]
+    for path in (made, sources[0], sources[2]):
+        path.write_text("x")
+        os.utime(path, (1_000, 1_000))
+    if newer is not None:
+        sources[newer].write_text("x")
+        os.utime(sources[newer], (1_001, 1_001))
+    runs = []
+
+    async def compute(prepare: Prepare) -> None:
+        await prepare()
+        runs.append(1)
+        made.write_text("y")
+
+    def named(x: str, *, y: int) -> Path:
+        return tmp_path / f"{x}-{y}.in"
+
+    policy = CachePolicy(
+        file=lambda x, *, y: tmp_path / f"{x}-{y}.out",
+        newer_than=(f"{tmp_path}/{{x}}-0.in", named, sources[2]),
+    )
+    calls = CallCache(MemoryCache())
+    answers = [await ask(calls, compute, "a", policy=policy, y=1) for _ in range(2)]
+    await calls.close()
+    exists = "its file exists"
+    assert answers == [Answer(made, exists if newer is None else ""), Answer(made, exists)]
+    assert len(runs) == (newer is not None)

@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
-import datetime as dt
-import enum
 import logging
 import os
 import pickle
@@ -13,31 +10,16 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
-import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import FakeClock
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from observers import lines_of
 
 from cascade.interfaces import CacheBackend, ConfigurationError, Hit, UnstorableValueError, supports
-from cascade.runtime.cache import SqliteCache, _sqlite_file
+from cascade.runtime.cache import SqliteCache
 from cascade.testkit.leaks import no_leaks
-from cascade.testkit.waiting import eventually
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    x: int
-    y: object
-
-
-class Colour(enum.Enum):
-    RED = 1
 
 
 @pytest.fixture
@@ -93,90 +75,6 @@ async def test_a_later_value_replaces_an_earlier_one(path: Path) -> None:
         await cache.put("k", 2)
         assert await value_of(cache, "k") == 2
     assert len(rows(path)) == 1
-
-
-SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-    | st.datetimes() | st.just(Colour.RED) | st.text(st.characters(categories=["Cs"]))
-)  # fmt: skip
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.tuples(inner, inner)
-        | st.dictionaries(st.text() | st.integers() | st.booleans(), inner, max_size=4)
-        | st.sets(st.integers(), max_size=4)
-        | st.builds(Point, st.integers(), inner)
-    ),
-    max_leaves=10,
-)
-
-
-def shape(value: Any) -> Any:
-    """Return the types in a value, at every depth."""
-    if isinstance(value, dict):
-        return [(type(k), shape(k), shape(v)) for k, v in value.items()]
-    inner = value if isinstance(value, list | tuple) else [value.y] if isinstance(value, Point) else []
-    return type(value), [shape(item) for item in inner]
-
-
-@pytest.mark.parametrize("examples", [20, pytest.param(600, marks=pytest.mark.nightly)])
-def test_a_value_is_restored_exactly(examples: int, path: Path) -> None:
-    """Equal and of the same types at every depth: a tuple is not a list, True is not 1."""
-
-    async def there_and_back(values: list[object]) -> None:
-        async with opened(path) as cache:
-            for i, value in enumerate(values):
-                await cache.put(str(i), value)
-            for i, value in enumerate(values):
-                found = await value_of(cache, str(i))
-                assert found == value
-                assert shape(found) == shape(value)
-
-    @given(values=st.lists(VALUES, min_size=1, max_size=5))
-    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    def comes_back(values: list[object]) -> None:
-        asyncio.run(there_and_back(values))
-
-    comes_back()
-
-
-@pytest.mark.parametrize(
-    ("value", "encoding"),
-    [
-        ({"a": [1, 2.5, None, True, "x"]}, "json"),
-        ((1, 2), "pickle"),
-        ({1: 2}, "pickle"),
-        ({"a": (1,)}, "pickle"),
-        (dt.date(2026, 1, 1), "pickle"),
-        (Colour.RED, "pickle"),
-        ([0] * 20_000, "pickle"),
-    ],
-)
-async def test_json_is_used_where_it_is_exact(value: object, encoding: str, path: Path) -> None:
-    """Any program can read plain values."""
-    async with opened(path) as cache:
-        await cache.put("k", value)
-        assert await value_of(cache, "k") == value
-    assert rows(path)[0][1] == encoding
-
-
-async def test_an_int_too_long_for_json_is_restored(path: Path) -> None:
-    """JSON rejects more than 4,300 digits."""
-    async with opened(path) as cache:
-        await cache.put("k", [10**5000])
-        assert (await value_of(cache, "k") == [10**5000]) is True
-    assert rows(path)[0][1] == "pickle"
-
-
-async def test_a_list_that_contains_itself_is_restored(path: Path) -> None:
-    """It neither causes an endless loop nor becomes JSON."""
-    endless: list[Any] = []
-    endless.append(endless)
-    async with opened(path) as cache:
-        await cache.put("k", endless)
-        found = await value_of(cache, "k")
-    assert found[0] is found
 
 
 async def test_the_stored_value_is_the_one_at_the_time_of_the_put(path: Path) -> None:
@@ -293,40 +191,6 @@ def test_an_invalid_limit_is_rejected(limits: dict[str, Any], path: Path) -> Non
 # Several calls at the same time
 
 
-async def test_puts_at_the_same_time_share_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts that come during a commit share the next one."""
-    sizes: list[int] = []
-    all_are_queued = threading.Event()
-    write = _sqlite_file.SqliteFile.write
-
-    def counted(self: _sqlite_file.SqliteFile, rows: Any, *, now: float) -> None:
-        sizes.append(len(rows))
-        all_are_queued.wait(60)
-        write(self, rows, now=now)
-
-    monkeypatch.setattr(_sqlite_file.SqliteFile, "write", counted)
-    async with opened(path) as cache:
-        puts = asyncio.gather(*(cache.put(str(i), i) for i in range(1000)))
-        await asyncio.sleep(0)  # each queues its request in its first step
-        all_are_queued.set()
-        await puts
-        found = await asyncio.gather(*(value_of(cache, str(i)) for i in range(1000)))
-    assert found == list(range(1000))
-    assert sum(sizes) == 1000
-    assert len(sizes) <= 2
-
-
-async def test_a_cancelled_get_affects_no_other(path: Path) -> None:
-    """The cancelled caller's request is dropped."""
-    async with opened(path) as cache:
-        await cache.put("k", 1)
-        given_up = asyncio.create_task(cache.get("k"))
-        await asyncio.sleep(0)
-        given_up.cancel()
-        assert await value_of(cache, "k") == 1
-        assert given_up.cancelled()
-
-
 async def test_close_frees_thread_and_files_and_the_next_use_opens_again(path: Path) -> None:
     """After each close no thread and no file is left; requests that wait at the close are served first."""
     cache = SqliteCache(path)
@@ -349,45 +213,6 @@ async def test_an_unused_cache_creates_nothing(path: Path) -> None:
     assert not path.exists()
 
 
-def test_one_cache_works_on_one_loop_after_the_other(path: Path) -> None:
-    """Two runs in a row, without a close between them."""
-    cache = SqliteCache(path)
-    asyncio.run(cache.put("k", 1))
-    hit = asyncio.run(cache.get("k"))
-    asyncio.run(cache.close())
-    assert hit is not None
-    assert hit.value == 1
-
-
-def test_a_loop_that_was_closed_meanwhile_is_skipped(path: Path) -> None:
-    """A result that no loop can receive does not stop the thread."""
-    cache = SqliteCache(path)
-
-    async def walk_away() -> None:
-        asyncio.get_running_loop().call_soon(asyncio.create_task, cache.put("k", 1))
-        await asyncio.sleep(0)
-
-    for _ in range(20):
-        asyncio.run(walk_away())
-    assert asyncio.run(cache.get("other")) is None
-    asyncio.run(cache.close())
-
-
-def test_two_loops_in_two_threads_share_a_cache(path: Path) -> None:
-    """Each gets its own results."""
-    cache = SqliteCache(path)
-
-    async def work(name: str) -> list[Any]:
-        await asyncio.gather(*(cache.put(f"{name}{i}", (name, i)) for i in range(100)))
-        return [await value_of(cache, f"{name}{i}") for i in range(100)]
-
-    async def both() -> list[list[Any]]:
-        return await asyncio.gather(*(asyncio.to_thread(asyncio.run, work(name)) for name in "ab"))
-
-    assert asyncio.run(both()) == [[(name, i) for i in range(100)] for name in "ab"]
-    asyncio.run(cache.close())
-
-
 def test_a_close_in_one_thread_loses_no_request_of_another(path: Path) -> None:
     """Runs in two threads share a cache, and each closes it at its end: every get returns."""
     cache = SqliteCache(path)
@@ -403,29 +228,6 @@ def test_a_close_in_one_thread_loses_no_request_of_another(path: Path) -> None:
     asyncio.run(both())
     assert asyncio.run(value_of(cache, "24")) == 24
     asyncio.run(cache.close())
-
-
-async def test_an_internal_error_leaves_no_caller_waiting(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The caller gets the unexpected error, and the thread goes on."""
-    async with opened(path) as cache:
-        with monkeypatch.context() as broken:
-            broken.setattr(_sqlite_file.SqliteFile, "read", lambda *args, **kwargs: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                await cache.get("k")
-        await cache.put("k", 1)
-        assert await value_of(cache, "k") == 1
-
-
-async def test_a_value_is_released_when_it_is_stored(path: Path) -> None:
-    """The idle thread keeps no reference."""
-    value = Point(1, [2])
-    seen = weakref.ref(value)
-    async with opened(path) as cache:
-        await cache.put("k", value)
-        del value
-        await eventually(lambda: seen() is None)
 
 
 async def test_folders_are_created_and_a_relative_path_does_not_move(

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeClock
+from fakes import HOUR, FakeClock
 from observers import lines_of
 
 from cascade.interfaces import CacheUnavailable
-from cascade.runtime.cache import SqliteCache, _sqlite_file, _sqlite_thread
-from cascade.runtime.cache._call_cache import CallCache, Prepare
+from cascade.runtime import Engine, SqliteCache
 from cascade.spec import task
-from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
 
 pytestmark = pytest.mark.process  # left out of the session unit
@@ -212,8 +210,8 @@ def test_an_unusable_required_file_is_an_error_that_says_what_to_do(
 
 
 @task
-async def step(x: int) -> int:
-    return x
+async def step(x: int) -> str:
+    return "x" * 3000
 
 
 def limited(pages: int) -> Callable[..., sqlite3.Connection]:
@@ -235,22 +233,14 @@ async def test_a_full_disk_keeps_stored_values_and_fails_no_task(
     await fill(path)
     monkeypatch.setattr(sqlite3, "connect", limited(path.stat().st_size // 4096 + 2))
     cache = SqliteCache(path)
-    calls = CallCache(cache)
-    policy = CachePolicy()
-
-    async def compute(prepare: Prepare) -> str:
-        return "x" * 3000
-
-    for x in range(20):
-        answer = await calls.call(policy, step._definition, (x,), {}, compute)
-        assert answer.value == "x" * 3000
+    engine, cached = Engine(cache_backend=cache), step.with_cache()
+    assert await engine.run([cached(x) for x in range(20)]) == ["x" * 3000] * 20
     assert all([await cache.get(key) for key in VALUES])
     (record,) = lines_of(caplog, "cascade.cache")
     assert "cannot store values: database or disk is full; tasks run without it" in record.message
-    await calls.close()
+    await cache.close()
     monkeypatch.undo()
-    await calls.call(policy, step._definition, (99,), {}, compute)
-    await calls.close()
+    await engine.run(cached(99))
     assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
 
 
@@ -282,7 +272,10 @@ async def test_a_file_locked_by_another_program_delays_a_task_by_a_limited_time(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A lock is one warning; when it is released, one line says so."""
-    monkeypatch.setattr(_sqlite_file, "BUSY_TIMEOUT", 0.05)
+    connect: Any = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **kwargs: connect(*args, **{**kwargs, "timeout": 0.05})
+    )
     await fill(path)
     cache = SqliteCache(path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -300,23 +293,8 @@ async def test_a_file_locked_by_another_program_delays_a_task_by_a_limited_time(
     assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
 
 
-async def test_a_file_that_was_fixed_is_used_again(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An unusable file is tried again after some time, without a new run."""
-    monkeypatch.setattr(_sqlite_thread, "REOPEN_AFTER", 0.0)
-    no_database(path)
-    cache = SqliteCache(path)
-    await cache.put("k", 1)
-    path.unlink()
-    await cache.put("k", 1)
-    assert await cache.get("k")
-    await cache.close()
-    assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the open files of this process")
-async def test_no_attempt_to_open_a_file_leaves_it_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_attempt_to_open_a_file_leaves_it_open(path: Path) -> None:
     """Neither if the database is unusable, nor if only its signing key is."""
 
     def open_files() -> list[str]:
@@ -328,7 +306,6 @@ async def test_no_attempt_to_open_a_file_leaves_it_open(path: Path, monkeypatch:
                 targets.append(str(link.readlink()))
         return [target for target in targets if target.startswith(str(path))]
 
-    monkeypatch.setattr(_sqlite_thread, "REOPEN_AFTER", 0.0)
     for spoil in (
         no_database,
         another_program,
@@ -336,8 +313,10 @@ async def test_no_attempt_to_open_a_file_leaves_it_open(path: Path, monkeypatch:
     ):
         path.unlink(missing_ok=True)
         spoil(path)
-        cache = SqliteCache(path)
+        clock = FakeClock()
+        cache = SqliteCache(path, clock=clock)
         for _ in range(5):
+            clock.ticks += HOUR
             assert await cache.get("k") is None
         assert open_files() == []
         await cache.close()
@@ -349,14 +328,14 @@ async def test_an_unusable_file_is_not_tried_for_every_task(
     """Fifty requests open it once."""
     no_database(path)
     opened = 0
-    prepare = _sqlite_file.SqliteFile.__init__
+    connect: Any = sqlite3.connect
 
-    def counted(self: _sqlite_file.SqliteFile, path: Path, *, max_bytes: int) -> None:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal opened
         opened += 1
-        prepare(self, path, max_bytes=max_bytes)
+        return connect(*args, **kwargs)
 
-    monkeypatch.setattr(_sqlite_file.SqliteFile, "__init__", counted)
+    monkeypatch.setattr(sqlite3, "connect", counted)
     cache = SqliteCache(path, clock=FakeClock())
     for i in range(50):
         await cache.get(str(i))

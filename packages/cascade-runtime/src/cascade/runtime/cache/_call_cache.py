@@ -36,9 +36,6 @@ class SingleFlight(Generic[ValueT]):
     def __init__(self) -> None:
         self._waiters: dict[object, deque[asyncio.Future[ValueT | None]]] = {}
 
-    def __len__(self) -> int:
-        return len(self._waiters)
-
     async def run(self, key: object, compute: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, bool]:
         """Return the value for ``key``, and whether another caller computed it.
 
