@@ -10,8 +10,8 @@ from typing import Any
 from dying import die_at, say
 
 from cascade.interfaces import Journal, Plan, RunInfo, RunStatus, StepState
+from cascade.runtime import SqliteState
 from cascade.runtime._durable import results, schema
-from cascade.runtime._durable.sqlite_state import SqliteState
 
 STEPS, AT_ONCE = 120, 4
 LARGE = 1 << 13

@@ -81,15 +81,3 @@ def test_joined_operations_leave_the_same_rows(batches: list[list[Operation]]) -
         operation.encode(CODEC)
     apart = rows_after(batches, join=False)
     assert rows_after(batches, join=True) == apart
-
-
-def test_a_start_and_the_value_of_its_step_are_one_operation() -> None:
-    """With other steps in between; not if the step was started twice, or failed in between."""
-    starts = [start("a"), start("b")]
-    keeps = [keep("b"), keep("a")]
-    assert joined([*starts, *keeps]) == keeps
-    assert [each.start for each in keeps] == starts[::-1]
-    again = [start("a"), start("a"), keep("a")]
-    assert joined(again) == [again[0], again[2]]
-    failed = [start("a"), Retry("a", 1, 3.0, "bad"), keep("a")]
-    assert joined(failed) == failed

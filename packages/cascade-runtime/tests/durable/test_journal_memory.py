@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import Journal, Plan, RunInfo
-from cascade.runtime._durable.sqlite_state import SqliteState
+from cascade.runtime import SqliteState
 from cascade.testkit.waiting import eventually
 
 

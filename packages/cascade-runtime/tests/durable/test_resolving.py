@@ -1,6 +1,7 @@
 """What a person has found out about a step in doubt."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from fakes import FakeClock
@@ -15,7 +16,6 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import SqliteState
-from cascade.runtime._durable.resolving import Resolution
 
 NIGHT = RunInfo("night", "report")
 
@@ -75,7 +75,10 @@ async def test_a_step_that_is_not_in_doubt_is_named_with_the_first_five_that_are
     ],
 )
 async def test_what_becomes_of_a_resolved_step(
-    resolution: Resolution, listed: list[tuple[str, StepState, str]], runs_again: bool, tmp_path: Path
+    resolution: Literal["value", "again", "fail"],
+    listed: list[tuple[str, StepState, str]],
+    runs_again: bool,
+    tmp_path: Path,
 ) -> None:
     """Lists show it until the run goes on; the other steps in doubt stay so, and the run is as it was."""
     clock = FakeClock()

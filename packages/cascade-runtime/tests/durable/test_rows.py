@@ -19,7 +19,6 @@ from fakes import FakeClock
 from cascade.interfaces import (
     CascadeError,
     Journal,
-    PendingEvent,
     Plan,
     RecordedStatus,
     RunEndedError,
@@ -277,38 +276,6 @@ def has_begun(state: SqliteState, key: str, time: float) -> bool:
     return time in [step.began for step in state.steps("night") if step.key == key]
 
 
-async def test_a_value_of_a_step_that_was_never_started_is_kept(folder: Path, clock: FakeClock) -> None:
-    """A step may be skipped, or its start discarded meanwhile; a later value takes the place of an earlier one."""
-    state = state_in(folder, clock=clock)
-    journal = await state.open(RUN)
-    assert await journal.completed("f:0", "one")
-    assert await journal.completed("f:0", "two", events=lambda: StepEvents(4, "01234567"))
-    (row,) = rows(folder, "*", "step")
-    assert (row["state"], row["attempt"], row["starts"], row["tries"]) == (3, 1, 0, 0)
-    assert (row["ended"], row["error"], row["seq"], row["token"]) == (clock.now(), "", 4, "01234567")
-    assert await journal.load("f:0") == "two"
-    await journal.close()
-
-
-async def test_each_task_whose_results_are_not_kept_is_one_warning(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With its name, however many of its steps there are; the results of the others are kept."""
-    journal = await state_in(folder, pickle=False).open(RUN)
-    for key, name, value in [
-        *((f"load:0[{number}]", "load", object()) for number in range(3)),
-        ("size:0", "size", 4),
-        *((f"draw:{number}", "draw a line", object()) for number in range(2)),
-    ]:
-        journal.started(key, name=name, inputs=b"", code=b"")
-        assert await journal.completed(key, value) is (name == "size")
-    await journal.end(RunStatus.SUCCEEDED)
-    assert [record.getMessage().partition(" a builtins")[0] for record in caplog.records] == [
-        f"task {name}: its result is not recorded, so the step runs again on resume:"
-        for name in ("load", "draw a line")
-    ]
-
-
 ATTEMPTS: dict[str, tuple[str, int]] = {
     # Of each attempt, the oldest first: D for a process that died, E for an orderly end, R for one that was refused;
     # then k if it recorded a value, s if it started a step. The last of these has started the step that is asked for.
@@ -350,32 +317,6 @@ async def test_the_deaths_of_a_process_are_counted_back_to_what_was_recorded_las
     await journal.close()
 
 
-async def test_events_that_may_be_lost_are_kept_until_they_are_settled(folder: Path) -> None:
-    """In the order of their numbers; one that is recorded again replaces what it had."""
-    state = state_in(folder)
-    journal = await state.open(RUN)
-
-    def events(*pending: PendingEvent) -> StepEvents:
-        return StepEvents(pending[-1].number, "01234567", pending)
-
-    three, one, two, four = (PendingEvent(n, f"topic/{n}", f'{{"n": {n}}}', n % 3) for n in (3, 1, 2, 4))
-    assert await journal.completed("f:0", 1, events=lambda: events(three, one))
-    await journal.expanded("f:1", Plan({"turn": 1}), events=events(two))
-    assert await journal.completed("f:2", threading.Lock(), events=lambda: events(four)) is False
-    await journal.close()
-    journal = await state.open(RUN)
-    assert journal.earlier is not None
-    assert journal.earlier.pending == [one, two, three, four]
-    changed = three._replace(topic="other/3", payload="{}", qos=2)
-    journal.settled(3)
-    assert await journal.completed("f:0", 1, events=lambda: events(changed))
-    await journal.close()
-    journal = await state.open(RUN)
-    assert journal.earlier is not None
-    assert journal.earlier.pending == [changed, four]
-    await journal.close()
-
-
 # What is refused
 
 
@@ -406,6 +347,7 @@ REFUSED: dict[str, tuple[type[CascadeError], RunInfo, str]] = {
     "no JSON": (StateUnavailable, RUN, "UPDATE run SET env = '{'"),
     "inputs of another type": (StateUnavailable, RUN, "UPDATE run SET params = 5"),
     "forged inputs": (StateUnavailable, RUN, "UPDATE run SET params_mac = x'00'"),
+    "a blob for a number": (StateUnavailable, RUN, "UPDATE step SET starts = x'00'"),
     "a step without a state": (StateUnavailable, RUN, "UPDATE step SET state = NULL"),
     "another run": (StateUnavailable, RUN, "UPDATE run SET run_id = 'day'"),
     "no table": (StateUnavailable, RUN, "DROP TABLE event"),

@@ -2,9 +2,7 @@
 
 import asyncio
 import datetime as dt
-import gc
 import stat
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,12 @@ import pytest
 from fakes import FakeClock
 
 from cascade.interfaces import (
-    RecordedStatus,
     RunInfo,
     RunStatus,
-    StateUnavailable,
     StepState,
     UnreadableResultError,
 )
 from cascade.runtime import SqliteState
-from cascade.runtime._durable import crash_points
-from cascade.testkit.waiting import eventually
 
 RUN = RunInfo("night", "report")
 
@@ -57,29 +51,6 @@ async def record(
     await journal.end(status, "no steam" if status is RunStatus.FAILED else "")
 
 
-async def test_a_run_that_is_continued_has_no_end_while_it_goes_on(folder: Path) -> None:
-    """Nor after its process has died: only what the last attempt came to counts."""
-    state = state_in(folder)
-    journal = await state.open(RUN)
-    await journal.failed("f:0", "no steam")
-    await journal.end(RunStatus.FAILED, "no steam")
-    (ended,) = state.runs()
-    assert (ended.status, ended.error, ended.attempts) == (RecordedStatus.FAILED, "no steam", 1)
-    assert ended.ended is not None
-    journal = await state.open(RUN)
-    journal.started("g:0", name="g", inputs=b"", code=b"")
-    await journal.completed("g:0", 1)
-    for status in (RecordedStatus.RUNNING, RecordedStatus.INTERRUPTED):
-        (run,) = state.runs()
-        assert (run.status, run.ended, run.error, run.attempts) == (status, None, "", 2)
-        await journal.close()
-    journal = await state.open(RUN)
-    await journal.end(RunStatus.SUCCEEDED)
-    (run,) = state.runs()
-    assert (run.status, run.error, run.attempts) == (RecordedStatus.SUCCEEDED, "", 3)
-    assert run.ended is not None
-
-
 @pytest.mark.parametrize("spoiled", ["a", "b", "c"])
 async def test_a_file_that_cannot_be_read_hides_no_other(
     folder: Path, spoiled: str, caplog: pytest.LogCaptureFixture
@@ -92,24 +63,6 @@ async def test_a_file_that_cannot_be_read_hides_no_other(
     assert {run.run_id for run in state_in(folder).runs()} == {"a", "b", "c"} - {spoiled}
     (warning,) = caplog.messages
     assert f"{spoiled}.db cannot be read" in warning
-
-
-async def test_lists_are_narrowed_by_status_target_time_and_number(folder: Path) -> None:
-    """The newest run comes first, whatever its name is."""
-    await record(folder, "b", at=1e9)
-    await record(folder, "c", RunStatus.FAILED, at=1e9 + 1)
-    await record(folder, "a", at=1e9 + 2)
-    await record(folder, "d", target="other", at=1e9 + 3)
-
-    def names(**narrowed: Any) -> list[str]:
-        return [run.run_id for run in state_in(folder).runs(**narrowed)]
-
-    assert names() == ["d", "a", "c", "b"]
-    assert names(limit=2) == ["d", "a"]
-    assert names(status=RecordedStatus.FAILED) == ["c"]
-    assert names(target="report") == ["a", "c", "b"]
-    assert names(since=1e9 + 1) == ["d", "a", "c"]
-    assert names(status=RecordedStatus.SUCCEEDED, target="report", since=1e9 + 1) == ["a"]
 
 
 @pytest.mark.parametrize(("days", "stays"), [(29, True), (31, False)])
@@ -154,33 +107,6 @@ async def test_texts_that_utf_8_cannot_hold_are_recorded_with_escapes(folder: Pa
         (escaped, StepState.COMPLETED, ""),
     ]
     assert [run.error for run in state.runs()] == [escaped]
-
-
-async def test_a_caller_cancelled_while_it_opens_hears_of_no_later_error(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That the folder could not be used concerns nothing any more."""
-    reached, may_go_on = threading.Event(), threading.Event()
-
-    def refuse(point: str) -> None:
-        reached.set()
-        may_go_on.wait(60.0)
-        raise StateUnavailable(str(folder), "the disk is gone")
-
-    monkeypatch.setattr(crash_points, "hook", refuse)
-    problems: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
-    others = asyncio.all_tasks()
-    opening = asyncio.ensure_future(state_in(folder).open(RUN))
-    await eventually(reached.is_set)
-    opening.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await opening
-    may_go_on.set()
-    await eventually(lambda: asyncio.all_tasks() == others)
-    gc.collect()
-    await asyncio.sleep(0)
-    assert problems == []
 
 
 async def test_the_constraints_of_each_source_are_kept_apart(folder: Path) -> None:

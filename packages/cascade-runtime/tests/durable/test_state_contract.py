@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cascade.interfaces import StateBackend, StateUnavailable
-from cascade.runtime._durable.sqlite_state import SqliteState
+from cascade.runtime import SqliteState
 from cascade.testkit.state import StateContract
 
 pytestmark = pytest.mark.process  # left out of the session unit

@@ -25,11 +25,11 @@ from cascade.interfaces import (
     StateUnavailable,
     UnreadableResultError,
 )
+from cascade.runtime import SqliteState
 from cascade.runtime._durable import journal as journals
 from cascade.runtime._durable import writer
 from cascade.runtime._durable.results import LARGE
 from cascade.runtime._durable.run_file import RunFile
-from cascade.runtime._durable.sqlite_state import SqliteState
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 
@@ -195,23 +195,6 @@ async def test_a_large_value_that_cannot_be_written_leaves_no_part_of_a_file(
     await journal.close()
 
 
-async def test_values_that_cannot_be_loaded_are_one_warning_of_a_store_that_is_not_required(
-    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also if nothing was to be written before: the user learns why steps run again."""
-    await recorded(folder)
-    journal = await state_in(folder, retry_for=0.0, required=False).open(RUN)
-
-    def fail(file: RunFile, keys: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(RunFile, "results", fail)
-    found = await journal.load_all(["f:0", "g:0"])
-    assert [type(each) for each in found] == [StateUnavailable] * 2
-    assert ["the run continues unrecorded" in record.message for record in caplog.records] == [True]
-    await journal.close()
-
-
 async def test_a_store_that_is_not_required_lets_the_run_continue(
     folder: Path, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -267,19 +250,10 @@ async def test_closing_does_not_wait_for_a_disk_that_hangs(
     await second.close()
 
 
-async def test_a_file_that_becomes_read_only_is_reported(folder: Path) -> None:
-    """With SQLite's own words."""
-    journal = await state_in(folder, retry_for=0.02).open(RUN)
-    journal._writer._file._connection.execute("PRAGMA query_only = ON")  # type: ignore[attr-defined]
-    with pytest.raises(StateUnavailable, match="attempt to write a readonly database"):
-        await complete(journal, "f:0", 1)
-    await journal.close()
-
-
 LIMITED = """
 import asyncio, resource, sys
 from cascade.interfaces import RunInfo, StateUnavailable
-from cascade.runtime._durable.sqlite_state import SqliteState
+from cascade.runtime import SqliteState
 
 async def main():
     journal = await SqliteState(sys.argv[1], power_safe=False, retry_for=0.1).open(RunInfo("night", "report"))
@@ -318,7 +292,7 @@ async def test_a_size_limit_of_files_loses_no_recorded_result(more: tuple[str, .
 FULL = """
 import asyncio, subprocess, sys
 from cascade.interfaces import RunInfo, RunStatus, StateUnavailable
-from cascade.runtime._durable.sqlite_state import SqliteState
+from cascade.runtime import SqliteState
 
 folder, keys = sys.argv[1], []
 

@@ -29,8 +29,8 @@ from cascade.interfaces import (
     StateUnavailable,
     StepState,
 )
+from cascade.runtime import SqliteState
 from cascade.runtime._durable import results
-from cascade.runtime._durable.sqlite_state import SqliteState
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -43,7 +43,6 @@ VALUES = (
     | st.binary(min_size=300, max_size=600)
     | st.sets(st.integers())
 )
-KEPT = (StepState.COMPLETED, StepState.EXPANDED)
 
 
 class Recorded(RuleBasedStateMachine):
