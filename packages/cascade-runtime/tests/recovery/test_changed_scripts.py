@@ -18,6 +18,10 @@ from dataclasses import dataclass
 from cascade.spec import task
 
 LIMIT = 3
+OTHER = 3
+FIRST = SECOND = [0, 0]
+SHIFT: int = 0
+COMPUTED = len("x")
 ran = []
 
 
@@ -27,7 +31,8 @@ class Found:
 
 
 def helper(x):
-    return x + LIMIT
+    'Help.'
+    return x + LIMIT + sum(SECOND) + SHIFT + (COMPUTED - COMPUTED)
 
 
 @task
@@ -75,8 +80,12 @@ CHANGES: dict[str, tuple[tuple[str, str], str, int, list[str]]] = {
         35,
         CLEANED[2],
     ),
-    "a helper": (("return x + LIMIT", "return x + LIMIT + 1"), CLEANED[0], 17, CLEANED[2]),
+    "a helper": (("return x + LIMIT", "return x + 1 + LIMIT"), CLEANED[0], 17, CLEANED[2]),
     "a constant of a helper": (("LIMIT = 3", "LIMIT = 4"), CLEANED[0], 17, CLEANED[2]),
+    "which constant is named": (("x + LIMIT", "x + OTHER"), CLEANED[0], 15, CLEANED[2]),
+    "one of two names of a constant": (("SECOND = [0, 0]", "SECOND = [0, 1]"), CLEANED[0], 17, CLEANED[2]),
+    "a constant with an annotation": (("int = 0", "int = 1"), CLEANED[0], 17, CLEANED[2]),
+    "a parameter's kind": (("found, more=0", "found, *, more=0"), CLEANED[0], 15, CLEANED[2]),
     "a default": (("more=0", "more=1"), CLEANED[0], 17, CLEANED[2]),
     "an argument": (("in (1, 2)]", "in (1, 5)]"), "fetch:1 (arguments)", 18, ["fetch 5", "clean", "load"]),
     "the order of calls": (
@@ -129,6 +138,11 @@ HARMLESS: dict[str, tuple[str, str]] = {
         '    ran.append("clean")',
         '    """Clean."""\n    # quickly\n    ran.append("clean")',
     ),
+    "a docstring of a helper": ("    'Help.'\n", ""),
+    "the annotation of a constant": ("SHIFT: int = 0", "SHIFT: float = 0"),
+    "a new annotation of a constant": ("LIMIT = 3", "LIMIT: int = 3"),
+    "a constant that is computed": ('len("x")', 'len("xx")'),
+    "a decorator": ("def helper", "def same(function):\n    return function\n\n\n@same\ndef helper"),
     "an annotation": ("def clean(found, more=0):", "def clean(found: Found, more: int = 0) -> int:"),
     "a policy": ("@task\nasync def clean", "@task(name='clean')\nasync def clean"),
     "a function that no step uses": ("def helper", "def unused():\n    return 1\n\n\ndef helper"),

@@ -1,7 +1,6 @@
 """Digests of a step's arguments: those of a map's items are the same as of single calls."""
 
 import dataclasses
-import sys
 from typing import Any
 
 from hypothesis import given
@@ -95,21 +94,3 @@ def test_a_value_is_not_taken_for_the_key_of_a_call() -> None:
     kind = definition(three(1, 2))
     for taken, text in ((noted(), "noted"), ([noted()], ["noted"])):
         assert inputs_digest(kind, (taken, 1), {}, key_of) != inputs_digest(kind, (text, 1), {}, key_of)
-
-
-def test_each_of_many_calls_in_an_argument_costs_little() -> None:
-    """The event loop waits meanwhile: a step may take the values of 100,000 others."""
-    kind, calls = definition(three(1, 2)), 0
-
-    def count(frame: object, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    many = [noted() for _ in range(1_000)]
-    inputs_digest(kind, (many[:1], 1), {}, key_of)
-    sys.setprofile(count)
-    try:
-        inputs_digest(kind, (many, 1), {}, key_of)
-    finally:
-        sys.setprofile(None)
-    assert calls <= 30 * len(many)
