@@ -3,12 +3,14 @@
 Every session makes its own environment below ``.nox`` and needs nothing but Python, pip and nox.
 """
 
+import argparse
 import json
 import logging
 import os
 import shlex
 import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +38,7 @@ SETTINGS = load_toml(ROOT / "pyproject.toml")
 PROJECTS = {
     path.parent.name: load_toml(path)["project"] for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
 }
+IMPORTED_BY: dict[str, list[str]] = SETTINGS["tool"]["cascade"]["imported-by"]
 EXAMPLES = [
     path.parent for path in sorted(ROOT.glob("packages/*/examples/*/pyproject.toml"))
 ]  # by a third party
@@ -55,6 +58,8 @@ PYRIGHT = {
 }
 # Tests with brokers and other programs wait more than they compute: two workers for each core use the waits.
 WORKERS = str(min(2 * (os.cpu_count() or 1), 4))
+# What ``tests -- --since COMMIT`` adds to the gate: .ci/run has six minutes.
+SECONDS_FOR_FULL = 60
 PYTEST = ("-m", "pytest", "-n", WORKERS, "--dist", "worksteal")
 
 
@@ -69,19 +74,25 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Build the wheels, install them in a fresh environment, run the gate there: what an installed user has.
 
-    The examples of third parties and the README's install line follow, unless arguments select tests.
+    The examples of third parties and the README's install line follow, unless arguments select tests; with
+    --since COMMIT, then for a minute the longer cases of the packages that have changed since, or import those.
     """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--since", metavar="COMMIT")
+    options, selection = parser.parse_known_args(session.posargs)
     session.install("build", HATCHLING, *dependency_groups(SETTINGS, "tests"))
     built = build_wheels(session)
     refuse_shared_paths(session, built)
     session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
     session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT), log=False)
-    session.run("python", *PYTEST, *session.posargs)
-    if not session.posargs:
+    session.run("python", *PYTEST, *selection)
+    if not selection:
         for example in EXAMPLES:
             session.install("--no-build-isolation", str(example))
             session.run("python", "-m", "pytest", "-q", "--rootdir", str(example), str(example))
         try_install_line(session)
+    if options.since:
+        run_affected(session, options.since)
 
 
 @nox.session
@@ -249,6 +260,43 @@ def refuse_shared_paths(session: nox.Session, built: Iterable[Path]) -> None:
                 session.error(f"{path} is in {owner[path]} and in {wheel.name}")
             owner[path] = wheel.name
     session.log(f"{len(owner)} paths, each in one wheel")
+
+
+def run_affected(session: nox.Session, base: str) -> None:
+    """Run the cases over a second of the packages that differ from a commit, then of those that import them."""
+    changed = session.run(
+        "git", "diff", "--name-only", "--no-renames", base, "--", "packages", external=True, silent=True
+    )
+    end = time.monotonic() + SECONDS_FOR_FULL
+    for packages in affected(str(changed).splitlines()):
+        left = round(end - time.monotonic())
+        folders = [f"packages/{name}/tests" for name in packages]
+        if not packages:
+            continue
+        if left <= 0:
+            session.warn(f"left out, for the nightly run: the cases over a second of {', '.join(packages)}")
+            continue
+        session.log(f"{left} s for the cases over a second of {', '.join(packages)}")
+        # Status 5: there is no such case.
+        session.run(
+            "python",
+            *PYTEST,
+            "-m",
+            "full and not nightly",
+            "--start-within",
+            str(left),
+            *folders,
+            success_codes=[0, 5],
+        )
+
+
+def affected(changed: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Tell the packages in which a file has changed, and the others that import one whose sources have."""
+    parts = [path.split("/") for path in changed]
+    touched = {part[1] for part in parts if part[0] == "packages" and part[1] in PROJECTS}
+    sources = {part[1] for part in parts if part[1] in touched and part[2] == "src"}
+    importing = {name for source in sources for name in IMPORTED_BY.get(source, [])}
+    return sorted(touched), sorted(importing - touched)
 
 
 # Run with -P, so that only what is installed can be imported; the argument is the checkout.

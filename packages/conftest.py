@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
@@ -58,6 +59,19 @@ class ProgramsNeedMarks:
         return noted
 
 
+class StartsWithin:
+    """A plugin: a test that has not started within so many seconds is skipped, and counted with the reason."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def pytest_runtest_setup(self) -> None:
+        """Skip a test for which no time is left."""
+        if time.monotonic() > self._end:
+            pytest.skip(f"left out, for the nightly run: not started within {self._seconds:g} s")
+
+
 def restore_signals() -> None:
     """Handle SIGINT and SIGHUP as in a terminal, also in the background and below nohup.
 
@@ -71,7 +85,10 @@ def restore_signals() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer a folder for pictures of cascade-web's page."""
+    """Offer a folder for pictures of cascade-web's page, and an end to what takes too long."""
+    parser.addoption(
+        "--start-within", metavar="SECONDS", type=float, help="skip the tests that have not started by then"
+    )
     parser.addoption("--screenshots", metavar="FOLDER", help="keep pictures of cascade-web's page there")
 
 
@@ -79,6 +96,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Restore signals before any test starts a process, and log runs only where a test asks for it."""
     restore_signals()
     config.pluginmanager.register(ProgramsNeedMarks(), "cascade-programs-need-marks")
+    if (seconds := config.getoption("start_within")) is not None:
+        config.pluginmanager.register(StartsWithin(seconds), "cascade-starts-within")
     logging.getLogger("cascade.run").setLevel(logging.WARNING)  # pytest sets the root logger to INFO
 
 

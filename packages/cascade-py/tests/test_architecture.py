@@ -127,6 +127,17 @@ def wrong_arrows(modules: Mapping[str, Module]) -> list[str]:
     ]
 
 
+def importers(modules: Mapping[str, Module]) -> dict[str, list[str]]:
+    """Find for each distribution the others that import it."""
+    found = {
+        (imported.distribution, module.distribution)
+        for module in modules.values()
+        for name in module.imports
+        if (imported := target(name, modules)) and imported.distribution != module.distribution
+    }
+    return {name: sorted(other for each, other in found if each == name) for name, _ in found}
+
+
 def cycle_of(modules: Mapping[str, Module]) -> list[str]:
     """Find modules that import each other in a cycle, in order; an empty list if there are none."""
     graph = {
@@ -255,6 +266,12 @@ def test_the_table_of_folders_has_no_cycle_and_lists_what_is_there(sources: dict
 def test_no_distribution_imports_what_is_private_in_another(sources: dict[str, Module]) -> None:
     """A leading underscore means that the module can change without notice."""
     assert private_imports(sources) == []
+
+
+def test_the_list_of_affected_packages_is_that_of_the_imports(sources: dict[str, Module]) -> None:
+    """After a change, the longer cases run of exactly the packages that import what has changed."""
+    settings = tomllib.loads((PACKAGES.parent / "pyproject.toml").read_text("utf-8"))
+    assert settings["tool"]["cascade"]["imported-by"] == importers(sources)
 
 
 def test_what_is_imported_is_asked_for(sources: dict[str, Module]) -> None:
