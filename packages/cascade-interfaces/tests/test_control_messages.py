@@ -32,6 +32,14 @@ def test_a_message_has_the_five_keys_of_the_protocol(scope: str, kind: str, foun
     assert (full["id"], full["params"], full["expires_at"]) == (constraint_id(scope, kind), {"limit": 3}, 1.5)
 
 
+def test_a_cancel_of_many_says_when_it_was_written() -> None:
+    """A process that starts later cannot tell otherwise which runs it means; a cancel of one run needs no time."""
+    for scope in ("source:press-3", "task:resize*"):
+        assert constraint_message(scope, "cancel", now=0.0)["ts"] == "1970-01-01T00:00:00.000000+00:00"
+        assert "ts" in constraint_message(scope, "cancel")
+    assert "ts" not in constraint_message("run:1", "cancel")
+
+
 def test_each_store_has_an_identity_of_its_own() -> None:
     """Two tools that both find none do not agree by chance."""
     one, other = store_message(), store_message()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from cascade.interfaces.topics import parse_constraint_topic
+from cascade.interfaces.wire import timestamp
 
 
 class ConstraintMessage(TypedDict):
@@ -18,6 +20,7 @@ class ConstraintMessage(TypedDict):
     params: Mapping[str, Any]
     expires_at: float | None
     by: NotRequired[str]
+    ts: NotRequired[str]
 
 
 class StoreMessage(TypedDict):
@@ -27,20 +30,30 @@ class StoreMessage(TypedDict):
 
 
 def constraint_message(
-    scope: str, kind: str, params: Mapping[str, Any] | None = None, *, expires_at: float | None = None
+    scope: str,
+    kind: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    expires_at: float | None = None,
+    now: float | None = None,
 ) -> ConstraintMessage:
     """Return what to publish, retained, to the topic of a register.
 
     :param expires_at: seconds since the epoch; with MQTT 5 also give the message an expiry that
         ends then, so that the broker forgets it.
+    :param now: seconds since the epoch; None for the clock of this machine. A cancel of a source or of tasks says
+        when it was written: a process that starts later obeys it only for runs that had begun before.
     """
-    return {
+    message: ConstraintMessage = {
         "id": constraint_id(scope, kind),
         "scope": scope,
         "type": kind,
         "params": dict(params or {}),
         "expires_at": expires_at,
     }
+    if kind == "cancel" and not scope.startswith("run:"):
+        message["ts"] = timestamp(time.time() if now is None else now)
+    return message
 
 
 def constraint_id(scope: str, kind: str) -> str:

@@ -10,7 +10,7 @@ from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.params import SCOPE
 
 TTL = 60.0
-"""Seconds after which a cancellation expires, so that it does not meet a later run."""
+"""Seconds after which a cancellation expires, so that a run can begin again under the same id."""
 _SCOPES = ("run", "task", "source")
 
 
@@ -21,7 +21,8 @@ _SCOPES = ("run", "task", "source")
 def command(scope: str, *, ttl: float | None, **options: Any) -> int:
     """Cancel a run, the tasks that match a pattern, or every run of an engine.
 
-    SCOPE is run:ID, task:PATTERN or source:ID; a bare name is a source. It expires after 60 s unless --ttl is given.
+    SCOPE is run:ID, task:PATTERN or source:ID; a bare name is a source. A cancel of a source or of tasks covers the
+    runs that are active when it arrives. It expires after 60 s unless --ttl is given.
     """
     if scope.partition(":")[0] not in _SCOPES:
         remedy = "write run:ID, task:PATTERN or source:ID; cascade runs lists the runs"

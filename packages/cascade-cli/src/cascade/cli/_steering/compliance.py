@@ -29,6 +29,8 @@ class Answer(NamedTuple):
 class _Before(NamedTuple):
     """What an engine had reported when the change was about to be written."""
 
+    ts: str = ""
+    """When its report was written."""
     entries: Mapping[str, AppliedEntry] = MappingProxyType({})
     runs: frozenset[str] = frozenset()
 
@@ -127,12 +129,12 @@ class ComplianceTracker:
         if self._unchanged:
             return True
         ours = entry.id == self._change.message["id"] or entry.status in _REFUSALS
-        if (
-            not ours
-            or entry.status == NO_MATCH
-            or entry != self._before[source].entries.get(self._change.topic)
-        ):
+        before = self._before[source]
+        if not ours or entry != before.entries.get(self._change.topic):
             return ours
+        if entry.status == NO_MATCH:
+            # of the cancel before; a run that is not here stays so
+            return self._change.scope.startswith("run:") or report.ts != before.ts
         rows = [row for row in report.effective if row.scope == self._change.scope]
         return any(_shows(row, self._change) for row in rows)
 
@@ -158,7 +160,9 @@ def outcome(change: Change, answers: Mapping[str, Answer]) -> dict[str, Any]:
 
 def _seen(engine: EngineView) -> _Before:
     runs = frozenset(row.run_id for row in engine.runs.runs) if engine.runs is not None else frozenset[str]()
-    return _Before(dict(engine.constraints.applied) if engine.constraints is not None else {}, runs)
+    if engine.constraints is None:
+        return _Before(runs=runs)
+    return _Before(engine.constraints.ts, dict(engine.constraints.applied), runs)
 
 
 def _concerned(change: Change, engine: EngineView, now: float) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
+from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.limits import (
     Cancel,
     Concurrency,
@@ -39,6 +40,10 @@ class Gate(WaitQueue, Generic[R]):
         self.topic = topic
         self.by = ""
         """Who has written the register, as its message claims."""
+
+    def covers(self, run_id: str) -> bool:
+        """Return whether the gate applies to a run that its scope covers."""
+        return True
 
     def change(self, rule: R, topic: str, now: float) -> None:
         """Put other parameters in force; running tasks and spent tokens stay counted."""
@@ -74,13 +79,17 @@ AnyGate = Gate[Any]
 
 
 class CancelGate(Gate[Cancel]):
-    """Rejects every request in its scope."""
+    """Rejects every request in its scope, in the runs that the cancel covers."""
 
     __slots__ = ()
     rank = 0
 
+    def covers(self, run_id: str) -> bool:
+        return self.rule.covers(run_id)
+
     def reason(self) -> str:
-        return f"{printable(self.scope)} is cancelled"
+        until = self.rule.until
+        return f"{printable(self.scope)} is cancelled{f' until {timestamp(until)[:19]}Z' if until else ''}"
 
 
 class PauseGate(Gate[Pause]):
@@ -204,7 +213,9 @@ class GateIndex:
     def cancel_of(self, run_id: str) -> AnyGate | None:
         """Return the gate that cancels a whole run, or None."""
         gate = self.by_key.get((f"run:{run_id}", Cancel.type))
-        everywhere = (each for each in self._everywhere.values() if isinstance(each, CancelGate))
+        everywhere = (
+            each for each in self._everywhere.values() if isinstance(each, CancelGate) and each.covers(run_id)
+        )
         return gate if gate is not None else next(everywhere, None)
 
     def pause_reason(self, run_id: str, name: str) -> BlockReason | None:
@@ -261,6 +272,7 @@ class GateIndex:
         else:
             self._everywhere[key] = gate
             found = list(self.groups())
+        found = [group for group in found if gate.covers(group.run_id)]
         for group in found:
             group.add(gate)
         return found
@@ -301,10 +313,13 @@ class GateIndex:
         return self._groups.get(run_id, {}).get(name)
 
     def _applying_to(self, run_id: str, name: str) -> Iterator[AnyGate]:
-        yield from self._everywhere.values()
-        yield from self._by_run.get(run_id, {}).values()
-        yield from self._by_name.get(name, {}).values()
-        yield from (gate for matches, gate in self._by_pattern.values() if matches(name))
+        found = (
+            *self._everywhere.values(),
+            *self._by_run.get(run_id, {}).values(),
+            *self._by_name.get(name, {}).values(),
+            *(gate for matches, gate in self._by_pattern.values() if matches(name)),
+        )
+        return (gate for gate in found if gate.covers(run_id))
 
 
 def _rank(gate: AnyGate) -> int:

@@ -113,10 +113,35 @@ class RateLimit(Rule):
 
 
 class Cancel(Rule):
-    """Running tasks of the scope are cancelled, and waiting ones are rejected."""
+    """Running tasks of the scope are cancelled, and waiting ones are rejected.
 
-    __slots__ = ()
+    :param runs: only in these runs; None for every run of the scope.
+    :param until: when it expires, in seconds since the epoch, or None.
+    """
+
+    __slots__ = ("runs", "until")
     type: ClassVar[str] = "cancel"
+
+    def __init__(self, runs: frozenset[str] | None = None, until: float | None = None) -> None:
+        self.runs = runs
+        self.until = until
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cancel) and (self.runs, self.until) == (other.runs, other.until)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.runs, self.until))
+
+    def covers(self, run_id: str) -> bool:
+        """Return whether a run is one of those that the cancel concerns."""
+        return self.runs is None or run_id in self.runs
+
+    def stricter(self, other: Self) -> Self:
+        later = None if None in (self.until, other.until) else max(self.until or 0.0, other.until or 0.0)
+        everywhere = self.runs is None or other.runs is None
+        return type(self)(
+            None if everywhere else (self.runs or frozenset()) | (other.runs or frozenset()), later
+        )
 
     @classmethod
     def scope_problem(cls, scope: str, *, expires: bool) -> str:

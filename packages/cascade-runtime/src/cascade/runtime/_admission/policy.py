@@ -281,7 +281,12 @@ class AdmissionPolicy:
 
     def _put_in_force(self, key: Key, effective: Effective, now: float) -> None:
         gate = self.gates.by_key.get(key)
-        if gate is not None:
+        notified: frozenset[str] = frozenset()
+        if isinstance(gate, CancelGate):
+            # it may cover other runs now
+            notified = frozenset(run_id for run_id in self._runs if gate.covers(run_id))
+            self._release_waiting(self.gates.remove(key))
+        elif gate is not None:
             gate.change(effective.rule, effective.topic, now)
             gate.by = effective.by
             self._wakeups.signal((gate,))
@@ -297,22 +302,25 @@ class AdmissionPolicy:
                     # the new gate may rank before what blocks the queue now
                     self._requeue(queue)
         if isinstance(gate, CancelGate):
-            self._cancel(gate)
+            self._cancel(gate, notified)
 
     def _drop_bucket(self, gate: AnyGate) -> None:
         """Forget the tokens of a rate limit that was cleared; another engine may have begun a new bucket."""
         if isinstance(gate, RateLimitGate) and self.buckets.get(gate.scope) is gate.bucket:
             del self.buckets[gate.scope]
 
-    def _cancel(self, gate: CancelGate) -> None:
-        """Notify the runs of a cancel; ``admit`` rejects the requests that wait when it checks them."""
+    def _cancel(self, gate: CancelGate, notified: frozenset[str]) -> None:
+        """Notify the runs of a cancel; ``admit`` rejects the requests that wait when it checks them.
+
+        :param notified: runs that know of this cancel already: a second one would disturb their end.
+        """
         kind, _, value = gate.scope.partition(":")
-        if kind == "task":
-            self.notifications.cancel(self._runs.values(), gate.block_reason(), task_matcher(value))
-        elif kind == "source":
-            self.notifications.cancel(self._runs.values(), gate.block_reason(), None)
-        elif (run := self._runs.get(value)) is not None:
-            self.notifications.cancel([run], gate.block_reason(), None)
+        runs = [
+            run
+            for run_id, run in self._runs.items()
+            if gate.covers(run_id) and run_id not in notified and (kind != "run" or run_id == value)
+        ]
+        self.notifications.cancel(runs, gate.block_reason(), task_matcher(value) if kind == "task" else None)
 
     def _release_waiting(self, gate: AnyGate) -> None:
         """Have everything checked again that waits for a gate which was removed."""

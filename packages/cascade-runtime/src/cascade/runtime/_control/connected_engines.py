@@ -21,6 +21,7 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Effective, Key, TokenBuckets
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.waits import Wait, waits_of
+from cascade.runtime._control.cancels import Arrivals
 from cascade.runtime._control.reported_runs import ActiveRun, RunHistory
 from cascade.runtime._support.use_counts import Shared
 from cascade.transport.state_log import StateLog
@@ -71,9 +72,10 @@ class BrokerState(NamedTuple):
 
     buckets: TokenBuckets
     history: RunHistory
+    cancels: Arrivals
 
 
-_BROKER_STATES = ByBroker(lambda: BrokerState({}, RunHistory()))
+_BROKER_STATES = ByBroker(lambda: BrokerState({}, RunHistory(), {}))
 
 
 def broker_state(connector: Connector, *, project: str, source: str) -> BrokerState:

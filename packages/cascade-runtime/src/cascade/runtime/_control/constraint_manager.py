@@ -30,6 +30,7 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import TokenBuckets
+from cascade.runtime._control.cancels import Cancels
 from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines, broker_state
 from cascade.runtime._control.constraint_log import ControlLog, SyncLog
 from cascade.runtime._control.register_sync import ConstraintStream, Sync, SyncState
@@ -91,7 +92,11 @@ class ConstraintManager:
         self._sync_log = SyncLog(self.source, clock=clock)
         self._stream_state = StateLog(_log)
         self.registers = Registers(
-            clock, own_scopes=self._own_scopes, notice=self._control_log.notice, clean=self._mask
+            clock,
+            own_scopes=self._own_scopes,
+            notice=self._control_log.notice,
+            clean=self._mask,
+            cancels=Cancels(clock, shared.cancels),
         )
         self.sync = Sync(self.registers, named=self._named, clock=clock)
         self._watched = self._make_watched(shared.history)

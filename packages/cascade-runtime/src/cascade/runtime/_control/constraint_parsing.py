@@ -10,7 +10,8 @@ import msgspec.structs
 
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.runtime._admission.limits import RULES, Rule, pattern_problem
+from cascade.runtime._admission.limits import RULES, Cancel, Rule, pattern_problem
+from cascade.wire.reading import seconds
 
 MAX_BYTES = 64 * 1024
 """A longer payload is rejected before it is decoded."""
@@ -49,15 +50,21 @@ class Constraint(msgspec.Struct, frozen=True, eq=False):
     """
     by: str = ""
     """Who has written it, as the message claims: nothing proves that."""
+    ts: float | None = None
+    """When a cancel was written, in seconds since the epoch, as the message claims."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constraint) and self._compared() == other._compared()
+
+    def __ne__(self, other: object) -> bool:
+        # the Struct's own compares identities
+        return not self == other
 
     def __hash__(self) -> int:
         return hash(self._compared())
 
     def _compared(self) -> tuple[object, ...]:
-        return self.id, self.scope, self.rule, self.expires_at, self.by
+        return self.id, self.scope, self.rule, self.expires_at, self.by, self.ts
 
 
 class Cleared(msgspec.Struct, frozen=True):
@@ -192,7 +199,14 @@ def _constraint(scope: str, kind: str, data: dict[str, Any], deadline: float | N
     params = _PARAMS.get(message.type)
     checked = msgspec.structs.asdict(msgspec.convert(message.params, params)) if params is not None else {}
     rule = rule_type(**checked)
-    return Constraint(label, scope, rule, message.expires_at, deadline, _author(data))
+    ts = _time(data) if rule_type is Cancel else None
+    return Constraint(label, scope, rule, message.expires_at, deadline, _author(data), ts)
+
+
+def _time(data: dict[str, Any]) -> float | None:
+    """Return when a message says that it was written; None if it does not say so as an ISO 8601 time."""
+    ts = data.get("ts")
+    return seconds(ts) if isinstance(ts, str) else None
 
 
 def _author(data: dict[str, Any]) -> str:

@@ -299,12 +299,14 @@ class Sync:
         deadline = None if expires_in is None else self._clock.monotonic() + expires_in
         self._doubtful.discard(topic)
         self._note_heard(topic)
-        self._registers.apply(topic, parse(topic, message.payload, deadline=deadline))
+        outcome = parse(topic, message.payload, deadline=deadline)
+        self._registers.apply(topic, outcome, live=not message.retain)
 
     def complete(self, complete: Complete) -> None:
         """Remove the registers that the broker no longer has."""
         self._linked, self.late, self._complete_by, self._failures = True, False, None, 0
         self.proved = complete.proved
+        self._registers.cancels.in_first_set = False
         self.store_replaced, self._store_changed = self._store_changed, False
         if complete.topics is None:
             self.state = SyncState.SYNCED

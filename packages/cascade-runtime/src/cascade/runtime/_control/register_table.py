@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 class Register:
     """One topic: its last valid value, and the problem of a later message."""
 
-    __slots__ = ("_entry", "_size", "content", "deadline", "own", "problem", "rank", "state", "topic")
+    __slots__ = ("_entry", "_size", "content", "deadline", "note", "own", "problem", "rank", "state", "topic")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -47,6 +47,8 @@ class Register:
         """When the content expires, on the monotonic clock, or None."""
         self.state = Status.APPLIED
         """Of the content."""
+        self.note = ""
+        """Why the content has no effect here, where the report says so."""
         self.problem: Problem | None = None
         self.own = False
         """Whether it is kept in the room for this engine's own scopes."""
@@ -91,7 +93,7 @@ class Register:
             id=(content.id if content is not None else "") or (problem.id if problem is not None else ""),
             status=self.status.value,
             by=content.by if content is not None else "",
-            reason=problem.reason if problem is not None else "",
+            reason=problem.reason if problem is not None else self.note,
         )
 
 

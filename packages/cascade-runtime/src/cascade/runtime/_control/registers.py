@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.runtime._admission.limits import Effective, Key
+from cascade.runtime._admission.limits import Cancel, Effective, Key
+from cascade.runtime._control.cancels import Cancels
 from cascade.runtime._control.constraint_parsing import Cleared, Constraint, MessageOutcome, Rejected
 from cascade.runtime._control.register_table import (
     Problem,
@@ -61,6 +62,7 @@ class Registers:
         notice: Callable[[Notice], None] = lambda notice: None,
         clean: Callable[[str], str] = str,
         limit: int = MAX_REGISTERS,
+        cancels: Cancels | None = None,
     ) -> None:
         self.revision = 0
         """Goes up with every change that a report would show."""
@@ -68,6 +70,8 @@ class Registers:
         """Messages that were rejected because there are too many registers."""
         self.problems_forgotten = 0
         """Topics with a problem beyond :data:`MAX_PROBLEMS`."""
+        self.cancels = cancels or Cancels(clock)
+        """Which runs a cancel of a source or of tasks covers."""
         self._clock = clock
         self._own_scopes = frozenset(own_scopes)
         self._notice = notice
@@ -115,14 +119,17 @@ class Registers:
         """Yield the registers in the order of a report: pauses and own scopes first, then the newest."""
         return self._table.newest_first()
 
-    def apply(self, topic: str, outcome: MessageOutcome) -> None:
-        """Process one message: it changes the register of its topic and no other."""
+    def apply(self, topic: str, outcome: MessageOutcome, *, live: bool = False) -> None:
+        """Process one message: it changes the register of its topic and no other.
+
+        :param live: it was published just now, and is not a retained one that the broker sends again.
+        """
         self._unsettled.pop(topic, None)  # this message is newer than the set
         if isinstance(outcome, Cleared):
             self._drop(topic)
         elif isinstance(outcome, Constraint):
             if not self._is_elsewhere(outcome.scope):
-                self._apply_constraint(topic, outcome)
+                self._apply_constraint(topic, self.cancels.covering(topic, outcome, live=live))
         elif not self._is_elsewhere(scope_of(topic)):
             if isinstance(outcome, Rejected):
                 self._note_problem(topic, Problem(Status.REJECTED, self._clean(outcome.reason)))
@@ -160,12 +167,16 @@ class Registers:
         scope = f"run:{run_id}"
         self._local_runs.add(scope)
         self._update_run(scope)
+        self.cancels.begin_run(run_id)
+        for topic in self.cancels.topics():
+            self._update_cancel(topic)
 
     def end_run(self, run_id: str) -> None:
         """Lift the registers of a run that has ended; they no longer cover anything here."""
         scope = f"run:{run_id}"
         self._local_runs.discard(scope)
         self._update_run(scope)
+        self.cancels.end_run(run_id)
 
     def clear(self) -> None:
         """Remove everything; the caller lifts all constraints that it has applied."""
@@ -290,6 +301,7 @@ class Registers:
         register.content, register.problem = constraint, None
         register.deadline = self._deadline_of(constraint)
         register.state = self._state_of(constraint, deadline=register.deadline)
+        register.note = self._note_of(register)
         if constraint.scope.startswith("run:"):
             self._by_run.setdefault(constraint.scope, {})[topic] = register
         self._table.put(register)
@@ -298,6 +310,7 @@ class Registers:
             self._notice_expired(register, constraint)
         self._enforce(register)
         self._schedule_expiry(register)
+        self._notice_older(register)
 
     def _deadline_of(self, constraint: Constraint) -> float | None:
         """Return the expiry on the monotonic clock, which is never set back."""
@@ -308,6 +321,8 @@ class Registers:
     def _state_of(self, constraint: Constraint, *, deadline: float | None) -> Status:
         if deadline is not None and deadline <= self._clock.monotonic():
             return Status.EXPIRED
+        if isinstance(constraint.rule, Cancel) and constraint.rule.runs is not None:
+            return Status.APPLIED if constraint.rule.runs else Status.NO_MATCH
         here = not constraint.scope.startswith("run:") or constraint.scope in self._local_runs
         return Status.APPLIED if here else Status.NO_MATCH
 
@@ -333,15 +348,42 @@ class Registers:
             if register.content is not None:
                 self._change_state(register, self._state_of(register.content, deadline=register.deadline))
 
+    def _update_cancel(self, topic: str) -> None:
+        """Note that a run has begun, which a cancel that had arrived before does not cover."""
+        register = self._table.get(topic)
+        if register is None or register.content is None or register.state is Status.EXPIRED:
+            return
+        self._lift(register)
+        register.content = self.cancels.known(topic, register.content)
+        self._change_state(register, self._state_of(register.content, deadline=register.deadline))
+        self._notice_older(register)
+
+    def _note_of(self, register: Register) -> str:
+        """Return why a cancel covers no run here, or an empty text."""
+        if register.state is not Status.NO_MATCH or register.content is None:
+            return ""
+        older = any(True for _ in self.cancels.left_out(register.content))
+        if older:
+            return "older than this run"
+        return "" if register.content.scope.startswith("run:") else "no run is active"
+
+    def _notice_older(self, register: Register) -> None:
+        """Notice which active runs a cancel does not concern."""
+        if register.content is not None and register.state is not Status.EXPIRED:
+            for run_id in self.cancels.left_out(register.content):
+                self._notice(Notice(register.topic, f"is older than run {run_id}, which goes on"))
+
     def _change_state(self, register: Register, state: Status) -> None:
         self._lift(register)
         register.state = state
+        register.note = self._note_of(register)
         self._table.put(register)
         self.revision += 1
         self._enforce(register)
 
     def _drop(self, topic: str) -> None:
         register = self._table.get(topic)
+        self.cancels.forget(topic)
         if register is not None:
             self._remove(register)
             self.revision += 1

@@ -14,6 +14,8 @@ from cascade.interfaces import (
     TaskState,
     supports,
 )
+from cascade.interfaces.control_messages import lift_command
+from cascade.interfaces.topics import constraint_topic
 from cascade.runtime._admission.capacities import ConstraintResolver
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.requests import (
@@ -262,7 +264,7 @@ class RunAdmission:
     def _cancel(self, reason: BlockReason, covers: Covers | None) -> None:
         """Cancel the covered tasks that run or wait for their next attempt; without ``covers``, the run."""
         if covers is None:
-            self._outcome.abort(RunCancelledError(self._run.run_id, str(reason)))
+            self._outcome.abort(RunCancelledError(self._run.run_id, _explained(reason, self._run.run_id)))
             return
         loop = asyncio.get_running_loop()
         for node in self._tasks:
@@ -315,3 +317,10 @@ class RunAdmission:
             self._blocked.discard(request)
             self._acquiring.pop(request, None)
             self._controller.withdraw(request)
+
+
+def _explained(reason: BlockReason, run_id: str) -> str:
+    """Return why a run was cancelled, and what that means for the next one."""
+    if reason.topic.startswith(constraint_topic(f"run:{run_id}")):
+        return f"{reason}; to run it again before that expires: {lift_command(reason.topic, reason.type)}"
+    return f"{reason}; it does not concern runs that begin later"

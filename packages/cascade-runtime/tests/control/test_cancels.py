@@ -1,0 +1,117 @@
+"""The runs that a cancel of a source or of tasks covers, in every order of runs, cancels and connections."""
+
+import json
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces.wire import timestamp
+from cascade.runtime._admission.limits import Cancel
+from cascade.runtime._control.cancels import Arrivals, Cancels
+from cascade.runtime._control.constraint_parsing import parse
+from cascade.runtime._control.registers import Registers
+
+TOPIC = constraint_topic("source:press-3", "cancel")
+HOUR = 3600.0
+
+
+class Process:
+    """An engine's registers, as messages and runs come; each connection of the process begins with a first set."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.known: Arrivals = {}
+        self.notices: list[str] = []
+        self.connect()
+
+    def connect(self) -> None:
+        self.registers = Registers(
+            self.clock,
+            own_scopes=("source:press-3",),
+            notice=lambda notice: self.notices.append(notice.text),
+            cancels=Cancels(self.clock, self.known),
+        )
+
+    def do(self, step: str) -> None:
+        word, _, value = step.partition(" ")
+        self.clock.ticks += 1.0
+        match word:
+            case "begin":
+                self.registers.begin_run(value)
+            case "end":
+                self.registers.end_run(value)
+            case "connect":
+                self.connect()
+            case "synced":
+                self.registers.cancels.in_first_set = False
+            case "clear":
+                self.registers.apply(TOPIC, parse(TOPIC, b""), live=True)
+            case "live" | "kept":
+                message = {"type": "cancel", "expires_at": self.clock.now() + 9 * HOUR}
+                if word == "kept" and TOPIC in self.known:
+                    # the broker sends the same message again
+                    message["expires_at"] = self.known[TOPIC].constraint.expires_at
+                if value:
+                    message["ts"] = timestamp(self.clock.now() + float(value) * HOUR)
+                self.registers.apply(TOPIC, parse(TOPIC, json.dumps(message).encode()), live=word == "live")
+
+    @property
+    def covered(self) -> set[str]:
+        found = self.registers.effective().get(("source:press-3", "cancel"))
+        return set(found.rule.runs or ()) if found is not None and isinstance(found.rule, Cancel) else set()
+
+    @property
+    def answer(self) -> tuple[str, str]:
+        register = self.registers.get(TOPIC)
+        assert register is not None
+        entry = register.entry()
+        return entry.status, entry.reason
+
+
+@pytest.mark.parametrize(
+    ("steps", "covered"),
+    [
+        ("synced, begin a, live", "a"),
+        ("synced, begin a, live -1", "a"),
+        ("synced, begin a, live 1", "a"),
+        ("begin a, live -1", "a"),
+        ("synced, begin a, begin b, live, begin c", "ab"),
+        ("synced, live, begin a", ""),
+        ("synced, live 1, begin a", ""),
+        ("synced, live, begin a, kept", ""),
+        ("synced, live, begin a, live", "a"),
+        ("synced, begin a, kept -1", "a"),
+        ("begin a, kept", "a"),
+        ("begin a, kept 1", "a"),
+        ("begin a, kept -1", ""),
+        ("begin a, kept, synced, begin b", "a"),
+        ("synced, begin a, live, end a, begin a", ""),
+        ("synced, begin a, live, end a, connect, begin b, kept", ""),
+        ("synced, begin a, live, clear, begin b", ""),
+        ("synced, begin a, live, clear, begin b, live", "ab"),
+    ],
+)
+def test_what_arrives_decides_and_not_the_clocks(steps: str, covered: str) -> None:
+    """``live -1`` is published now by a machine whose clock is an hour slow, ``kept`` comes with a set; letters are runs."""
+    process = Process()
+    for step in steps.split(", "):
+        process.do(step)
+    assert process.covered == set(covered)
+
+
+def test_the_report_says_why_a_cancel_covers_nothing_and_the_log_says_it_once() -> None:
+    """Nothing runs, or all that runs began later; a set that comes again says nothing new."""
+    process = Process()
+    for step in ("synced", "live"):
+        process.do(step)
+    assert (process.answer, process.notices) == (("no_match", "no run is active"), [])
+    for step in ("begin a", "kept", "kept"):
+        process.do(step)
+    assert process.answer == ("no_match", "older than this run")
+    assert set(process.notices) == {"is older than run a, which goes on"}
+    process.do("live")
+    assert process.answer == ("applied", "")
+    # a command that waits must still read that its run was cancelled
+    process.do("end a")
+    assert process.answer == ("applied", "")
