@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.mqtt._aiomqtt_client import AiomqttClient
-from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.faults import LinkLost, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 from cascade.transport.state_log import QuietLogger
 
@@ -154,22 +154,6 @@ async def test_a_call_that_fails_is_a_lost_link(call: str, error: Exception) -> 
             await calls[call](client)
         if isinstance(found.value, LinkLost):
             assert found.value.cause is (cause or error)
-
-
-async def test_each_rejection_is_raised_once_and_in_order() -> None:
-    """By the call that it answers; the call behind it succeeds again."""
-    context = aiomqtt.Client("broker", protocol=V5)
-    context.publish = AsyncMock()  # type: ignore[method-assign]
-    client = adapter(context)
-    context._pending_publishes = MagicMock()
-    answered: Any = context._client.on_publish
-    for code in (0x87, 0x97, 0x10):
-        answered(context._client, None, 1, MagicMock(value=code), None)
-    for expected in (0x87, 0x97):
-        with pytest.raises(MessageRejected) as raised:
-            await client.publish(Outgoing(0, "a", "{}", 1, False))
-        assert raised.value.code == expected
-    await client.publish(Outgoing(0, "a", "{}", 1, False))
 
 
 class Entering(aiomqtt.Client):

@@ -14,7 +14,6 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import aiomqtt
 import pytest
@@ -28,7 +27,6 @@ from cascade.interfaces import ConfigurationError, SupportsBroker, UsageError, s
 from cascade.testkit.brokers import Certificates
 from testing_tools.certificates import make_certificates
 
-PASSWORD = "p@ss/w:rd%"
 CANARY = secrets.token_hex(8)
 """A password that must not be seen."""
 NOW = datetime.now(UTC)
@@ -40,70 +38,6 @@ def all_of(error: BaseException | None) -> str:
         return ""
     seen = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
     return "".join(seen) + all_of(error.__cause__) + all_of(error.__context__)
-
-
-def test_a_keyword_far_from_all_lists_those_there_are() -> None:
-    """The message lists what the URL accepts."""
-    with pytest.raises(ConfigurationError, match=r"known keywords: .*outbox_bytes.*username"):
-        MqttConnector("broker", zzzzzz=1)
-
-
-@pytest.mark.parametrize("port", [0, -1, 65_536, "1883", 18.83, True, None])
-def test_a_bad_port_is_refused(port: Any) -> None:
-    """The message says which ports brokers use."""
-    with pytest.raises(ConfigurationError, match="1883"):
-        MqttConnector("broker", port)
-
-
-@pytest.mark.parametrize(
-    ("hostname", "advice"),
-    [
-        ("", "localhost"),
-        ("  ", "localhost"),
-        (None, "localhost"),
-        ("mqtt://x", "from_url"),
-        ("x:1883", "beside"),
-    ],
-)
-def test_a_bad_host_is_refused_with_advice(hostname: Any, advice: str) -> None:
-    """What was probably meant is named."""
-    with pytest.raises(ConfigurationError, match=advice):
-        MqttConnector(hostname)
-
-
-@pytest.mark.parametrize(
-    ("keywords", "setting"),
-    [
-        ({"connect_timeout": 0}, "connect_timeout"),
-        ({"connect_timeout": "2"}, "connect_timeout"),
-        ({"drain_timeout": -1}, "drain_timeout"),
-        ({"drain_timeout": float("nan")}, "drain_timeout"),
-        ({"outbox_messages": 0}, "outbox_messages"),
-        ({"outbox_bytes": 1.5}, "outbox_bytes"),
-        ({"source_id": ""}, "source_id"),
-        ({"source_id": 7}, "source_id"),
-        ({"source_id": "a\0b"}, "source_id"),
-        ({"source_id": "é" * 33}, "source_id: it has 66 bytes; use at most 64"),
-        ({"presence": "no"}, "presence"),
-        ({"required": 1}, "required"),
-        ({"client_id": "a\0b"}, "client_id: it has a control character"),
-        ({"client_id": "x" * 65_536}, "client_id: it is longer"),
-        ({"identifier": "\uffff"}, "identifier"),
-        ({"keepalive": "15"}, "keepalive"),
-        ({"keepalive": 1.5}, "keepalive"),
-        ({"keepalive": None}, "keepalive"),
-        ({"timeout": float("nan")}, "timeout"),
-        ({"timeout": "3"}, "timeout"),
-        ({"bind_port": "x"}, "bind_port"),
-        ({"username": "a\uffff"}, "username"),
-        ({"clean_session": True, "protocol": 5}, "clean_start"),
-        ({"tls_params": {"ca_certs": "x"}}, "aiomqtt.TLSParameters"),
-    ],
-)
-def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], setting: str) -> None:
-    """The error names it and says why."""
-    with pytest.raises(ConfigurationError, match=setting):
-        MqttConnector("broker", **keywords)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +56,6 @@ def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], setting
 def test_the_version_of_mqtt_needs_no_name_of_the_client_library(value: Any, version: Any) -> None:
     """A number or text says it; the library's own members do, too."""
     assert MqttConnector("broker", protocol=value)._mqtt.client["protocol"] is version
-
-
-@pytest.mark.parametrize("value", [0, 6, "4", "V5", "", 3.1, True, ["5"], object])
-def test_a_version_that_mqtt_does_not_have_is_refused(value: Any) -> None:
-    """The message says what to write."""
-    with pytest.raises(ConfigurationError, match=r"protocol: .* write '3\.1\.1' or '5'"):
-        MqttConnector("broker", protocol=value)
 
 
 def test_what_aiomqtt_refuses_is_told_by_connect() -> None:
@@ -240,26 +167,6 @@ def test_a_certificate_that_ends_soon_is_named_and_used(
 
 
 @pytest.mark.parametrize(
-    ("url", "host", "port", "client"),
-    [
-        ("mqtt://broker", "broker", 1883, {}),
-        ("mqtt://broker:1884/", "broker", 1884, {}),
-        (
-            f"mqtt://me:{quote(PASSWORD, safe='')}@broker",
-            "broker",
-            1883,
-            {"username": "me", "password": PASSWORD},
-        ),
-        ("mqtt://me:@broker", "broker", 1883, {"username": "me", "password": ""}),
-    ],
-)
-def test_a_url_says_everything(url: str, host: str, port: int, client: dict[str, str]) -> None:
-    """User and password are percent-encoded."""
-    found_host, found_port, keywords = config.from_url(url, {})
-    assert (found_host, found_port, keywords) == (host, port, client)
-
-
-@pytest.mark.parametrize(
     ("variables", "problem"),
     [
         ({"CASCADE_MQTT_CA": "nowhere.pem"}, "CASCADE_MQTT_CA: the file nowhere.pem cannot be read"),
@@ -279,64 +186,6 @@ def test_a_certificate_of_the_environment_that_cannot_work_is_named(
     assert config.from_url("mqtt://broker", {}) == ("broker", 1883, {})
 
 
-def test_the_password_may_stand_in_a_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The last line break is not part of the password; a missing file raises an error that names it."""
-    file = tmp_path / "password"
-    file.write_text(PASSWORD + "\n", encoding="utf-8")
-    file.chmod(0o600)
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", str(file))
-    assert config.from_url("mqtt://me@broker", {})[2] == {"username": "me", "password": PASSWORD}
-    assert caplog.text == ""
-    file.chmod(0o644)  # as containers mount secrets
-    assert config.from_url("mqtt://me@broker", {})[2]["password"] == PASSWORD
-    assert (
-        "other users of this machine can read the file of CASCADE_MQTT_PASSWORD_FILE; chmod 600"
-        in caplog.text
-    )
-    assert PASSWORD not in caplog.text
-    file.unlink()
-    with pytest.raises(ConfigurationError, match="CASCADE_MQTT_PASSWORD_FILE"):
-        config.from_url("mqtt://me@broker", {})
-
-
-@pytest.mark.parametrize(
-    ("url", "variable", "keywords", "name"),
-    [
-        ("mqtt://broker", None, {}, None),
-        ("mqtt://broker", "line-1", {}, "line-1"),
-        ("mqtt://broker", "", {}, None),
-        ("mqtt://broker?source_id=line-2", "line-1", {}, "line-2"),
-        ("mqtt://broker/?source_id=line%202", None, {}, "line 2"),
-        ("mqtt://broker:1884?source_id=line-2", "line-1", {"source_id": "line-3"}, "line-3"),
-        ("mqtt://broker", "line-1", {"source_id": "line-3"}, "line-3"),
-    ],
-)
-def test_the_name_may_stand_in_the_url_or_in_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-    url: str,
-    variable: str | None,
-    keywords: dict[str, Any],
-    name: str | None,
-) -> None:
-    """A keyword has precedence over the URL, and the URL over the environment; a name turns on presence."""
-    if variable is not None:
-        monkeypatch.setenv("CASCADE_SOURCE_ID", variable)
-    connector = MqttConnector.from_url(url, **keywords)
-    assert connector._settings.source_id == name
-    assert connector._settings.named == (name is not None)
-
-
-@pytest.mark.parametrize(
-    "query", ["source_id=", "source_id=a&source_id=b", "source_id=a&qos=1", "name=a", "a", "source_id=%ff"]
-)
-def test_a_url_takes_one_name_and_nothing_else(query: str) -> None:
-    """The error says what may follow host and port."""
-    with pytest.raises(ConfigurationError, match="source_id"):
-        MqttConnector.from_url(f"mqtt://broker?{query}")
-
-
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_an_ipv6_address_may_have_brackets(host: str) -> None:
     """As in a URL; what is logged has them, too, because the port follows."""
@@ -344,37 +193,6 @@ def test_an_ipv6_address_may_have_brackets(host: str) -> None:
     assert connector.hostname == "::1"
     assert "[::1]:1884 disconnected" in repr(connector)
     assert MqttConnector.from_url("mqtt://[::1]:1884").hostname == "::1"
-
-
-@pytest.mark.parametrize("window", [0, -1, True, 2.5, "20", 65_536])
-def test_a_window_that_cannot_be_is_refused(window: Any) -> None:
-    """A packet identifier has 16 bits."""
-    with pytest.raises(ConfigurationError, match="window"):
-        MqttConnector("broker", window=window)
-
-
-@pytest.mark.parametrize(
-    ("url", "advice"),
-    [
-        ("mqt://broker", "did you mean mqtt://"),
-        ("mqttss://broker", "did you mean mqtts://"),
-        ("http://broker", "write mqtt://"),
-        ("broker:1883", "write mqtt://"),
-        ("", "write mqtt://"),
-        (None, "write mqtt://"),
-        ("mqtt://", "it has no host"),
-        ("mqtt://broker:port", "port"),
-        ("mqtt://broker:99999", "port"),
-        ("mqtt://broker:0", "port"),
-        ("mqtt://broker/topic", "source_id="),
-        ("mqtt://broker?qos=1", "source_id="),
-        ("mqtt://[::1", "write mqtt://"),
-    ],
-)
-def test_a_url_with_a_typo_is_answered_in_words(url: Any, advice: str) -> None:
-    """The error says what to write."""
-    with pytest.raises(ConfigurationError, match=re.escape(advice)):
-        MqttConnector.from_url(url)
 
 
 @settings(deadline=None)

@@ -49,6 +49,8 @@ def name_of(case: object) -> str:
         ({"timeout": 0}, "timeout: 0 is not a number of seconds above 0"),
         ({"timeout": True}, "timeout: True is not a number of seconds above 0"),
         ({"protocol": 9}, "protocol: 9 is not a version of MQTT; write '3.1.1' or '5'"),
+        ({"protocol": True}, "protocol: True is not a version of MQTT; write '3.1.1' or '5'"),
+        ({"protocol": ["5"]}, "protocol: ['5'] is not a version of MQTT; write '3.1.1' or '5'"),
         ({"protocol": "5", "clean_session": True}, "clean_session: MQTT 5 uses clean_start instead"),
         ({"clean_start": True}, "clean_start: it belongs to MQTT 5; pass protocol='5' too"),
         ({"properties": 3}, "properties: it belongs to MQTT 5; pass protocol='5' too"),

@@ -15,17 +15,12 @@ from unittest.mock import ANY, AsyncMock, MagicMock, call
 
 import aiomqtt
 import pytest
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import (
-    ConnectorUnavailable,
     Linked,
-    Lost,
     Message,
-    WrongThreadError,
 )
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
@@ -152,13 +147,6 @@ class TestConstruction:
         )
         await connector.disconnect()
 
-    async def test_a_mocked_class_gets_client_id_as_given(self, client_class: MagicMock) -> None:
-        """A class without a signature gets the keyword under the name that the caller used."""
-        connector = MqttConnector("broker", client_id="me")
-        await connector.connect()
-        client_class.assert_called_once_with(hostname="broker", port=1883, will=ANY, client_id="me")
-        await connector.disconnect()
-
     async def test_the_real_signature_gets_identifier(self, mocker: MockerFixture) -> None:
         """aiomqtt 2 calls the client id ``identifier``."""
         spied = mocker.patch(PATCHED, autospec=True)
@@ -182,14 +170,6 @@ class TestConstruction:
         await silent.disconnect()
         await own.disconnect()
 
-    def test_host_and_port_can_be_read(self) -> None:
-        """The address is kept as it was given, and repr shows it with state and counts."""
-        connector = MqttConnector("broker", 1884)
-        assert (connector.hostname, connector.port, connector.connected) == ("broker", 1884, False)
-        assert repr(connector) == (
-            "<MqttConnector broker:1884 disconnected, 0 sent, 0 pending, 0 dropped, 0 received>"
-        )
-
 
 class TestConnecting:
     async def test_connect_enters_once_and_keeps_what_that_returns(self, client_class: MagicMock) -> None:
@@ -201,58 +181,6 @@ class TestConnecting:
         client.__aenter__.assert_awaited_once_with()
         assert connector._client is client
         assert connector.connected
-        await connector.disconnect()
-
-    async def test_disconnect_leaves_once(self, client_class: MagicMock) -> None:
-        """Twice is harmless, and publish then behaves as before any connect."""
-        connector = MqttConnector("broker")
-        await connector.connect()
-        await connector.disconnect()
-        await connector.disconnect()
-        (client,) = client_class.made
-        client.__aexit__.assert_awaited_once_with(None, None, None)
-        assert connector._client is None
-        assert not connector.connected
-        await connector.publish("a", {})
-        await asyncio.sleep(0)
-        client.publish.assert_not_awaited()
-
-    async def test_a_failed_attempt_warns_once_and_tries_again_with_a_new_client(
-        self, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """connect() returns, one warning names host, port and cause, and the link comes later."""
-        monkeypatch.setattr("cascade.transport.backoff.SHORTEST_PAUSE", 0.0)
-        monkeypatch.setattr("cascade.transport.backoff.LONGEST_PAUSE", 0.0)
-        make = client_class.side_effect
-
-        def refuse_three_times(**keywords: object) -> MagicMock:
-            client: MagicMock = make(**keywords)
-            if len(client_class.made) <= 3:
-                client.__aenter__.side_effect = aiomqtt.MqttError("[Errno 111] Connection refused")
-            return client
-
-        client_class.side_effect = refuse_three_times
-        connector = MqttConnector("broker")
-        await connector.connect()
-        assert connector.connected
-        assert not connector.statistics().linked
-        await connector.publish("a", {"waits": True})
-        await eventually(lambda: connector.statistics().sent)
-        assert len(client_class.made) == 4
-        assert [client.__aenter__.await_count for client in client_class.made] == [1, 1, 1, 1]
-        client_class.made[3].publish.assert_awaited_once_with("a", payload='{"waits": true}', qos=0)
-        (said,) = warnings_of(caplog)
-        assert "broker:1883" in said
-        assert "Connection refused" in said
-        await connector.disconnect()
-
-    async def test_any_exception_on_entering_is_an_unlinked_connector(self, client_class: MagicMock) -> None:
-        """An error that aiomqtt does not know of either is not raised from connect()."""
-        client_class.side_effect = None
-        client_class.return_value.__aenter__.side_effect = RuntimeError("boom")
-        connector = MqttConnector("broker")
-        await connector.connect()
-        assert connector._client is None
         await connector.disconnect()
 
     async def test_connect_returns_when_entering_never_does(self, client_class: MagicMock) -> None:
@@ -268,17 +196,6 @@ class TestConnecting:
             await connector.disconnect()
             assert not entering[0].cancelled()
             release.set()
-
-    async def test_required_raises_with_host_port_and_cause(self, client_class: MagicMock) -> None:
-        """A tool gets an error that it can catch, and nothing is left half-started."""
-        async with no_leaks():
-            client_class.side_effect = None
-            client_class.return_value.__aenter__.side_effect = aiomqtt.MqttError("Connection refused")
-            connector = MqttConnector("broker", required=True)
-            with pytest.raises(ConnectorUnavailable, match="broker:1883: Connection refused") as caught:
-                await connector.connect()
-            assert (caught.value.host, caught.value.port) == ("broker", 1883)
-            assert not connector.connected
 
 
 class TestPublishing:
@@ -311,28 +228,6 @@ class TestPublishing:
         await asyncio.sleep(0)
         client_class.made[0].publish.assert_awaited_once_with("a", payload="", qos=0, retain=True)
 
-    async def test_at_most_twenty_are_in_flight(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """The window is 20; the rest waits and is counted as pending."""
-        release = blocked(client_class.made[0].publish)
-        for _ in range(50):
-            await connected.publish("a", {})
-        await asyncio.sleep(0)
-        assert client_class.made[0].publish.call_count == 20
-        assert connected.statistics().pending == 50
-        release.set()
-        assert await connected.flush(600)
-
-    async def test_before_connect_it_warns_once_and_counts(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Without connect(), messages are not kept."""
-        connector = MqttConnector("broker")
-        await connector.publish("a", {})
-        await connector.publish("a", {})
-        assert len(warnings_of(caplog)) == 1
-        counts = connector.statistics()
-        assert (counts.accepted, counts.dropped) == (2, {"not connected": 2})
-
     async def test_a_failing_publish_is_logged_once_and_counted(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -344,28 +239,6 @@ class TestPublishing:
         assert len(warnings_of(caplog)) == 1
         assert connected.statistics().dropped == {"refused by the client": 3}
         assert connected.statistics().linked
-
-    @pytest.mark.parametrize("call", ["connect", "disconnect", "publish", "subscribe", "watch", "flush"])
-    async def test_another_loop_is_refused_by_name(self, connected: MqttConnector, call: str) -> None:
-        """The message names both loops and states what to do, for every method that needs the connector's own."""
-        calls: dict[str, Callable[[], Any]] = {
-            "connect": connected.connect,
-            "disconnect": connected.disconnect,
-            "publish": lambda: connected.publish("a", {}),
-            "subscribe": lambda: connected.subscribe("a", AsyncMock()),
-            "watch": lambda: anext(connected.watch("a")),
-            "flush": lambda: connected.flush(1),
-        }
-
-        async def elsewhere() -> None:
-            await calls[call]()
-
-        with pytest.raises(WrongThreadError, match="one connector for each event loop") as caught:
-            await asyncio.to_thread(asyncio.run, elsewhere())
-        own = asyncio.get_running_loop()
-        assert f"{call} was called on the event loop" in str(caught.value)
-        assert f"connected on {type(own).__name__} at {id(own):#x} (running)" in str(caught.value)
-        assert connected.connected
 
 
 class TestClosedLoops:
@@ -391,53 +264,6 @@ class TestClosedLoops:
 
 
 class TestSubscribing:
-    async def test_subscribe_says_the_filter(self, connected: MqttConnector, client_class: MagicMock) -> None:
-        """``qos`` is said only when it is not 0."""
-        await connected.subscribe("a/+", AsyncMock())
-        await connected.subscribe("b", AsyncMock(), qos=1)
-        assert client_class.made[0].subscribe.await_args_list == [call("a/+"), call("b", qos=1)]
-
-    @pytest.mark.parametrize("turns", [0, 10])
-    async def test_a_message_that_was_waiting_reaches_a_first_subscription(
-        self, client_class: MagicMock, turns: int
-    ) -> None:
-        """Messages are read after the caller of connect() had a chance to subscribe."""
-        connector, callback = MqttConnector("broker"), AsyncMock()
-        make = client_class.side_effect
-
-        def with_message(**keywords: object) -> MagicMock:
-            client: MagicMock = make(**keywords)
-            client.messages.put("a/b", b'{"x": 1}')
-            return client
-
-        client_class.side_effect = with_message
-        await connector.connect()
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        assert connector.statistics().received == (turns > 0)
-        await connector.subscribe("a/#", callback)
-        await eventually(lambda: callback.await_count)
-        callback.assert_awaited_once_with("a/b", {"x": 1})
-        await connector.disconnect()
-
-    @pytest.mark.parametrize(
-        ("topic", "payload"),
-        [
-            ("t", b'{"x": 1}'),
-            (aiomqtt.Topic("t"), '{"x": 1}'),
-            (MagicMock(__str__=lambda _: "t"), b'{"x": 1}'),
-        ],
-    )
-    async def test_messages_are_decoded_and_delivered(
-        self, connected: MqttConnector, client_class: MagicMock, topic: object, payload: object
-    ) -> None:
-        """Whatever the topic is made of, the callback gets text and a dict."""
-        callback = AsyncMock()
-        await connected.subscribe("t", callback)
-        client_class.made[0].messages.put(topic, payload)
-        await eventually(lambda: callback.await_count)
-        callback.assert_awaited_once_with("t", {"x": 1})
-
     async def test_an_iterator_that_ends_is_no_lost_link(
         self, client_class: MagicMock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -492,35 +318,6 @@ class TestSubscribing:
         await one.disconnect()
         await several.disconnect()
 
-    async def test_a_further_subscription_subscribes_again(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """It does so for the retained messages; a live message reaches each callback once."""
-        first, second = AsyncMock(), AsyncMock()
-        await connected.subscribe("a", first)
-        await connected.subscribe("a", second)
-        assert client_class.made[0].subscribe.await_args_list == [call("a"), call("a")]
-        client_class.made[0].messages.put("a", b'{"x": 1}')
-        await eventually(lambda: first.await_count and second.await_count)
-        first.assert_awaited_once_with("a", {"x": 1})
-        second.assert_awaited_once_with("a", {"x": 1})
-
-    async def test_the_last_unsubscription_unsubscribes(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """The last subscription of a filter unsubscribes at the broker; no callback starts after that."""
-        callback = AsyncMock()
-        first = await connected.subscribe("a", AsyncMock())
-        second = await connected.subscribe("a", callback)
-        await first.unsubscribe()
-        client_class.made[0].unsubscribe.assert_not_awaited()
-        await second.unsubscribe()
-        await second.unsubscribe()
-        client_class.made[0].unsubscribe.assert_awaited_once_with("a")
-        client_class.made[0].messages.put("a", b"{}")
-        await eventually(lambda: connected.statistics().received)
-        callback.assert_not_awaited()
-
     @pytest.mark.parametrize("answer", [None, MagicMock(), [MagicMock()], "granted", (0,), [1, 2]])
     async def test_what_is_no_reason_code_refuses_nothing(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture, answer: Any
@@ -556,74 +353,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 class TestReconnecting:
-    async def test_the_birth_does_not_wait_for_the_answer_to_subscribe(self, client_class: MagicMock) -> None:
-        """Both leave at once, SUBSCRIBE first: on a distant link each answer takes a round trip."""
-        make, answers = client_class.side_effect, []
-
-        def make_silent(**keywords: object) -> MagicMock:
-            client: MagicMock = make(**keywords)
-            answers.append(blocked(client.subscribe))
-            return client
-
-        client_class.side_effect = make_silent
-        connector = MqttConnector("broker", source_id="press-line-3")
-        connecting = asyncio.create_task(connector.connect())
-        await eventually(lambda: client_class.made and client_class.made[0].publish.await_args_list)
-        (client,), (answer,) = client_class.made, answers
-        own = [("cascade/status/press-line-3", 1), ("cascade/state/press-line-3/runs", 0)]
-        client.subscribe.assert_awaited_once_with(own)
-        assert client.publish.await_args_list[0].args == ("cascade/status/press-line-3",)
-        assert not connecting.done()
-        answer.set()
-        await connecting
-        await connector.disconnect()
-
-    async def test_a_lost_link_is_entered_again_and_all_filters_are_subscribed_to(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """A new client, one SUBSCRIBE for all callbacks, one at QoS 0 for each watch, which yields ``Linked``."""
-        stream = connected.watch("w/#")
-        assert await anext(stream) == Linked()
-        await connected.subscribe("a", AsyncMock(), qos=1)
-        client_class.made[0].messages.fail(aiomqtt.MqttError("Disconnected during message iteration"))
-        assert await anext(stream) == Lost("the link is down")
-        assert await anext(stream) == Linked()
-        assert client_class.made[1].subscribe.await_args_list == [
-            call([("w/#", 0), (ANY, 0)]),
-            call("a", qos=1),
-        ]
-        client_class.made[0].__aexit__.assert_awaited_once_with(None, None, None)
-        await stream.aclose()
-
-    async def test_a_message_that_the_broker_forbids_with_a_reason_is_put_aside(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """MQTT 5, section 3.14.2.1: "not authorized" is said of the message, and not of who connected."""
-        make = client_class.side_effect
-
-        def forbid(client: MagicMock) -> MagicMock:
-            async def publish(*_: object, payload: str, **__: object) -> None:
-                if "forbidden" in payload:
-                    raise aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, "Not authorized"))
-
-            client.publish.side_effect = publish
-            return client
-
-        forbid(client_class.made[0])
-        client_class.side_effect = lambda **keywords: forbid(make(**keywords))
-        await connected.publish("a", {"forbidden": True}, 1)
-        await connected.publish("a", {"n": 1}, 1)
-        assert await connected.flush(600)
-        assert connected.statistics().dropped == {"broke the link twice": 1}
-        assert connected.statistics().sent == 1
-
-    async def test_a_refused_watch_is_told(self, connected: MqttConnector, client_class: MagicMock) -> None:
-        """A watch must not report an empty set as complete."""
-        client_class.made[0].subscribe.return_value = [0, 0x80]
-        stream = connected.watch("a", "secret")
-        assert isinstance(await anext(stream), Lost)
-        await stream.aclose()
-
     async def test_a_callback_gets_its_qos_when_the_last_watch_of_its_filter_ends(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
@@ -747,19 +476,6 @@ class TestNamed:
             retain=True,
         )
         client.__aexit__.assert_awaited_once_with(None, None, None)
-
-    async def test_every_link_begins_with_a_birth_of_its_own(self, client_class: MagicMock) -> None:
-        """Whether or not the will of the one before is ever heard."""
-        connector = MqttConnector("broker", source_id="press-line-3")
-        await connector.connect()
-        client_class.made[0].messages.fail(aiomqtt.MqttError("gone"))
-        await eventually(lambda: len(client_class.made) == 2 and client_class.made[1].publish.await_count)
-        births = [
-            json.loads(client.publish.await_args_list[0].kwargs["payload"]) for client in client_class.made
-        ]
-        assert [birth["status"] for birth in births] == ["online", "online"]
-        assert len({birth["session"] for birth in births}) == 2
-        await connector.disconnect()
 
 
 def test_no_public_signature_names_a_type_of_the_client_library() -> None:

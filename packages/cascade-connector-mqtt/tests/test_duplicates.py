@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from paho.mqtt.client import topic_matches_sub
 
 from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.interfaces.filters import overlap
@@ -106,34 +103,3 @@ def test_a_copy_is_expected_for_a_short_time_from_the_first_message(late: float,
     assert not duplicates.is_duplicate("a", b"2")
     now[0] = late
     assert duplicates.is_duplicate("a", b"1") is expected
-
-
-def test_copies_of_each_topic_and_each_payload_are_counted_apart() -> None:
-    """Messages of several topics may come between."""
-    duplicates = DuplicateFilter(lambda: 0.0)
-    duplicates.sent = True
-    for topic_filter in ("a", "b", "+"):
-        duplicates.add(topic_filter)
-    messages = list(product("ab", (b"1", b"2")))
-    assert [duplicates.is_duplicate(*each) for each in messages * 2] == [False] * 4 + [True] * 4
-
-
-ANY_FILTER = st.builds(
-    lambda levels, rest: "/".join([*levels, "#"] if rest else levels),
-    st.lists(st.sampled_from(["a", "b", "+"]), min_size=1, max_size=3),
-    st.booleans(),
-)
-ALL_TOPICS = ["/".join(levels) for size in range(1, 5) for levels in product(["a", "b", "x"], repeat=size)]
-
-
-@settings(deadline=None)
-@given(ANY_FILTER, ANY_FILTER)
-def test_filters_overlap_if_some_topic_matches_both(one: str, other: str) -> None:
-    """Compared with trying every topic of up to four levels."""
-    both = any(topic_matches_sub(one, topic) and topic_matches_sub(other, topic) for topic in ALL_TOPICS)
-    assert overlap(one, other) == both
-    if one != other:
-        duplicates = DuplicateFilter(lambda: 0.0)
-        duplicates.add(one)
-        duplicates.add(other)
-        assert duplicates.overlapping == both
