@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fake_link import TOPIC, FakeLink, event
+from fake_link import FakeLink
 
 from cascade.interfaces import Delivery
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import acknowledgements as module
-from cascade.runtime._outbox import queue as queue_module
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.queue import DurableQueue
 from cascade.runtime._outbox.send_order import QueuedMessage
-from cascade.testkit.waiting import eventually, time_limit
+from cascade.testkit.waiting import eventually
 
 
 class Timers:
@@ -176,50 +174,3 @@ async def test_the_end_waits_until_the_connector_has_unsubscribed(tmp_path: Path
     link.may_unsubscribe.set()
     await using
     assert not link.subscribed
-
-
-def test_another_event_loop_does_not_wait_for_a_connector_that_never_answers() -> None:
-    """Nor does this one for longer than it wants to."""
-    first = asyncio.new_event_loop()
-
-    async def begin() -> tuple[SlowLink, Acknowledgements]:
-        link = SlowLink()
-        found = await following(link, Queue())
-        await found.stopped(3_600.0)  # before the end there is nothing to wait for
-        found.stop()
-        await found.stopped(0.01)
-        assert link.subscribed
-        return link, found
-
-    link, acknowledgements = first.run_until_complete(begin())
-
-    async def go_on() -> None:
-        async with time_limit():
-            await acknowledgements.stopped(3_600.0)
-
-    asyncio.run(go_on())
-    link.may_unsubscribe.set()
-    first.run_until_complete(acknowledgements.stopped(60.0))
-    first.close()
-
-
-async def test_what_an_earlier_process_had_sent_is_lost_before_a_later_event_that_is_stored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is sent again at once, as in the process that made it."""
-    monkeypatch.setattr(module, "RESEND_AFTER", 3_600.0)
-    monkeypatch.setattr(queue_module, "NO_PROGRESS", 0.05)
-    folder, link = tmp_path / "events", FakeLink(up=False)
-    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        for seq in range(4):
-            sender.publish(TOPIC, event(seq), 1)
-        await sender.drain(0.05)
-        await link.disconnect()
-    link = FakeLink()
-    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        await eventually(lambda: link.numbers() == [0, 1, 2, 3])
-        await sender.reached(30.0)
-        said = {"v": "1.0", "by": "c-1", "upto": {"run-c41e07d2": 3}, "missing": {"run-c41e07d2": [[1, 2]]}}
-        await link.subscribed["cascade/ack/press"]("cascade/ack/press", said)
-        await eventually(lambda: link.numbers() == [0, 1, 2, 3, 1, 2])
-        await link.disconnect()

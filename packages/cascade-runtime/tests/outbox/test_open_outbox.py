@@ -1,59 +1,19 @@
 """An outbox while it is open: what its files have, who shares a sender, and what it takes from dead processes in parts."""
 
-import contextlib
 import datetime as dt
-import sqlite3
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
 from fakes import FakeClock
+from outbox_files import ACK, State, change, is_locked, kept, leave, replace, take_lock
 
 from cascade.interfaces import Delivery, OutboxUnavailable
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import open_sender, queue
-from cascade.runtime._outbox.file import OutboxFile, Stored
-from cascade.runtime._outbox.schema import State
-from cascade.runtime._storage import process_lock
 from cascade.testkit import eventually, no_leaks
-
-ACK = "cascade/ack/press"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "events"
-
-
-def kept(folder: Path, source: str = "press") -> list[tuple[int, State]]:
-    """Return the ``seq`` and the state of each message in the file of a sender."""
-    path = folder / f"{source}.db"
-    with (
-        contextlib.suppress(sqlite3.OperationalError),  # not filled yet, or no longer there
-        contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
-    ):
-        found = connection.execute("SELECT event_id, state FROM message ORDER BY id").fetchall()
-        return [(int(event_id.rpartition("-")[2]), State(state)) for event_id, state in found]
-    return []
-
-
-async def leave(folder: Path, source: str, *states: State, **settings: Any) -> None:
-    """Leave events of a dead process in these states, the oldest first."""
-    link = FakeLink(source, up=False)
-    async with Outbox(folder, **settings).attached(link, adopt=False) as sender:
-        for seq in range(len(states)):
-            sender.publish(TOPIC, event(seq, source=source), 1)
-        await sender.drain(0.05)
-        await link.disconnect()
-    await eventually(lambda: not process_lock.is_held(folder / f"{source}.lock"))
-    with contextlib.closing(sqlite3.connect(folder / f"{source}.db")) as connection, connection:
-        numbers = [row[0] for row in connection.execute("SELECT id FROM message ORDER BY id")]
-        for number, state in zip(numbers, states, strict=True):
-            connection.execute("UPDATE message SET state = ? WHERE id = ?", (state, number))
 
 
 def sent_by(link: FakeLink) -> list[tuple[str, int]]:
@@ -82,19 +42,6 @@ async def test_what_becomes_of_stored_messages_is_written_though_no_other_follow
         link.verdict = verdict
         link.settle()
         await eventually(lambda: kept(folder) == expected)
-
-
-async def test_what_a_collector_has_to_acknowledge_is_written_though_no_other_follows(folder: Path) -> None:
-    """A message that the broker took before it was stored is stored now: the collector may not have it."""
-    link = FakeLink()
-    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        await eventually(lambda: kept(folder) == [(0, State.SENT)])
-        link.up = False
-        sender.publish(TOPIC, event(1), 1)
-        await eventually(lambda: kept(folder) == [(0, State.SENT), (1, State.WAITS)])
-        link.settle()
-        await eventually(lambda: kept(folder) == [(0, State.SENT), (1, State.SENT)])
 
 
 class CountingLink(FakeLink):
@@ -133,7 +80,7 @@ async def test_a_flush_says_whether_everything_was_sent(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stored in any case."""
-    monkeypatch.setattr(queue, "NO_PROGRESS", 0.05)
+    change(monkeypatch, NO_PROGRESS=0.05)
     link = FakeLink(up=False)
     async with Outbox(folder, delay=60.0).sender(link) as sender:
         sender.send(TOPIC, event(0))
@@ -154,17 +101,17 @@ async def test_files_of_dead_processes_are_adopted_part_by_part(
     folder: Path, ack: str | None, first: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of each; one that is in use stays, and so does what was put aside, in a file that nothing holds."""
-    monkeypatch.setattr(open_sender, "SLICE", 2)
+    change(monkeypatch, SLICE=2)
     await leave(folder, "box-1", State.WAITS, State.ASIDE, State.WAITS, State.SENT, State.WAITS, ack="c-1")
     await leave(folder, "box-2", State.WAITS)
     await leave(folder, "box-3", State.WAITS, State.WAITS)
-    held = process_lock.take(folder / "box-2.lock")
+    held = take_lock(folder, "box-2")
     link = FakeLink()
     async with Outbox(folder, ack=ack).attached(link) as sender:
         await eventually(lambda: not sender.adopting)
         expected = [("box-1", seq) for seq in first] + [("box-3", 0), ("box-3", 1)]
         await eventually(lambda: sent_by(link) == expected)
-        await eventually(partial(lambda path: not process_lock.is_held(path), folder / "box-1.lock"))
+        await eventually(lambda: not is_locked(folder, "box-1"))
         assert kept(folder, "box-1") == [(1, State.ASIDE)]
         assert kept(folder, "box-2") == [(0, State.WAITS)]
         assert not (folder / "box-3.db").exists()
@@ -180,21 +127,20 @@ async def test_what_is_left_is_counted_once_while_files_are_adopted(
     folder: Path, ack: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each moment: before a file is opened, while parts of it are in both, and behind it. What is in use does not count."""
-    monkeypatch.setattr(open_sender, "SLICE", 2)
+    change(monkeypatch, SLICE=2)
     states = [State.WAITS, State.ASIDE, State.WAITS, State.SENT, State.WAITS]
     for source, some in (("box-1", states), ("box-2", states), ("box-3", states[:1]), ("busy", states)):
         await leave(folder, source, *some, ack="c-1")
-    held = process_lock.take(folder / "busy.lock")
+    held = take_lock(folder, "busy")
     counts: list[int] = []
-    take_over = open_sender.Adoption.step
 
-    def count_around(taking: open_sender.Adoption, own: OutboxFile) -> Stored | None:
+    def count_around(take_over: Callable[..., Any], taking: Any, own: Any) -> Any:
         counts.append(taking.left(own))
         found = take_over(taking, own)
         counts.append(taking.left(own))
         return found
 
-    monkeypatch.setattr(open_sender.Adoption, "step", count_around)
+    replace(monkeypatch, "step", count_around)
     link = FakeLink(up=False)
     async with Outbox(folder, ack=ack).sender(link, adopt=True) as sender:
         await eventually(lambda: len(counts) == 12)

@@ -7,39 +7,23 @@ from typing import Any
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
+from outbox_files import acknowledge, change, left_open
 
-from cascade.interfaces import Delivery
 from cascade.runtime import LocalConnector, Outbox
-from cascade.runtime._outbox import acknowledgements, outbox, queue, settings
 from cascade.testkit import no_leaks
 from cascade.testkit.waiting import eventually
-
-ACK = "cascade/ack/press"
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send again soon, and wait for a disk that answers late."""
-    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 0.05)
-    monkeypatch.setattr(queue, "RETRY_LINK", 0.02)
-    monkeypatch.setattr(queue, "NO_PROGRESS", 0.1)
-    monkeypatch.setattr(outbox, "HOLD", 30.0)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "events"
-
-
-def upto(seq: int) -> dict[str, Any]:
-    """Return the acknowledgement of a collector that has the events up to one."""
-    return {"v": "1.0", "by": "c-1", "upto": {"run-c41e07d2": seq}, "missing": {}}
+    change(monkeypatch, RESEND_AFTER=0.05, RETRY_LINK=0.02, NO_PROGRESS=0.1, HOLD=30.0)
 
 
 async def acknowledged(link: FakeLink, seq: int) -> bool:
     """Acknowledge as a collector does each time that an event comes; return whether no subscription is left."""
     if link.subscribed:
-        await link.subscribed[ACK](ACK, upto(seq))
+        await acknowledge(link, seq)
     return not link.subscribed
 
 
@@ -58,7 +42,7 @@ def left(folder: Path) -> list[tuple[int, bool]]:
 
 def is_closed(folder: Path) -> bool:
     """Return whether no file of this folder is open after its last user; other tests may leave theirs."""
-    return all(path != folder for path, _ in outbox._left)
+    return all(path != folder for path, _ in left_open)
 
 
 async def test_what_awaits_the_collector_is_sent_again_until_it_is_acknowledged(folder: Path) -> None:
@@ -76,13 +60,13 @@ async def test_a_run_whose_events_are_acknowledged_leaves_nothing_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is closed when the run returns."""
-    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 3_600.0)
+    change(monkeypatch, RESEND_AFTER=3_600.0)
     link = FakeLink()
     given = Outbox(folder, ack="c-1")
     async with no_leaks(), given.attached(link) as sender:
         sender.publish(TOPIC, event(0), 1)
         await sender.drain(0.5)
-        await link.subscribed[ACK](ACK, upto(0))
+        await acknowledge(link, 0)
     assert not link.subscribed
     assert not [*folder.glob("*")]
 
@@ -95,7 +79,7 @@ async def test_a_run_that_begins_meanwhile_goes_on_with_the_same_sender(
         link, given = FakeLink(), Outbox(folder, ack="c-1")
         await send(given, link, 0)
         async with given.attached(link) as sender:
-            await link.subscribed[ACK](ACK, upto(0))
+            await acknowledge(link, 0)
             await sender.reached(30.0)
             sender.publish(TOPIC, event(1), 1)
             await eventually(lambda: link.numbers().count(1) > 1)
@@ -183,7 +167,7 @@ async def test_a_connector_that_disconnects_gets_nothing_more_of_a_backlog(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sends what it has in hand; the rest stays in the file, and the next run sends it, in order."""
-    monkeypatch.setattr(settings, "WINDOW", 2)
+    change(monkeypatch, WINDOW=2)
     async with no_leaks():
         link = LeavingLink(up=False)
         await send(Outbox(folder), link, *range(20))
@@ -198,33 +182,6 @@ async def test_a_connector_that_disconnects_gets_nothing_more_of_a_backlog(
         await send(Outbox(folder), link, 20)
         await eventually(lambda: link.numbers() == [*range(21)])
     await eventually(lambda: not [*folder.glob("*")])
-
-
-async def test_a_run_that_begins_while_its_connector_disconnects_sends_what_waits(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The connector may be connected again at once: what waits does not wait for another event."""
-    monkeypatch.setattr(settings, "WINDOW", 2)
-    async with no_leaks():
-        link, given = LeavingLink(up=False), Outbox(folder)
-        await send(given, link, *range(20))
-        link.leave()
-        async with given.attached(link):
-            link.up = True
-            link.settle()
-            await eventually(lambda: link.numbers() == [*range(20)])
-    await eventually(lambda: not [*folder.glob("*")])
-
-
-async def test_what_is_refused_after_the_run_closes_it(folder: Path) -> None:
-    """It is put aside, and nothing waits."""
-    async with no_leaks():
-        link = FakeLink(up=False)
-        await send(Outbox(folder, ack="c-1"), link, 0)
-        link.verdict = Delivery.REFUSED
-        link.settle()
-        await eventually(lambda: not link.subscribed)
-        await eventually(lambda: left(folder) == [(0, False)])
 
 
 def test_the_next_event_loop_gets_the_file_of_a_loop_that_was_closed(

@@ -1,7 +1,6 @@
 """A backlog of days: memory stays flat, and new events do not wait for it."""
 
 import asyncio
-import contextlib
 import resource
 from collections import deque
 from collections.abc import Callable
@@ -9,12 +8,10 @@ from pathlib import Path
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
+from outbox_files import fill
 
 from cascade.interfaces import Delivery
 from cascade.runtime import Outbox
-from cascade.runtime._outbox.file import OutboxPaths
-from cascade.runtime._outbox.schema import KIND
-from cascade.runtime._storage import database
 
 MIB = 1 << 20
 
@@ -45,23 +42,6 @@ class SlowLink(FakeLink):
             settled(Delivery.TAKEN)
         if self.waiting:
             asyncio.get_running_loop().call_soon(self._some)
-
-
-def fill(folder: Path, count: int) -> None:
-    """Write a backlog, as many runs without a link would."""
-    folder.mkdir(mode=0o700)
-    paths = OutboxPaths.of(folder, "press")
-    pad = "x" * 150
-    connection = database.open_to_write(paths.database, KIND, power_safe=False)
-    with contextlib.closing(connection), connection:
-        connection.execute("BEGIN")
-        connection.executemany(
-            "INSERT INTO message VALUES (?, ?, ?, 1, ?, ?, 0, 1)",
-            (
-                (number, TOPIC, f'{{"event_id": "r-t-{number}", "pad": "{pad}"}}', 4e9, f"r-t-{number}")
-                for number in range(1, count + 1)
-            ),
-        )
 
 
 @pytest.mark.parametrize(

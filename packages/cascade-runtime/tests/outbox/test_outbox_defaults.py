@@ -1,6 +1,5 @@
 """The defaults of an outbox, and the bounds of its settings."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
+from outbox_files import change, replace
 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import queue
-from cascade.runtime._outbox.file import OutboxFile
 from cascade.testkit.waiting import eventually
 
 
@@ -49,7 +47,7 @@ async def test_a_file_may_have_256_mib_by_default(
     """Beyond that the oldest message is dropped and counted."""
     link = FakeLink(up=False)
     sizes = [used]
-    monkeypatch.setattr(OutboxFile, "_used", lambda file: sizes.pop() if sizes else 0)
+    replace(monkeypatch, "_used", lambda *_: sizes.pop() if sizes else 0)
     async with Outbox(tmp_path / "events", delay=0.0).attached(link) as sender:
         sender.publish(TOPIC, event(0), 1)
         await eventually(lambda: not sizes)
@@ -63,8 +61,8 @@ async def test_the_oldest_message_goes_first_by_default(
     order: Any, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new one waits until it is known what the file has."""
-    monkeypatch.setattr(queue, "NO_PROGRESS", 0.05)
-    monkeypatch.setattr(queue, "HOLD", 3_600.0)
+    change(monkeypatch, NO_PROGRESS=0.05)
+    change(monkeypatch, HOLD=3_600.0)
     link = FakeLink(up=False)
     async with Outbox(tmp_path / "events").attached(link) as sender:
         await sender.drain(60.0)  # the file is open
@@ -76,23 +74,6 @@ async def test_the_oldest_message_goes_first_by_default(
     async with Outbox(tmp_path / "events", **settings).attached(link) as sender:
         sender.publish(TOPIC, event(1), 1)
         await eventually(lambda: link.numbers() == expected)
-
-
-async def test_a_drain_stores_everything_before_it_waits_for_the_broker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A process that is killed while it drains has lost nothing, however long its events may wait in memory."""
-    monkeypatch.setattr(queue, "NO_PROGRESS", 3_600.0)
-    given, link = Outbox(tmp_path / "events", delay=60.0), FakeLink(up=False)
-    async with given.attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        draining = asyncio.create_task(sender.drain(3_600.0))
-        await eventually((tmp_path / "events" / "press.db").exists)
-        await eventually(lambda: [each.waiting for each in given.senders()] == [1])
-        assert not draining.done()
-        link.settle()
-        await draining
-    assert not [*(tmp_path / "events").glob("*")]
 
 
 async def test_a_sender_without_a_name_sends_its_own_messages_only_unless_it_is_asked_to(

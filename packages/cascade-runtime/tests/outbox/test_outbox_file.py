@@ -1,18 +1,22 @@
 """The file of a sender: which messages an acknowledgement concerns."""
 
 import contextlib
+import datetime as dt
 import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_link import settings_of
+from fake_link import TOPIC, settings_of
 from fakes import FakeClock
+from outbox_files import FullDisk
 
+from cascade.runtime._outbox import file_thread
 from cascade.runtime._outbox.file import OutboxFile, Row
 from cascade.runtime._outbox.file_thread import open_file
 from cascade.runtime._outbox.schema import State
+from cascade.testkit import eventually
 
 ODD = ["x", "", "7b", "-1", "²"]
 
@@ -142,3 +146,48 @@ def test_a_clock_that_is_set_back_makes_nothing_young_for_ever(tmp_path: Path) -
     clock.put_forward += 1_800
     assert [round(age / 600) for age in ages_after(2)] == [3, 3, 0]
     file.close()
+
+
+async def test_the_time_of_messages_follows_a_clock_that_was_set_while_the_disk_failed(folder: Path) -> None:
+    """The next commit moves it: otherwise they would be dropped as too old."""
+    clock = FakeClock()
+    file = open_file(settings_of(folder), "press", clock)
+    with file.transact():
+        file.write([Row(0, TOPIC, "{}", 1)], State.WAITS)
+    clock.put_forward += dt.timedelta(days=40).total_seconds()
+    with contextlib.suppress(sqlite3.OperationalError), file.transact():
+        file.write([Row(1, TOPIC, "{}", 1)], State.WAITS)
+        raise sqlite3.OperationalError("database or disk is full")
+    with file.transact():
+        assert file.write([Row(1, TOPIC, "{}", 1)], State.WAITS) == 0
+    assert file.unsettled() == 2
+    file.close()
+
+
+async def test_reading_a_full_disk_does_not_show_that_it_works_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It can be read all the time; what it had refused must work."""
+    caplog.set_level("INFO", "cascade.outbox")
+    full_disk = FullDisk(monkeypatch)
+    store = file_thread.FileThread(
+        settings_of(folder),
+        "me",
+        FakeClock(),
+        written=lambda _: None,
+        on_works=lambda: None,
+        on_fails=lambda: None,
+    )
+    store.post(lambda file: file.write([], State.WAITS))
+    await eventually(lambda: store.failing)
+    read: list[object] = []
+    store.post(OutboxFile.waiting, read.append)
+    await eventually(lambda: read)
+    assert "disk is full" in caplog.text
+    assert "can be written again" not in caplog.text
+    full_disk.full = False
+    store.try_again()
+    await store.reached(60.0)
+    await eventually(lambda: "can be written again" in caplog.text)
+    if (stopped := store.stop()) is not None:
+        await stopped

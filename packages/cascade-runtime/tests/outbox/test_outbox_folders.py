@@ -1,50 +1,18 @@
 """A folder of an outbox: what it has of each sender, what is deleted, and what a named sender takes over."""
 
-import contextlib
-import dataclasses
 import json
 import os
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
+from outbox_files import State, change, changing, is_locked, leave, migrate_later, take_lock
 
 from cascade.interfaces import Delivery, OutboxUnavailable
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import file, listing
-from cascade.runtime._outbox.listing import SenderSummary
-from cascade.runtime._outbox.schema import KIND, State
-from cascade.runtime._storage import process_lock
 from cascade.testkit.waiting import eventually
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "events"
-
-
-async def leave(folder: Path, source: str, *states: State) -> list[str]:
-    """Leave events of a dead process in these states, the oldest first; return their payloads."""
-    link = FakeLink(source, up=False)
-    async with Outbox(folder).attached(link, adopt=False) as sender:
-        for seq in range(len(states)):
-            sender.publish(TOPIC, event(seq, source=source), 1)
-        await sender.drain(0.05)
-        await link.disconnect()
-    with changing(folder, source) as connection:
-        ids = [row[0] for row in connection.execute("SELECT id FROM message ORDER BY id")]
-        for each, state in zip(ids, states, strict=True):
-            connection.execute("UPDATE message SET state = ?, stored = ? WHERE id = ?", (state, each, each))
-        return [row[0] for row in connection.execute("SELECT payload FROM message ORDER BY id")]
-
-
-@contextlib.contextmanager
-def changing(folder: Path, source: str) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(folder / f"{source}.db")) as connection, connection:
-        yield connection
 
 
 async def test_a_summary_counts_the_messages_in_each_state(folder: Path) -> None:
@@ -52,19 +20,12 @@ async def test_a_summary_counts_the_messages_in_each_state(folder: Path) -> None
     states = (State.SENT, State.WAITS, State.WAITS, State.ASIDE, State.SENT, State.SENT)
     payloads = await leave(folder, "press", *states)
     with changing(folder, "press") as connection:
-        (oldest,) = connection.execute("SELECT min(id) FROM message").fetchone()
+        (oldest,) = connection.execute("SELECT min(stored) FROM message").fetchone()
         connection.execute("INSERT INTO counter VALUES ('too old', 4)")
-    assert Outbox(folder).senders() == [
-        SenderSummary(
-            "press",
-            waiting=2,
-            sent=3,
-            aside=((TOPIC, payloads[3]),),
-            size=sum(len(TOPIC) + len(payload) for payload in payloads),
-            oldest=oldest,
-            dropped={"too old": 4},
-        )
-    ]
+    (found,) = Outbox(folder).senders()
+    assert (found.sender, found.waiting, found.sent, found.aside) == ("press", 2, 3, ((TOPIC, payloads[3]),))
+    assert found.size == sum(len(TOPIC) + len(payload) for payload in payloads)
+    assert (found.oldest, found.dropped) == (oldest, {"too old": 4})
 
 
 async def test_what_was_put_aside_is_deleted_alone(folder: Path) -> None:
@@ -96,7 +57,7 @@ async def test_what_was_dropped_is_listed_though_nothing_waits(folder: Path) -> 
 
 async def test_what_is_put_aside_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go, and are counted: otherwise they would take the room of what can be sent."""
-    monkeypatch.setattr(file, "MAX_ASIDE", 3)
+    change(monkeypatch, MAX_ASIDE=3)
     link = FakeLink()
     link.verdict = Delivery.REFUSED
     async with Outbox(folder, delay=0.0).attached(link) as sender:
@@ -115,7 +76,7 @@ async def test_what_a_live_process_uses_is_listed_and_not_deleted(folder: Path) 
     for source in ("box-1", "box-2"):
         await leave(folder, source, State.WAITS)
     (folder / "new.db").touch(mode=0o600)  # its process is about to fill it
-    locks = [process_lock.take(folder / f"{source}.lock") for source in ("box-1", "new")]
+    locks = [take_lock(folder, source) for source in ("box-1", "new")]
     found = {each.sender: (each.waiting, each.in_use, each.problem) for each in Outbox(folder).senders()}
     assert found == {"box-1": (1, True, ""), "box-2": (1, False, ""), "new": (0, True, "")}
     assert Outbox(folder).drop() == 1
@@ -132,9 +93,10 @@ async def test_a_file_of_an_older_version_is_listed_with_what_changes_it(
     """It is neither migrated nor read as if it were of this version."""
     await leave(folder, "press", State.WAITS)
     before = (folder / "press.db").read_bytes()
-    monkeypatch.setattr(listing, "KIND", dataclasses.replace(KIND, version=2, migrations={1: ""}))
+    migrate_later(monkeypatch)
     problem = "it is an outbox of version 1, which is migrated when its sender starts"
-    assert Outbox(folder).senders() == [SenderSummary("press", problem=problem)]
+    (found,) = Outbox(folder).senders()
+    assert (found.sender, found.waiting, found.problem) == ("press", 0, problem)
     assert (folder / "press.db").read_bytes() == before
 
 
@@ -144,7 +106,7 @@ async def test_what_was_put_aside_stays_in_the_file_of_its_sender(folder: Path) 
     link = FakeLink("press")
     async with Outbox(folder).attached(link):
         await eventually(lambda: len(link.taken) == 2)
-        await eventually(lambda: not process_lock.is_held(folder / "box.lock"))
+        await eventually(lambda: not is_locked(folder, "box"))
     assert link.taken == [json.loads(payloads[0]), json.loads(payloads[2])]
     (left,) = Outbox(folder).senders()
     assert (left.sender, left.waiting, left.sent, left.aside) == ("box", 0, 0, ((TOPIC, payloads[1]),))
@@ -164,7 +126,7 @@ async def test_a_file_that_cannot_be_adopted_keeps_no_other_from_it(
     async with Outbox(folder).attached(link):
         await eventually(lambda: len(link.taken) == 1)
         for source in ("box-1", "box-2"):
-            await eventually(partial(lambda path: not process_lock.is_held(path), folder / f"{source}.lock"))
+            await eventually(partial(lambda each: not is_locked(folder, each), source))
     assert link.taken[0]["source"] == "box-3"
     assert sorted(record.message.partition(":")[0] for record in caplog.records) == [
         f"outbox {folder / 'box-1.db'} cannot be adopted",
@@ -198,7 +160,7 @@ async def test_a_file_that_is_empty_has_no_message_and_no_problem(folder: Path, 
     """Its process was killed before it wrote the first one, or is about to."""
     folder.mkdir(mode=0o700)
     (folder / "press.db").touch(mode=0o600)
-    lock = process_lock.take(folder / "press.lock") if in_use else None
+    lock = take_lock(folder, "press") if in_use else None
     (found,) = Outbox(folder).senders()
     assert (found.sender, found.waiting, found.sent, found.aside, found.size) == ("press", 0, 0, (), 0)
     assert (found.oldest, found.dropped, found.in_use, found.problem) == (None, None, in_use, "")
@@ -206,19 +168,12 @@ async def test_a_file_that_is_empty_has_no_message_and_no_problem(folder: Path, 
         lock.release()
 
 
-async def test_a_summary_says_only_what_was_counted() -> None:
-    """``SenderSummary`` of a name alone: nothing waits, nothing is known of its age, and no process has it."""
-    found = SenderSummary("press")
-    assert (found.waiting, found.sent, found.aside, found.size) == (0, 0, (), 0)
-    assert (found.oldest, found.dropped, found.in_use, found.problem) == (None, None, False, "")
-
-
 async def test_what_cannot_be_deleted_is_refused_with_its_cause(folder: Path) -> None:
     """An unknown name, a file of a running process, a file that is not a database: its lock is free afterwards."""
     for source in ("box-1", "box-2"):
         await leave(folder, source, State.WAITS)
     spoiled(folder, "box-2")
-    held = process_lock.take(folder / "box-1.lock")
+    held = take_lock(folder, "box-1")
     held.describe(since=0.0)
     for sender, said in (
         ("press", f"{folder}: sender 'press' does not exist; cascade outbox list shows the senders"),
@@ -228,7 +183,7 @@ async def test_what_cannot_be_deleted_is_refused_with_its_cause(folder: Path) ->
         with pytest.raises(OutboxUnavailable, match=said):
             Outbox(folder).drop(sender)
     held.release()
-    assert not process_lock.is_held(folder / "box-2.lock")
+    assert not is_locked(folder, "box-2")
     assert (folder / "box-2.db").exists()
     assert Outbox(folder).drop("box-1") == 1
     assert [path.name for path in folder.glob("*.db")] == ["box-2.db"]

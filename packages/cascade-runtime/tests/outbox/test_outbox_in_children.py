@@ -9,23 +9,16 @@ from typing import Any
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
+from outbox_files import acknowledge, change, left_open
 
 from cascade.interfaces import Delivery
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import acknowledgements, outbox
 from cascade.testkit.waiting import eventually
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
     pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
 ]
-
-ACK = "cascade/ack/press"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "events"
 
 
 class NotedLink(FakeLink):
@@ -83,7 +76,7 @@ async def test_a_child_leaves_the_outbox_of_its_parent_alone(
     folder: Path, used: bool, up: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also where it uses the same object on a loop of its own; the parent's messages still go their way."""
-    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 3_600.0)
+    change(monkeypatch, RESEND_AFTER=3_600.0)
     link, given = NotedLink(), Outbox(folder, ack="c-1", delay=0.0)
     link.up = up
     attached = given.attached(link)
@@ -106,7 +99,7 @@ async def test_a_child_leaves_the_outbox_of_its_parent_alone(
         sender.publish(TOPIC, event(1), 1)
         sender.stop()
         assert link.calls == []
-        assert outbox._left == {}
+        assert left_open == {}
         asyncio.run(use())
         assert link.calls == ["subscribe", "deliver"]  # of its own message
         assert not [text for text in caplog.messages if "lost" in text]
@@ -121,6 +114,6 @@ async def test_a_child_leaves_the_outbox_of_its_parent_alone(
     link.up = True
     link.settle()
     assert link.numbers() == [0]
-    await link.subscribed[ACK](ACK, {"v": "1.0", "by": "c-1", "upto": {"run-c41e07d2": 0}, "missing": {}})
+    await acknowledge(link, 0)
     await attached.__aexit__(None, None, None)
     await eventually(lambda: not [*folder.glob("*")])

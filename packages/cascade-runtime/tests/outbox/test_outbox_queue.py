@@ -8,67 +8,25 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
-from hypothesis import given
-from hypothesis import strategies as st
+from outbox_files import WINDOW, acknowledge, change, replace, rows, take_lock, writes
 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Engine, FileConnector, LocalConnector, Outbox
-from cascade.runtime._outbox import acknowledgements, file_thread, queue, send_order, settings
-from cascade.runtime._outbox.file import OutboxFile, Row, Stored
-from cascade.runtime._outbox.file_thread import Operation, OutboxStore
-from cascade.runtime._outbox.schema import State
-from cascade.runtime._outbox.send_order import Ranges
-from cascade.runtime._storage import process_lock
 from cascade.spec import task
 from cascade.testkit.waiting import eventually, time_limit
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "events"
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon, so that no test waits for seconds."""
-    monkeypatch.setattr(file_thread, "RETRY_DISK", 0.02)
-    monkeypatch.setattr(queue, "RETRY_LINK", 0.02)
-    monkeypatch.setattr(queue, "NO_PROGRESS", 0.1)
-    monkeypatch.setattr(send_order, "IN_MEMORY", 0)
-
-
-def rows(folder: Path, columns: str = "*") -> list[tuple[Any, ...]]:
-    """Return the messages of every file in a folder, in order."""
-    found: list[tuple[Any, ...]] = []
-    for path in sorted(folder.glob("*.db")) if folder.exists() else []:
-        with (
-            contextlib.suppress(sqlite3.DatabaseError),  # not filled yet, or no longer there
-            contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
-        ):
-            found += connection.execute(f"SELECT {columns} FROM message ORDER BY id")
-    return found
-
-
-@contextlib.contextmanager
-def counting_writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """List the number of rows of each write."""
-    written: list[int] = []
-    write = OutboxFile.write
-
-    def counted(self: OutboxFile, given: Any, state: Any) -> int:
-        written.append(len(given))
-        return write(self, given, state)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(OutboxFile, "write", counted)
-        yield written
+    change(monkeypatch, RETRY_DISK=0.02, RETRY_LINK=0.02, NO_PROGRESS=0.1, IN_MEMORY=0)
 
 
 async def leave(outbox: Outbox, link: FakeLink, *, first: int, count: int) -> None:
@@ -85,11 +43,11 @@ async def test_what_is_settled_soon_never_reaches_the_disk(
 ) -> None:
     """On a healthy link no row is written, also at the end of the run, and no file is left."""
     link = FakeLink()
-    with counting_writes(monkeypatch) as written:
-        async with Outbox(folder).attached(link) as sender:
-            for seq in range(500):
-                sender.publish(TOPIC, event(seq), 1)
-            await sender.drain(1.0)
+    written = writes(monkeypatch)
+    async with Outbox(folder).attached(link) as sender:
+        for seq in range(500):
+            sender.publish(TOPIC, event(seq), 1)
+        await sender.drain(1.0)
     assert (written, link.numbers()) == ([], [*range(500)])
     assert not [*folder.glob("*")]
 
@@ -105,31 +63,19 @@ async def test_what_waits_is_stored_and_sent_by_the_next_process_in_order(folder
     assert not [*folder.glob("*.db")]
 
 
-async def test_new_events_do_not_overtake_what_is_still_to_be_found_on_disk(folder: Path) -> None:
-    """An event that is made before the file is open waits: a reader that has it has all older ones."""
-    await leave(Outbox(folder), FakeLink(up=False), first=0, count=1_000)
-    link = FakeLink()
-    async with Outbox(folder).attached(link) as sender:
-        for seq in range(1_000, 1_003):
-            sender.publish(TOPIC, event(seq), 1)
-        await sender.drain(10.0)
-        await eventually(lambda: len(link.taken) == 1_003)
-    assert link.numbers() == [*range(1_003)]
-
-
 async def test_a_disk_that_does_not_answer_holds_no_event_and_an_order_live_first_does_not_wait_for_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The events that it has come when it answers."""
     await leave(Outbox(folder), FakeLink(up=False), first=0, count=2)
-    answers, serve = threading.Event(), OutboxStore.serve
+    answers = threading.Event()
 
-    def hanging(self: OutboxStore, batch: Sequence[Operation], /) -> None:
+    def hanging(serve: Callable[..., None], *arguments: object) -> None:
         answers.wait()
-        serve(self, batch)
+        serve(*arguments)
 
-    monkeypatch.setattr(OutboxStore, "serve", hanging)
-    monkeypatch.setattr(queue, "HOLD", 0.02)
+    replace(monkeypatch, "serve", hanging)
+    change(monkeypatch, HOLD=0.02)
     link = FakeLink()
     async with Outbox(folder).attached(link) as sender:
         sender.publish(TOPIC, event(2), 1)
@@ -146,17 +92,6 @@ async def test_a_disk_that_does_not_answer_holds_no_event_and_an_order_live_firs
         answers.set()
 
 
-async def test_a_message_is_stored_within_the_delay(folder: Path) -> None:
-    """Without a drain or an end: a process that is killed from then on has it on disk."""
-    link = FakeLink(up=False)
-    async with Outbox(folder, delay=0.02).attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        await eventually(lambda: len(rows(folder)) == 1)
-        await eventually(lambda: link.held)
-        link.settle()
-        await eventually(lambda: rows(folder) == [])
-
-
 async def test_the_connector_never_holds_more_than_twice_its_window(folder: Path) -> None:
     """The rest waits in the file, not in memory, and comes when there is room."""
     link = FakeLink(up=False)
@@ -168,7 +103,7 @@ async def test_the_connector_never_holds_more_than_twice_its_window(folder: Path
         link.up = True
         link.settle()
         await eventually(lambda: len(link.taken) == 3_000)
-    assert link.most_held == 2 * settings.WINDOW
+    assert link.most_held == 2 * WINDOW
     assert link.numbers() == [*range(3_000)]
 
 
@@ -206,41 +141,6 @@ async def test_what_is_refused_for_good_is_put_aside(
     assert link.numbers() == [3]
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert f"is put aside ({verdict.value}); cascade outbox list shows such messages" in line
-
-
-async def test_live_first_sends_new_events_beside_the_old_ones(folder: Path) -> None:
-    """The backlog has half of the window at most; a new event does not wait for it."""
-    await leave(Outbox(folder), FakeLink(up=False), first=0, count=3_000)
-    link = FakeLink(up=False)
-    async with Outbox(folder, order="live-first").attached(link) as sender:
-        await eventually(lambda: len(link.held) == settings.WINDOW)
-        sender.publish(TOPIC, event(5_000), 1)
-        assert '"seq": 5000' in link.held[-1][0]
-        link.up = True
-        link.settle()
-        await eventually(lambda: len(link.taken) == 3_001)
-    assert sorted(link.numbers()) == [*range(3_000), 5_000]
-
-
-async def test_what_dead_processes_have_left_is_adopted_by_a_named_sender(
-    folder: Path, tmp_path: Path
-) -> None:
-    """The oldest events of all files go first; a file that is in use is left alone; then the files are gone."""
-    for number, source in enumerate(["box-1", "box-2"]):
-        alone = tmp_path / source
-        await leave(Outbox(alone), FakeLink(source, up=False), first=number * 1_500, count=1_500)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        (alone / f"{source}.db").rename(folder / f"{source}.db")
-    held = process_lock.take(folder / "box-2.lock")
-    link = FakeLink("press")
-    async with Outbox(folder).attached(link):
-        await eventually(lambda: len(link.taken) == 1_500)
-    assert link.numbers() == [*range(1_500)]
-    assert [path.name for path in folder.glob("*.db")] == ["box-2.db"]
-    held.release()
-    async with Outbox(folder).attached(link):
-        await eventually(lambda: len(link.taken) == 3_000)
-    assert not [*folder.glob("*.db")]
 
 
 async def test_the_oldest_are_dropped_when_the_file_is_too_large_and_the_next_message_says_so(
@@ -294,62 +194,6 @@ async def test_what_is_too_old_is_dropped_and_a_clock_that_is_set_makes_nothing_
     assert [each.dropped for each in Outbox(folder).senders()] == [{"too old": 2}]
 
 
-async def test_what_is_too_old_is_dropped_and_what_came_after_it_is_kept(folder: Path) -> None:
-    """Three processes, 0.6 days from one to the next: of the events of a day, only the first is too old."""
-
-    class LaterClock:
-        days = 0.0
-
-        def now(self) -> float:
-            return 1_000_000.0 + self.days * 86400
-
-        def monotonic(self) -> float:
-            return 0.0
-
-    clock, day = LaterClock(), dt.timedelta(days=1)
-
-    async def kept_after(seq: int, *kept: int) -> None:
-        clock.days, link = seq * 0.6, FakeLink(up=False)
-        expected = [(f"run-c41e07d2-{each}",) for each in kept]
-        async with Outbox(folder, delay=0.0, max_age=day, clock=clock).attached(link) as sender:
-            sender.publish(TOPIC, event(seq), 1)
-            await eventually(lambda: rows(folder, "event_id") == expected)
-            await link.disconnect()
-
-    await kept_after(0, 0)
-    await kept_after(1, 0, 1)
-    await kept_after(2, 1, 2)
-
-
-async def test_a_disk_that_fails_costs_nothing_and_is_tried_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One warning; the events wait in memory meanwhile, and are written when the disk works again."""
-    link, write, full = FakeLink(up=False), OutboxFile.write, True
-
-    def failing(self: OutboxFile, given: Any, state: Any) -> int:
-        if full:
-            raise sqlite3.OperationalError("database or disk is full")
-        return write(self, given, state)
-
-    monkeypatch.setattr(OutboxFile, "write", failing)
-    async with Outbox(folder, delay=0.0).attached(link) as sender:
-        for seq in range(1_000):
-            sender.publish(TOPIC, event(seq), 1)
-        await eventually(lambda: "disk is full" in caplog.text)
-        link.settle(100)
-        full = False
-        await eventually(lambda: len(rows(folder)) == 900)
-        link.up = True
-        link.settle()
-        await eventually(lambda: len(link.taken) == 1_000)
-    assert link.numbers() == [*range(1_000)]
-    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [each.getMessage() for each in warnings] == [
-        "database or disk is full; events wait in memory only, and it is tried again"
-    ]
-
-
 def _make_foreign(folder: Path) -> None:
     with contextlib.closing(sqlite3.connect(folder / "press.db")) as connection:
         connection.execute("CREATE TABLE theirs (a)")
@@ -397,7 +241,7 @@ async def test_a_second_process_of_the_name_is_refused_by_its_holder(
 ) -> None:
     """Its events wait in memory; the warning names the process that has the file."""
     folder.mkdir(mode=0o700)
-    held = process_lock.take(folder / "press.lock")
+    held = take_lock(folder, "press")
     held.describe(since=0.0)
     link = FakeLink(up=False)
     async with Outbox(folder, delay=0.0).attached(link) as sender:
@@ -481,18 +325,6 @@ async def test_an_engine_sends_its_events_through_its_outbox(
             lambda: Engine(connector=FileConnector("run.jsonl"), outbox=Outbox("e")),
             "outbox: needs a connector with deliver_nowait, such as MqttConnector, not <FileConnector",
         ),
-        (lambda: Outbox(""), r"Outbox\(folder\): needs a folder"),
-        (
-            lambda: Outbox("e", max_bytes=5),
-            r"Outbox\(max_bytes=\): needs a number of bytes from 65536, not 5",
-        ),
-        (lambda: Outbox("e", max_age=dt.timedelta(0)), r"Outbox\(max_age=\): needs a timedelta above 0"),
-        (lambda: Outbox("e", delay=-1), r"Outbox\(delay=\): needs seconds from 0 to 60, not -1"),
-        (
-            lambda: Outbox("e", order=cast("Any", "newest")),
-            r"Outbox\(order=\): needs 'oldest' or 'live-first'",
-        ),
-        (lambda: Outbox("e", ack=""), r"Outbox\(ack=\): needs the name of the collector"),
         (
             lambda: Engine(connector=LocalConnector(), outbox=Outbox("e", ack="c")),
             r"Outbox\(ack=\): needs a connector with a name; pass it source_id=",
@@ -508,17 +340,6 @@ def test_a_setting_that_cannot_work_is_refused(make: Any, message: str) -> None:
 # A collector's acknowledgements
 
 
-async def acknowledged(
-    link: FakeLink, upto: int, missing: list[list[int]] | None = None, *, by: str = "c-1"
-) -> None:
-    """Publish what the collector has stored."""
-    (topic,) = link.subscribed
-    series = "run-c41e07d2"
-    await link.subscribed[topic](
-        topic, {"v": "1.0", "by": by, "upto": {series: upto}, "missing": {series: missing or []}}
-    )
-
-
 async def test_an_event_is_kept_until_the_collector_has_it(folder: Path) -> None:
     """Not the broker's word counts but the collector's, and holes below its mark are kept."""
     link = FakeLink()
@@ -526,8 +347,8 @@ async def test_an_event_is_kept_until_the_collector_has_it(folder: Path) -> None
         for seq in range(10):
             sender.publish(TOPIC, event(seq), 1)
         await eventually(lambda: rows(folder, "state") == [(2,)] * 10)
-        await acknowledged(link, 99, by="another")
-        await acknowledged(link, 6, [[2, 3]])
+        await acknowledge(link, 99, by="another")
+        await acknowledge(link, 6, [[2, 3]])
         await eventually(lambda: len(rows(folder)) == 5)
     assert [row[0] for row in rows(folder, "event_id")] == [f"run-c41e07d2-{seq}" for seq in (2, 3, 7, 8, 9)]
 
@@ -536,7 +357,7 @@ async def test_what_the_collector_does_not_acknowledge_is_sent_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker took it and has lost it: the same event_id comes again, and its tries are counted."""
-    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 0.05)
+    change(monkeypatch, RESEND_AFTER=0.05)
     link = FakeLink()
     async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
         sender.publish(TOPIC, event(0), 1)
@@ -545,14 +366,14 @@ async def test_what_the_collector_does_not_acknowledge_is_sent_again(
         assert link.taken[2]["event_id"] == link.taken[0]["event_id"]
         # The pauses double: at last one is longer than the disk takes, whatever has been sent again until then.
         await eventually(lambda: rows(folder, "tries, state") == [(len(link.taken) - 2, 2)])
-        await acknowledged(link, 0)
+        await acknowledge(link, 0)
         await eventually(lambda: rows(folder) == [])
 
 
 @pytest.fixture
 def never_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no event sent again because time has passed."""
-    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 3_600.0)
+    change(monkeypatch, RESEND_AFTER=3_600.0)
 
 
 async def test_what_was_sent_before_a_stored_event_is_lost_and_sent_again_at_once(
@@ -564,42 +385,26 @@ async def test_what_was_sent_before_a_stored_event_is_lost_and_sent_again_at_onc
         for seq in range(6):
             sender.publish(TOPIC, event(seq), 1)
         await eventually(lambda: rows(folder, "state") == [(2,)] * 6)
-        await acknowledged(link, 4, lost)
+        await acknowledge(link, 4, lost)
         await eventually(lambda: rows(folder, "tries, state") == [(1, 2), (1, 2), (0, 2)])
         assert link.numbers() == [*range(6), 1, 2]
-        await acknowledged(link, 5, lost)
+        await acknowledge(link, 5, lost)
         await eventually(lambda: len(rows(folder)) == 2)
         assert rows(folder, "tries, state") == [(1, 2), (1, 2)]
         sender.publish(TOPIC, event(6), 1)
         await eventually(lambda: rows(folder, "state") == [(2,)] * 3)
-        await acknowledged(link, 6, lost)
+        await acknowledge(link, 6, lost)
         await eventually(lambda: rows(folder, "tries, state") == [(1, 2), (1, 2)])
         assert link.numbers() == [*range(6), 1, 2, 6]
-        await acknowledged(link, 6)
+        await acknowledge(link, 6)
         await eventually(lambda: rows(folder) == [])
-
-
-async def test_an_event_that_is_never_acknowledged_is_sent_again_once_while_later_ones_are(
-    folder: Path, never_by_time: None
-) -> None:
-    """As one that the broker's rules deny; whatever comes later goes on."""
-    link = FakeLink()
-    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        for seq in range(1, 51):
-            sender.publish(TOPIC, event(seq), 1)
-            await eventually(lambda: [*{*rows(folder, "state")}] == [(2,)] and len(rows(folder)) == 2)
-            await acknowledged(link, seq, [[0, 0]])
-            await eventually(lambda: len(rows(folder)) == 1)
-        assert link.numbers().count(0) == 2
-        assert [number for number in link.numbers() if number] == [*range(1, 51)]
 
 
 async def test_what_is_lost_twice_is_sent_again_by_time_though_later_events_are_acknowledged(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Acknowledgements of later events neither delay that nor shorten its pauses, which double."""
-    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 0.1)
+    change(monkeypatch, RESEND_AFTER=0.1)
     link, pauses, loop = FakeLink(), list[float](), asyncio.get_running_loop()
     call_later = loop.call_later
 
@@ -613,7 +418,7 @@ async def test_what_is_lost_twice_is_sent_again_by_time_though_later_events_are_
         for seq in itertools.count(1):
             sender.publish(TOPIC, event(seq), 1)
             await sender.drain(5.0)
-            await acknowledged(link, seq, [[0, 0]])
+            await acknowledge(link, seq, [[0, 0]])
             if seq == 1:
                 await eventually(lambda: any(tries for (tries,) in rows(folder, "tries")))
                 monkeypatch.setattr(loop, "call_later", noted)
@@ -625,31 +430,11 @@ async def test_what_is_lost_twice_is_sent_again_by_time_though_later_events_are_
     assert pauses[-1] >= 0.4
 
 
-async def test_lost_events_are_sent_again_by_a_later_run_however_short_each_run_is(
-    folder: Path, never_by_time: None
-) -> None:
-    """A program whose runs end before the wait for an acknowledgement does."""
-    link, outbox = FakeLink(), Outbox(folder, ack="c-1", delay=0.0)
-    for seq in range(2):
-        async with outbox.attached(link) as sender:
-            sender.publish(TOPIC, event(seq), 1)
-            await eventually(lambda: rows(folder, "state") == [(2,)] * (seq + 1))  # noqa: B023
-            if seq:
-                await acknowledged(link, seq, [[0, 0]])
-                await eventually(lambda: link.numbers() == [0, 1, 0])
-
-
 async def test_what_was_sent_is_stored_before_newer_events_that_were_not(
     folder: Path, never_by_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is killed between the two leaves no hole."""
-    link, write, stored = FakeLink(), OutboxFile.write, list[int]()
-
-    def noted(self: OutboxFile, given: Sequence[Row], state: State) -> int:
-        stored.extend(row.number for row in given)
-        return write(self, given, state)
-
-    monkeypatch.setattr(OutboxFile, "write", noted)
+    link, stored = FakeLink(), writes(monkeypatch)
     async with Outbox(folder, ack="c-1").attached(link) as sender:
         sender.publish(TOPIC, event(0), 1)
         await eventually(lambda: stored == [1])
@@ -658,32 +443,6 @@ async def test_what_was_sent_is_stored_before_newer_events_that_were_not(
         sender.publish(TOPIC, event(2), 1)
         await sender.drain(50)  # without a link it ends soon, but not before the disk has answered
         assert stored == [1, 2, 3]
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10))))
-def test_numbers_that_wait_in_the_file_are_kept_once(found: list[tuple[int, int]]) -> None:
-    """Also where a range that is to be sent again overlaps what still waits."""
-    ranges, numbers = Ranges(), set[int]()
-    for first, size in found:
-        ranges.insert(Stored(first, first + size - 1, size))
-        numbers.update(range(first, first + size))
-    assert [n for first, last in ranges for n in range(first, last + 1)] == sorted(numbers)
-
-
-async def test_what_the_connector_has_in_hand_is_not_read_again(folder: Path, never_by_time: None) -> None:
-    """Events that are lost are sent again; one between them waits in the file and in the connector."""
-    link = FakeLink(up=False)
-    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        for seq in range(4):
-            sender.publish(TOPIC, event(seq), 1)
-        await eventually(lambda: len(link.held) == len(rows(folder)) == 4)
-        link.held.append(link.held.pop(1))
-        link.settle(3)
-        await eventually(lambda: rows(folder, "state") == [(2,), (1,), (2,), (2,)])
-        await acknowledged(link, 3, [[0, 2]])
-        await eventually(lambda: len(link.held) == 3)
-        link.settle()
-        assert link.numbers() == [0, 2, 3, 1, 0, 2]
 
 
 async def test_an_acknowledgement_of_what_was_never_sent_is_one_warning_and_loses_nothing(
@@ -695,22 +454,22 @@ async def test_an_acknowledgement_of_what_was_never_sent_is_one_warning_and_lose
         for seq in range(1_000):
             sender.publish(TOPIC, event(seq), 1)
         await eventually(lambda: sender.stored_ranges == [(801, 1_000)])
-        await acknowledged(link, 5_000)
-        await acknowledged(link, 5_000)
+        await acknowledge(link, 5_000)
+        await acknowledge(link, 5_000)
         await eventually(lambda: "that were never sent; they are kept" in caplog.text)
         await link.disconnect()
     assert len(rows(folder)) == 1_000
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
 
 
-async def served(sender: queue.DurableQueue) -> None:
+async def served(sender: Any) -> None:
     """Wait until the file has done what it was asked to, and the loop knows."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     sender.call(lambda file: None, done.set_result)
     await done
 
 
-async def many_sent_then_more(link: FakeLink, sender: queue.DurableQueue, folder: Path) -> None:
+async def many_sent_then_more(link: FakeLink, sender: Any, folder: Path) -> None:
     """Have events 0 to 99 sent, and so many after them that some wait in the file only."""
     for seq in range(100):
         sender.publish(TOPIC, event(seq), 1)
@@ -728,57 +487,16 @@ async def test_what_a_collector_misses_and_what_comes_again_is_no_false_claim(
     link = FakeLink()
     async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
         await many_sent_then_more(link, sender, folder)
-        await acknowledged(link, 99, [[10, 49]])
+        await acknowledge(link, 99, [[10, 49]])
         await eventually(lambda: sender.stored_ranges[:1] == [(11, 50)])
-        await acknowledged(link, 99, [[10, 49]])
-        await acknowledged(link, 99, [[30, 49]])  # it has some of them meanwhile: they were sent
+        await acknowledge(link, 99, [[10, 49]])
+        await acknowledge(link, 99, [[30, 49]])  # it has some of them meanwhile: they were sent
         await served(sender)
         assert "never sent" not in caplog.text
-        await acknowledged(link, 950, [[10, 49]])
+        await acknowledge(link, 950, [[10, 49]])
         await served(sender)
         assert "never sent" in caplog.text
         await link.disconnect()
-
-
-async def test_what_the_connector_has_is_no_false_claim(
-    folder: Path, never_by_time: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An acknowledgement may overtake the broker's answer, also where what is around the event is to be sent again."""
-    link = FakeLink(up=False)
-    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        for seq in range(1_000):
-            sender.publish(TOPIC, event(seq), 1)
-        await eventually(lambda: len(rows(folder)) == 1_000)
-        link.held[:4] = [link.held[place] for place in (0, 2, 3, 1)]
-        link.settle(3)
-        await eventually(lambda: rows(folder, "state")[:4] == [(2,), (1,), (2,), (2,)])
-        await acknowledged(link, 3, [[0, 2]])
-        await eventually(lambda: sender.stored_ranges[:1] == [(1, 3)])
-        await acknowledged(link, 3, [[0, 0], [2, 2]])
-        await served(sender)
-        await link.disconnect()
-    assert "never sent" not in caplog.text
-
-
-async def test_newer_events_that_are_sent_first_are_no_false_claim(
-    folder: Path, never_by_time: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With the order live-first: the collector has the newest event, and misses what still waits in the file."""
-    link = FakeLink(up=False)
-    async with Outbox(folder, ack="c-1", delay=0.0, order="live-first").attached(link) as sender:
-        for seq in range(1_000):
-            sender.publish(TOPIC, event(seq), 1)
-        await eventually(lambda: sender.stored_ranges == [(801, 1_000)])
-        for new in (range(1_000, 1_300), range(1_300, 1_600)):
-            link.settle(300)
-            for seq in new:  # at once: nothing is read from the file in between
-                sender.publish(TOPIC, event(seq), 1)
-            link.held = [*link.held[500:], *link.held[:500]]
-        assert link.numbers() == [*range(300), *range(1_000, 1_300)]
-        await acknowledged(link, 1_299, [[300, 999]])
-        await served(sender)
-        await link.disconnect()
-    assert "never sent" not in caplog.text
 
 
 async def test_another_program_sends_through_an_outbox(folder: Path) -> None:
@@ -810,16 +528,6 @@ async def test_a_message_is_safe_when_the_other_side_has_decided(folder: Path, v
         assert safe == [0, 1]
 
 
-async def test_a_message_is_safe_when_it_is_on_disk(folder: Path) -> None:
-    """While the other side does not take it."""
-    link, on_disk = FakeLink(up=False), list[int]()
-    async with Outbox(folder, delay=0.0).attached(link) as sender:
-        sender.publish_text(TOPIC, json.dumps(event(0)), 1, on_safe=lambda: on_disk.append(len(rows(folder))))
-        await eventually(lambda: on_disk)
-        link.settle()
-    assert on_disk == [1]
-
-
 async def test_a_message_that_awaits_a_collector_is_safe_when_it_is_on_disk(folder: Path) -> None:
     """The broker's word does not count: it may lose the message."""
     link, states = FakeLink(), list[list[Any]]()
@@ -836,7 +544,7 @@ async def test_a_message_that_is_dropped_and_counted_is_forgotten(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller that keeps it until it is safe need not keep it for ever."""
-    monkeypatch.setattr(send_order, "CAPACITY", 1)
+    change(monkeypatch, CAPACITY=1)
     link, safe = FakeLink(up=False), list[int]()
     await link.disconnect()
     async with Outbox(folder, delay=60.0).attached(link) as sender:
@@ -844,31 +552,3 @@ async def test_a_message_that_is_dropped_and_counted_is_forgotten(
             sender.publish_text(TOPIC, json.dumps(event(number)), 1, on_safe=partial(safe.append, number))
         assert safe == [0, 1]
         assert sender.dropped == 2
-
-
-async def test_messages_that_come_faster_than_the_disk_writes_are_not_dropped(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What the disk is about to write does not count for the bound of what only memory has."""
-    monkeypatch.setattr(send_order, "CAPACITY", 1)
-    writes, go_on, write = threading.Event(), threading.Event(), OutboxFile.write
-
-    def slow(file: OutboxFile, rows: Sequence[Row], state: State) -> int:
-        writes.set()
-        go_on.wait()
-        return write(file, rows, state)
-
-    monkeypatch.setattr(OutboxFile, "write", slow)
-    link = FakeLink(up=False)
-    await link.disconnect()
-    async with Outbox(folder, delay=0.0).attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        await eventually(writes.is_set)
-        for number in (1, 2, 3):
-            sender.publish(TOPIC, event(number), 1)
-            await eventually(lambda: all(message.posted for message in sender._order.in_memory()))
-        go_on.set()
-        await sender.drain(5)
-        assert sender.dropped == 0
-    assert [json.loads(text)["seq"] for (text,) in rows(folder, "payload")] == [0, 1, 2, 3]
-    assert "dropped" not in caplog.text

@@ -50,18 +50,6 @@ def test_returned_messages_go_first_then_those_of_the_file_or_of_memory(
     assert (order.behind, order.idle, order.overtaken) == (False, False, 4 if live_first else 3)
 
 
-@pytest.mark.parametrize("live_first", [False, True], ids=["in order", "live first"])
-def test_returned_messages_keep_their_order_and_no_new_one_overtakes_them(live_first: bool) -> None:
-    """The connector returns them in any order."""
-    order = SendOrder(live_first=live_first, limit=10)
-    order.renew()
-    before = order.behind
-    for number in (2, 1, 3):
-        order.give_back(entry_of(number))
-    assert (before, order.behind) == (False, True)
-    assert given(order) == [1, 2, 3]
-
-
 def test_live_messages_keep_half_of_the_window() -> None:
     """The file is not even read while the connector has that many of its messages."""
     order = SendOrder(live_first=True, limit=4)
@@ -118,17 +106,6 @@ def test_stored_messages_are_forgotten_only_if_many_wait(monkeypatch: pytest.Mon
     assert ([*order.stored], [each.number for each in order.waiting]) == ([(1, 2)], [3, 4])
 
 
-def test_old_messages_get_the_whole_window_where_the_oldest_go_first() -> None:
-    """Only ``live-first`` keeps room for new ones: here these wait anyway."""
-    order = SendOrder(live_first=False, limit=4)
-    order.stored.insert(Stored(-9, -1, 9))
-    order.has_read(-9, -5, [entry_of(number, old=True) for number in range(-9, -4)])
-    assert given(order) == [-9, -8, -7, -6]
-    assert order.settled(order.in_hand[-9])
-    assert given(order) == [-5]
-    assert order.unread == (-4, -1)
-
-
 @pytest.mark.parametrize("live_first", [False, True], ids=["in order", "live first"])
 @pytest.mark.parametrize("place", ["in hand", "returned", "waiting", "stored", "page"])
 def test_a_new_message_waits_for_those_that_go_first(place: str, live_first: bool) -> None:
@@ -149,18 +126,6 @@ def test_a_new_message_waits_for_those_that_go_first(place: str, live_first: boo
     order.renew()
     behind = place in ("returned", "waiting") or (place in ("stored", "page") and not live_first)
     assert (before, order.idle, order.behind) == ((True, False), False, behind)
-
-
-def test_which_message_was_given_before_an_older_one() -> None:
-    """An acknowledgement of a number up to there does not show that an older message was lost. Those of earlier processes count, too."""
-    order = SendOrder(live_first=True, limit=10)
-    overtaken = []
-    for number in (-9, -8, 3, -7, 5, 4):
-        order.give(entry_of(number))
-        overtaken.append(order.overtaken)
-    below_all = overtaken[0]
-    assert below_all < -(1 << 50)
-    assert overtaken == [below_all, below_all, below_all, 3, 3, 5]
 
 
 @examples(st.lists(st.one_of(st.booleans(), st.tuples(st.integers(-30, 0), st.integers(1, 10)))))
@@ -202,19 +167,3 @@ def test_a_range_that_was_read_while_older_ones_came_is_the_one_that_is_removed(
     assert [*ranges] == [(1, 2), (11, 11)]
     ranges.has_read(4, 9)
     assert [*ranges] == [(1, 2), (11, 11)]
-
-
-@pytest.mark.parametrize("live_first", [False, True], ids=["in order", "live first"])
-def test_the_next_message_waits_behind_one_that_waits_or_was_returned(live_first: bool) -> None:
-    """Also when the connector has room again: nothing asks for the order between two messages."""
-    for wait in (True, False):
-        order = SendOrder(live_first=live_first, limit=1)
-        order.renew()
-        if wait:
-            assert not [*order.wait(entry_of(1), disk_fails=True)]
-        else:
-            order.give_back(entry_of(1))
-        assert order.behind
-        assert given(order) == [1]
-        order.renew()
-        assert not order.behind
