@@ -11,7 +11,7 @@ from observers import lines_of
 
 from cascade.runtime._admission import waits
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import Cancel, Concurrency, Effective, Pause, RateLimit, Rule
+from cascade.runtime._admission.limits import Cancel, Effective, Pause, RateLimit, Rule
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import StartRequest
 from cascade.runtime._support.clock import SystemClock
@@ -59,17 +59,6 @@ def submit(controller: AdmissionController, run: Run, *names: str) -> None:
         controller.submit(StartRequest(run, name))
 
 
-async def test_ten_thousand_requests_are_admitted_in_order(controller: AdmissionController, run: Run) -> None:
-    """Each step admits a batch, in the order of submission, until all are admitted."""
-    turns: list[int] = []
-    run.on_start = lambda request: turns.append(request.order)
-    submit(controller, run, *["a"] * 10_000)
-    assert run.started == []  # never from inside submit
-    await eventually(lambda: len(turns) == 10_000)
-    assert turns == sorted(turns)
-    assert controller.idle
-
-
 async def test_a_timer_admits_the_next_request_when_its_token_is_there(
     controller: AdmissionController, run: Run
 ) -> None:
@@ -106,40 +95,6 @@ async def test_the_timer_of_an_injected_clock_wakes_the_controller(no_leaks: Non
     clock.callback()
     await eventually(lambda: len(run.started) == 2)
     controller.detach(run)
-
-
-async def test_a_released_slot_goes_to_a_waiting_request(
-    controller: AdmissionController, no_leaks: None
-) -> None:
-    """When a task of one run ends, a waiting task of another run starts."""
-    one, two = Run("r1"), Run("r2")
-    controller.attach(one)
-    controller.attach(two)
-    put(controller, "global", Concurrency(1))
-    submit(controller, one, "a")
-    submit(controller, two, "b")
-    await eventually(lambda: one.started)
-    await eventually(lambda: two.notified == [("blocked b", "t/global/concurrency")])
-    assert two.started == []
-    controller.release(one.started[0])
-    await eventually(lambda: two.started)
-    controller.detach(one)
-    controller.detach(two)
-
-
-async def test_runs_are_notified_of_cancels(controller: AdmissionController, run: Run) -> None:
-    """A run is notified when it is cancelled, when its running tasks are, and when a request is rejected."""
-    submit(controller, run, "a")
-    await eventually(lambda: run.started)
-    put(controller, "task:a", Cancel())
-    submit(controller, run, "a")
-    put(controller, "run:r1", Cancel())
-    await eventually(lambda: len(run.notified) == 3)
-    assert sorted(run.notified) == [
-        ("cancel", "t/run:r1/cancel"),
-        ("cancel", "t/task:a/cancel"),
-        ("rejected a", "t/task:a/cancel"),
-    ]
 
 
 async def test_blocked_requests_are_reported_one_batch_per_step(

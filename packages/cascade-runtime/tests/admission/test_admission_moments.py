@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from fakes import Run
 
-from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError
+from cascade.interfaces import ConfigurationError
 from cascade.runtime._admission.capacities import SystemResources
 from cascade.runtime._admission.limits import (
     Cancel,
@@ -87,36 +87,11 @@ def test_a_request_for_resources_names_what_is_free_of_each() -> None:
     assert waits_of(policy, run.run_id, 0.0, paused={}) == {Wait("resource", "disk"): 1}
 
 
-def test_demands_are_checked_against_what_the_engine_has() -> None:
-    """An amount of 0 is no demand; fractions count; the error names the task and what there is."""
-    resources = SystemResources({"gpu": 1, "disk": 2})
-    assert resources.check("a", {"gpu": 0.5, "disk": 0}) == (("gpu", 0.5),)
-    assert resources.check("a", {"gpu": 1}) == (("gpu", 1.0),)
-    with pytest.raises(ResourceCapacityError, match=r"'a'.*1\.5"):
-        resources.check("a", {"gpu": 1.5})
-    with pytest.raises(UnknownResourceError, match=r"disk.*gpu"):
-        resources.check("a", {"tpu": 1})
-
-
 @pytest.mark.parametrize("capacity", [-1, float("nan"), float("inf"), True, "2", None])
 def test_a_capacity_is_a_finite_number_from_0(capacity: object) -> None:
     with pytest.raises(ConfigurationError, match=r"system_resources\['gpu'\]"):
         SystemResources({"gpu": capacity})  # type: ignore[dict-item]
     assert SystemResources({"gpu": 0}).free == {"gpu": 0}
-
-
-def test_fractions_that_add_up_to_the_capacity_fit() -> None:
-    """Three times 0.1 is 0.3, and afterwards all of it is free again, no more."""
-    policy, run = policy_with({}, gpu=0.3), Run()
-    policy.attach(run)
-    for _ in range(4):
-        policy.submit(StartRequest(run, "a", demands=(("gpu", 0.1),)))
-    admitted = policy.admit(0.0, 99)
-    assert len(admitted) == 3
-    for request in [*admitted, *admitted]:
-        policy.release(request)
-    assert len(policy.admit(0.0, 99)) == 1
-    assert policy.resources.free["gpu"] == pytest.approx(0.2)
 
 
 def test_a_register_that_another_person_writes_anew_names_that_person() -> None:
@@ -258,21 +233,6 @@ def test_a_task_at_a_checkpoint_sees_the_pause_of_each_scope(scope: str, paused:
     assert policy.gates.is_unpaused("r1", "ab")
 
 
-def test_every_reason_of_a_request_is_counted_and_none_of_another_run() -> None:
-    """Two closed gates and no free worker are three reasons of each request."""
-    policy, run, other = policy_with({"global": Pause(), "task:a": Concurrency(0)}), Run("r1"), Run("r2")
-    for each in (run, other):
-        policy.attach(each)
-    submit(policy, run, "a", "a", "b", slots=WorkerSlots(0))
-    submit(policy, other, "a")
-    assert waits_of(policy, "r1", 0.0, paused={}) == {
-        Wait("constraint", "topic/global", "pause"): 3,
-        Wait("constraint", "topic/task:a", "concurrency"): 2,
-        Wait("slot"): 3,
-    }
-    assert waits_of(policy, "r1", 0.0, paused={"a": 2})[Wait("constraint", "topic/global", "pause")] == 5
-
-
 def test_workers_that_come_and_go_change_what_is_free() -> None:
     """While more workers are busy than there are, none is free."""
     slots, policy, run = WorkerSlots(2), AdmissionPolicy(), Run()
@@ -285,22 +245,6 @@ def test_workers_that_come_and_go_change_what_is_free() -> None:
     assert (policy.admit(0.0, 9), slots.free) == ([], -2)
     slots.free += 3
     assert len(policy.admit(0.0, 9)) == 1
-
-
-def test_a_bucket_is_full_at_first_and_fills_at_its_rate() -> None:
-    """Up to its capacity; a clock that stands still or goes back adds nothing."""
-    rule = RateLimit("30/m", 2)
-    bucket = TokenBucket(rule)
-    for _ in range(2):
-        assert bucket.has_token(rule, 10.0)
-        bucket.take(rule, 10.0)
-    assert (bucket.has_token(rule, 10.0), bucket.next_token(rule, 10.0)) == (False, 12.0)
-    assert (bucket.has_token(rule, 9.0), bucket.next_token(rule, 9.0)) == (False, 11.0)
-    assert bucket.has_token(rule, 12.0)
-    for expected in (True, True, False):
-        assert bucket.has_token(rule, 99.0) is expected
-        bucket.take(rule, 99.0)
-    assert bucket.next_token(rule, 99.0) == 101.0
 
 
 def test_a_rate_that_was_cleared_begins_anew_and_one_that_an_engine_lifts_goes_on() -> None:
@@ -319,3 +263,19 @@ def test_a_rate_that_was_cleared_begins_anew_and_one_that_an_engine_lifts_goes_o
         put(policy, {"task:a": RateLimit("1/h")})
         submit(policy, run, "a")
         assert len(policy.admit(0.0, 9)) == starts
+
+
+def test_a_bucket_is_full_at_first_and_fills_at_its_rate() -> None:
+    """Up to its capacity; a clock that stands still or goes back adds nothing."""
+    rule = RateLimit("30/m", 2)
+    bucket = TokenBucket(rule)
+    for _ in range(2):
+        assert bucket.has_token(rule, 10.0)
+        bucket.take(rule, 10.0)
+    assert (bucket.has_token(rule, 10.0), bucket.next_token(rule, 10.0)) == (False, 12.0)
+    assert (bucket.has_token(rule, 9.0), bucket.next_token(rule, 9.0)) == (False, 11.0)
+    assert bucket.has_token(rule, 12.0)
+    for expected in (True, True, False):
+        assert bucket.has_token(rule, 99.0) is expected
+        bucket.take(rule, 99.0)
+    assert bucket.next_token(rule, 99.0) == 101.0

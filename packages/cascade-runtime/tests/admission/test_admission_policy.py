@@ -45,16 +45,6 @@ class Bench:
         return [request.name for request in self.admit(most)]
 
 
-def test_without_constraints_all_requests_are_admitted_in_order() -> None:
-    """The policy is idle before and after, and admits requests in the order of submission."""
-    bench = Bench()
-    idle = [bench.policy.idle]
-    bench.submit("a", "b", "a", "c")
-    idle.append(bench.policy.idle)
-    assert bench.names() == ["a", "b", "a", "c"]
-    assert [*idle, bench.policy.idle] == [True, False, True]
-
-
 def test_admit_returns_no_more_than_the_caller_allows() -> None:
     """The caller sets how many start in one step; the next step admits the rest."""
     bench = Bench()
@@ -142,31 +132,6 @@ def test_releasing_a_request_again_gives_nothing_back() -> None:
     assert bench.admit() == []
 
 
-def test_lowering_a_limit_drains() -> None:
-    """Running tasks continue; none starts until fewer run than the new limit."""
-    bench = Bench()
-    bench.put("global", Concurrency(4))
-    bench.submit(*"aaaaaa")
-    running = bench.admit()
-    assert len(running) == 4
-    bench.put("global", Concurrency(2))
-    for request in running[:2]:
-        bench.policy.release(request)
-        assert bench.admit() == []
-    bench.policy.release(running[2])
-    assert len(bench.admit()) == 1
-
-
-def test_a_limit_of_0_blocks_everything_until_it_is_raised() -> None:
-    """Limit 0 is valid: no task starts, and raising it admits the waiting ones."""
-    bench = Bench()
-    bench.put("global", Concurrency(0))
-    bench.submit("a")
-    assert bench.admit() == []
-    bench.put("global", Concurrency(1))
-    assert bench.names() == ["a"]
-
-
 @pytest.mark.parametrize("rule", [Pause(), Concurrency(0), RateLimit("1/h")])
 def test_i9_lifting_a_constraint_admits_all_that_wait_at_once(rule: Rule) -> None:
     """I9: lifting takes effect at once for a thousand requests that already wait."""
@@ -176,16 +141,6 @@ def test_i9_lifting_a_constraint_admits_all_that_wait_at_once(rule: Rule) -> Non
     started = len(bench.admit())
     bench.lift("task:w*", rule.type)
     assert started + len(bench.admit()) == 1_000
-
-
-def test_i9_raising_a_limit_admits_the_difference_at_once() -> None:
-    """I9 for limits: exactly the difference starts, although no task has ended."""
-    bench = Bench()
-    bench.put("global", Concurrency(2))
-    bench.submit(*["a", "b"] * 50)
-    assert len(bench.admit()) == 2
-    bench.put("global", Concurrency(30))
-    assert len(bench.admit()) == 28
 
 
 def test_i9_a_faster_rate_applies_at_once() -> None:
@@ -228,30 +183,6 @@ def test_10_a_minute_starts_one_every_six_seconds() -> None:
     assert [round(at - starts[0], 3) for at in starts] == [0, 6, 12, 18, 24]
 
 
-def test_a_full_bucket_allows_a_burst_and_no_more() -> None:
-    """Idle time fills the bucket up to its capacity, however long it lasts."""
-    bench = Bench()
-    bench.put("global", RateLimit(5, capacity=3))
-    bench.submit(*"a" * 20)
-    assert len(bench.admit()) == 3
-    bench.now += 1_000
-    assert len(bench.admit()) == 3
-
-
-def test_repeating_or_slowing_a_rate_fills_no_bucket() -> None:
-    """A rate that is set again adds no token; a smaller capacity drops the excess tokens."""
-    bench = Bench()
-    bench.put("global", RateLimit(2))
-    bench.submit(*"a" * 9)
-    assert len(bench.admit()) == 2
-    for _ in range(5):
-        bench.put("global", RateLimit(2))
-        assert bench.admit() == []
-    bench.now += 60
-    bench.put("global", RateLimit(2, capacity=1))
-    assert len(bench.admit()) == 1
-
-
 @pytest.mark.parametrize("names", [1, 100, 1_000])
 def test_a_rate_over_a_thousand_waiting_costs_at_most_three_checks_each(names: int) -> None:
     """1,000 tasks under 50/s: at most 3 checks a task, for any number of task names."""
@@ -268,92 +199,6 @@ def test_a_rate_over_a_thousand_waiting_costs_at_most_three_checks_each(names: i
     assert bench.policy.checks <= 3 * 1_000
 
 
-def test_a_limit_over_a_thousand_waiting_costs_at_most_three_checks_each() -> None:
-    """The same for a slot that a thousand requests of many names and two runs take in turn."""
-    bench = Bench()
-    other = Run("r2")
-    bench.policy.attach(other)
-    bench.put("global", Concurrency(2))
-    for number in range(500):
-        bench.submit(f"t{number}")
-        bench.submit(f"t{number}", run=other)
-    order = []
-    while started := bench.admit():
-        for request in started:
-            order.append(request.order)
-            bench.policy.release(request)
-    assert order == list(range(1, 1_001))
-    assert bench.policy.checks <= 3 * 1_000
-
-
-def test_a_request_is_admitted_only_when_all_gates_are_open() -> None:
-    """A rate and a limit: no token is spent while another gate blocks the request."""
-    bench = Bench()
-    bench.put("global", Concurrency(1))
-    bench.put("task:a", RateLimit("1/h"))
-    first, second = bench.submit("b", "a")
-    assert bench.admit() == [first]
-    bench.now += 10
-    bench.policy.release(first)
-    assert bench.admit() == [second]  # its one token was still there
-
-
-def test_the_oldest_request_goes_first_whatever_blocked_it() -> None:
-    """When two gates open at once, the request that was submitted first is admitted first."""
-    bench = Bench()
-    bench.put("global", Concurrency(1))
-    bench.put("task:early", Pause())
-    (running,) = bench.submit("a")
-    early, late = bench.submit("early", "late")
-    assert bench.admit() == [running]
-    bench.lift("task:early", "pause")
-    bench.policy.release(running)
-    assert bench.admit() == [early]
-    bench.policy.release(early)
-    assert bench.admit() == [late]
-
-
-def test_requests_that_a_narrow_gate_blocks_do_not_block_others() -> None:
-    """Requests that no gate blocks overtake those that wait for a gate."""
-    bench = Bench()
-    bench.put("global", Concurrency(2))
-    bench.put("task:slow", Concurrency(1))
-    bench.submit("slow", "slow", "slow", "fast", "fast")
-    assert bench.names() == ["slow", "fast"]
-
-
-def test_a_withdrawn_request_is_gone() -> None:
-    """A request that is withdrawn while it waits takes no slot; those behind it move up."""
-    bench = Bench()
-    bench.put("global", Concurrency(1))
-    first, second, third, fourth = bench.submit(*"aaaa")
-    assert bench.admit() == [first]
-    for request in (second, fourth, fourth):
-        bench.policy.withdraw(request)
-    assert bench.policy.waiting == 1
-    bench.policy.release(first)
-    assert bench.admit() == [third]
-    assert bench.policy.waiting == 0
-
-
-def test_a_run_that_ends_leaves_nothing_behind() -> None:
-    """Detaching withdraws the waiting requests; running tasks count until they have ended."""
-    bench = Bench()
-    other = Run("r2")
-    bench.policy.attach(other)
-    bench.put("global", Concurrency(1))
-    (still_running,) = bench.submit("a")
-    bench.submit("a", "b")
-    assert bench.admit() == [still_running]
-    bench.policy.detach(bench.run)
-    assert bench.policy.waiting == 0
-    (next_one,) = bench.submit("c", run=other)
-    assert bench.admit() == []
-    bench.policy.release(still_running)
-    assert bench.admit() == [next_one]
-    assert [group.run_id for group in bench.policy.gates.groups()] == ["r2"]
-
-
 def test_requests_that_wait_for_a_worker_are_not_reported_as_blocked() -> None:
     """Busy workers are not a constraint; requests are admitted as workers become free."""
     bench = Bench()
@@ -364,17 +209,6 @@ def test_requests_that_wait_for_a_worker_are_not_reported_as_blocked() -> None:
     assert bench.policy.notifications.take_blocked(1_000) == []
     slots.free += 1
     assert bench.names() == ["a"]
-
-
-def test_a_pause_is_reported_for_requests_that_wait_for_a_worker() -> None:
-    """A pause that arrives while requests wait for a worker blocks them, and they are reported."""
-    bench = Bench()
-    slots = WorkerSlots(0)
-    requests = bench.submit(*"aaa", slots=slots)
-    bench.admit()
-    bench.put("global", Pause())
-    bench.admit()
-    assert [request for request, _ in bench.policy.notifications.take_blocked(1_000)] == requests
 
 
 def test_every_blocked_request_is_reported_once() -> None:
@@ -394,19 +228,6 @@ def test_every_blocked_request_is_reported_once() -> None:
     assert bench.policy.notifications.take_blocked(1_000) == []
 
 
-def test_a_cancel_of_a_run_notifies_that_run_only() -> None:
-    """A cancel notifies its run at once, or when the run attaches; other runs continue."""
-    bench = Bench()
-    bench.put("run:r1", Cancel())
-    bench.put("run:r2", Cancel())
-    why = BlockReason("run:r1 is cancelled", "topic/run:r1/cancel", "cancel")
-    assert bench.policy.notifications.take_cancellations() == [(bench.run, why, None)]
-    other = Run("r2")
-    bench.policy.attach(other)
-    ((run, _, covers),) = bench.policy.notifications.take_cancellations()
-    assert (run.run_id, covers) == ("r2", None)
-
-
 def test_a_cancel_of_tasks_rejects_waiting_requests_and_covers_running_tasks() -> None:
     """A cancel of tasks rejects waiting requests, even under a pause, and covers running tasks by name."""
     bench = Bench()
@@ -423,19 +244,6 @@ def test_a_cancel_of_tasks_rejects_waiting_requests_and_covers_running_tasks() -
     assert [name for name in ("a", "b", "aa") if covers(name)] == ["a"]
     assert running.running
     assert bench.policy.waiting == 1
-
-
-def test_a_cancel_of_tasks_notifies_every_run() -> None:
-    """A task between two attempts has no request, so each attached run is notified, but none that has ended."""
-    bench = Bench()
-    other, ended = Run("r2"), Run("r3")
-    bench.policy.attach(other)
-    bench.policy.attach(ended)
-    bench.put("task:a*", Cancel())
-    bench.policy.detach(ended)
-    asked = bench.policy.notifications.take_cancellations()
-    assert [run for run, _, _ in asked] == [bench.run, other]
-    assert all(covers is not None and covers("ab") for _, _, covers in asked)
 
 
 def test_the_gate_of_the_oldest_request_is_named_first() -> None:
@@ -465,21 +273,6 @@ def test_a_gate_does_not_count_as_blocking_if_capacity_is_missing_too() -> None:
     bench.policy.release(first)
     slots.free += 1
     assert [gate.scope for gate in bench.policy.blocking_gates()] == ["task:a"]
-
-
-def test_only_paused_tasks_need_the_loop_at_a_checkpoint() -> None:
-    """Constraints on other tasks, and constraints that do not pause, leave a task unpaused."""
-    bench = Bench()
-    bench.submit("a", "b")
-    bench.admit()
-    gates = bench.policy.gates
-    assert gates.is_unpaused("r1", "a")
-    bench.put("task:b", Pause())
-    bench.put("global", Concurrency(1))
-    assert (gates.is_unpaused("r1", "a"), gates.is_unpaused("r1", "b")) == (True, False)
-    assert not gates.is_unpaused("r1", "unknown")
-    bench.lift("task:b", "pause")
-    assert gates.is_unpaused("r1", "b")
 
 
 def test_i4_more_constraints_never_permit_more() -> None:

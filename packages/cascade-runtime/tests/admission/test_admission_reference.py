@@ -137,17 +137,20 @@ EVENTS = [
 ]  # one flat list: hypothesis draws from it quickly
 
 
-@pytest.mark.full
-@pytest.mark.process
-@settings(max_examples=400, deadline=None)
-@given(st.lists(st.sampled_from(EVENTS), min_size=30, max_size=90))
-def test_the_policy_admits_what_a_check_of_all_requests_would_admit(script: list[tuple[Any, ...]]) -> None:
+@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=[pytest.mark.full, pytest.mark.process])])
+def test_the_policy_admits_what_a_check_of_all_requests_would_admit(examples: int) -> None:
     """No wake-up is lost or too early, for any mixture of starts, ends, demands and constraints."""
-    bench = Bench()
-    for event in script:
-        bench.play(*event)
-    bench.compare()
-    assert bench.policy.waiting == len(bench.model.waiting)
+
+    @settings(max_examples=examples, deadline=None)
+    @given(st.lists(st.sampled_from(EVENTS), min_size=30, max_size=90))
+    def play(script: list[tuple[Any, ...]]) -> None:
+        bench = Bench()
+        for event in script:
+            bench.play(*event)
+        bench.compare()
+        assert bench.policy.waiting == len(bench.model.waiting)
+
+    play()
 
 
 class Bench:

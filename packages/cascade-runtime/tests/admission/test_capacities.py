@@ -2,14 +2,11 @@
 
 import pytest
 from fakes import Run
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cascade.interfaces import ResourceCapacityError, UnknownResourceError, UsageError
 from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.limits import Effective, Pause
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import BlockReason, StartRequest
+from cascade.runtime._admission.requests import StartRequest
 
 
 class Bench:
@@ -53,20 +50,6 @@ def test_an_amount_that_is_not_a_number_is_rejected(amount: object) -> None:
         SystemResources({"gpu": amount})  # type: ignore[dict-item]
 
 
-def test_demands_are_met_all_at_once() -> None:
-    """A request that lacks one of its resources holds none of the others."""
-    bench = Bench(gpu=1, memory_gb=16)
-    first = bench.submit("a", gpu=1)
-    assert bench.admit() == [first]
-    both = bench.submit("b", gpu=1, memory_gb=16)
-    assert bench.admit() == []
-    assert bench.policy.resources.free == {"gpu": 0.0, "memory_gb": 16.0}
-    why = BlockReason("it waits for gpu: 0 of 1 free, memory_gb: 16 of 16 free")
-    assert bench.policy.notifications.take_blocked(9) == [(both, why)]
-    bench.policy.release(first)
-    assert bench.admit() == [both]
-
-
 def test_small_demands_cannot_starve_a_large_one() -> None:
     """Small demands that arrive after a large one wait behind it, even if they would fit."""
     bench = Bench(memory_gb=10)
@@ -82,53 +65,6 @@ def test_small_demands_cannot_starve_a_large_one() -> None:
     assert bench.admit() == [large, *later[:2]]
 
 
-def test_requests_for_other_resources_are_not_blocked() -> None:
-    """A request that shares no resource with a waiting one overtakes it."""
-    bench = Bench(gpu=1, cpu=4)
-    first = bench.submit("a", gpu=1)
-    bench.submit("b", gpu=1)
-    other = bench.submit("c", cpu=4)
-    assert bench.admit() == [first, other]
-
-
-def test_a_paused_request_blocks_no_other() -> None:
-    """Requests do not wait behind a large demand that a pause blocks."""
-    bench = Bench(gpu=2)
-    first = bench.submit("small", gpu=1)
-    assert bench.admit() == [first]
-    large = bench.submit("large", gpu=2)
-    second = bench.submit("small", gpu=1)
-    assert bench.admit() == []
-    bench.policy.apply({("task:large", "pause"): Effective(Pause(), "t")}, 0.0)
-    assert bench.admit() == [second]
-    bench.policy.apply({("task:large", "pause"): None}, 0.0)
-    for request in (first, second):
-        assert bench.admit() == []
-        bench.policy.release(request)
-    assert bench.admit() == [large]
-
-
-def test_withdrawing_a_large_demand_admits_the_small_ones() -> None:
-    """When the head of the queue is withdrawn, the requests behind it are checked again."""
-    bench = Bench(gpu=2)
-    first = bench.submit("small", gpu=1)
-    bench.admit()
-    large = bench.submit("large", gpu=2)
-    second = bench.submit("small", gpu=1)
-    assert bench.admit() == []
-    bench.policy.withdraw(large)
-    assert bench.admit() == [second]
-    assert first.running
-
-
-def test_an_amount_of_zero_demands_nothing() -> None:
-    """A demand of 0 waits for nothing."""
-    bench = Bench(gpu=0)
-    request = bench.submit("a", gpu=0)
-    assert request.demands == ()
-    assert bench.admit() == [request]
-
-
 def test_many_different_demands_cost_at_most_three_checks_each() -> None:
     """1,000 tasks that each demand another amount: at most 3 checks a task."""
     bench = Bench(memory_gb=2_000)
@@ -141,33 +77,6 @@ def test_many_different_demands_cost_at_most_three_checks_each() -> None:
             bench.policy.release(request)
     assert done == 1_000
     assert bench.policy.checks <= 3_000
-
-
-@given(
-    st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 4), max_size=3), max_size=25),
-    st.randoms(use_true_random=False),
-)
-def test_every_demand_is_met_and_no_resource_is_given_out_twice(
-    demands: list[dict[str, float]], random: object
-) -> None:
-    """For any demands and any order of ends: capacities hold, all are met, and all is given back."""
-    capacities = {"a": 4.0, "b": 5.0, "c": 6.0}
-    bench = Bench(**capacities)
-    for number, wanted in enumerate(demands):
-        bench.submit(f"t{number % 3}", **wanted)
-    running: list[StartRequest] = []
-    served = 0
-    while True:
-        running += bench.admit()
-        for name, capacity in capacities.items():
-            used = sum(dict(request.demands).get(name, 0) for request in running)
-            assert used == capacity - bench.policy.resources.free[name] <= capacity
-        if not running:
-            break
-        bench.policy.release(running.pop(random.randrange(len(running))))  # type: ignore[attr-defined]
-        served += 1
-    assert served == len(demands)
-    assert bench.policy.resources.free == capacities
 
 
 def test_fractions_fit_into_the_capacity_that_they_add_up_to() -> None:

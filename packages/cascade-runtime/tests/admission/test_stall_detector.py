@@ -72,32 +72,6 @@ def test_each_register_that_prevents_every_start_is_reported() -> None:
     assert bench.stall.take_ended() == ["topic/global"]
 
 
-def test_a_register_that_was_changed_is_another_one() -> None:
-    """When a limit of 0 becomes 4, its end is reported; when it becomes 0 again, it is reported again."""
-    bench = Bench()
-    bench.put("global", Concurrency(0))
-    for _ in range(9):
-        bench.submit()
-    assert bench.after(0, 5) == ["topic/global"]
-    bench.put("global", Concurrency(4))
-    assert bench.stall.take_ended() == ["topic/global"]
-    assert bench.after(0) == []
-    bench.put("global", Concurrency(0))
-    assert bench.stall.take_ended() == []
-    assert bench.after(5, 60) == ["topic/global"]
-
-
-def test_a_register_that_replaces_another_is_reported_itself() -> None:
-    """When another topic imposes the same constraint, the end of the first is reported, then the second."""
-    bench = Bench()
-    bench.put("global", Pause(), topic="older")
-    bench.submit()
-    assert bench.after(0, 5) == ["older"]
-    bench.put("global", Pause(), topic="typed")
-    assert bench.stall.take_ended() == ["older"]
-    assert bench.after(5) == ["typed"]
-
-
 def test_a_slow_rate_is_reported_once() -> None:
     """A rate of one start a minute is reported, but not again after each start."""
     bench = Bench()
@@ -141,17 +115,6 @@ def test_the_time_in_which_nothing_waited_does_not_count() -> None:
     bench.submit("b")
     assert bench.after(60, STALL_LIMIT - 0.1) == []
     assert bench.after(0.1) == ["topic/task:b"]
-
-
-def test_a_reported_register_is_not_checked_without_pause() -> None:
-    """The controller sets a timer for ``due``: in the past, it would run step after step."""
-    bench = Bench()
-    bench.put("global", Pause())
-    bench.submit()
-    assert bench.after(0, STALL_LIMIT) == ["topic/global"]
-    assert bench.stall.due() == bench.now + STALL_LIMIT
-    assert bench.after(STALL_LIMIT) == []
-    assert bench.stall.due() == bench.now + STALL_LIMIT
 
 
 def test_of_several_reported_registers_those_that_changed_have_ended() -> None:
