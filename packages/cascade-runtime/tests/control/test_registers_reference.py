@@ -57,6 +57,7 @@ STEPS = (
     | st.tuples(st.just("set"), st.sets(st.sampled_from(TOPICS), max_size=9))
     | st.tuples(st.just("apply"), st.sampled_from([1, 2, 100]))
     | st.tuples(st.just("again"))
+    | st.tuples(st.just("clear"))
 )
 
 
@@ -274,6 +275,11 @@ class Model:
         for _ in range(min(most, len(self.unsettled))):
             self.remove(self.unsettled.pop())
 
+    def clear(self) -> None:
+        self.rows, self.unsettled, self.with_this_set = [], [], [0, 0]
+        self.over_limit = self.forgotten = 0
+        self.count()
+
     def in_report_order(self) -> list[Row]:
         newest_first = self.rows[::-1]
         return sorted(newest_first, key=lambda row: row.rank)
@@ -343,6 +349,12 @@ class Pair:
     def set(self, missing: set[str]) -> None:
         self.real.remove(sorted(missing))
         self.model.begin_set(sorted(missing))
+
+    def clear(self) -> None:
+        """Remove everything, as an engine does that stops following its broker: it lifts all that it obeys."""
+        self.real.clear()
+        self.model.clear()
+        self.engine.clear()
 
     def apply(self, most: int) -> None:
         """Let the engine apply some changes: it never lifts anything before all that is in force is applied."""
