@@ -78,15 +78,6 @@ async def test_a_clear_drops_the_bucket(away: bool, no_leaks: None) -> None:
         await connector.disconnect()
 
 
-async def test_each_source_has_buckets_of_its_own(no_leaks: None) -> None:
-    """A limit counts in each engine by itself: another source of the process has its own tokens."""
-    hub = LocalHub()
-    hub.publish(TOPIC, RATE, retain=True)
-    for source in ("line-3", "line-4"):
-        connector = LocalConnector(hub, source_id=source)
-        assert [await attempt(connector) for _ in range(3)] == ["called", "called", "waits"]
-
-
 def test_a_broker_is_known_by_its_address() -> None:
     """Two connectors to one host and port share the buckets; another port, project or source has its own."""
 

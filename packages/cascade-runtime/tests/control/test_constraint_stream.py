@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextvars import copy_context
-from typing import Any
 
 import pytest
 from fakes import FakeClock
@@ -16,50 +15,6 @@ from cascade.interfaces.topics import CONSTRAINTS_FILTER
 from cascade.runtime._control.register_sync import ConstraintStream, exact_topics
 from cascade.runtime._support.loops import cancel
 from cascade.testkit import eventually
-
-
-class Watcher:
-    """A connector whose watches yield nothing, and cannot be extended."""
-
-    def __init__(self) -> None:
-        self.opened: list[tuple[str, ...]] = []
-
-    def watch(self, *filters: str) -> Any:
-        self.opened.append(filters)
-        return self._nothing()
-
-    async def _nothing(self) -> Any:
-        await asyncio.Event().wait()
-        yield
-
-
-async def ignore(_item: WatchItem) -> None:
-    """Handle nothing."""
-
-
-async def test_a_stream_that_is_opened_again_asks_for_no_run_of_before() -> None:
-    """After a thousand runs its first packet is as short as at the beginning."""
-    watcher = Watcher()
-    stream = ConstraintStream(
-        watcher,
-        "line-3",
-        scopes=["global"],
-        clock=FakeClock(),
-        handle=ignore,
-        failed=lambda _exc: None,
-        closed=lambda: None,
-        context=copy_context(),
-    )
-    for number in range(1000):
-        stream.add_scope(f"run:{number}")
-        stream.remove_scope(f"run:{number}")
-    stream.add_scope("run:now")
-    stream.open()
-    assert watcher.opened == [(*exact_topics("run:now"), *exact_topics("global"), CONSTRAINTS_FILTER)]
-    stream.end()
-    for reader in stream.take_readers():
-        reader.cancel()
-        await asyncio.wait({reader})
 
 
 class Streams:
@@ -145,19 +100,6 @@ async def test_a_run_with_the_id_of_one_that_has_just_ended_gets_its_messages_an
     assert len(live.changes) == 2, "the topics of a run that goes on stay watched"
 
 
-async def test_a_new_stream_drops_nothing_of_the_one_before(streams: Streams) -> None:
-    """It has never asked for the topics of runs that ended earlier."""
-    streams.stream.add_scope("run:a")
-    streams.stream.remove_scope("run:a")
-    streams.stream.open()
-    assert streams.stream.due() is None
-    streams.clock.ticks += 60
-    streams.stream.tick()
-    assert streams.opened[-1].changes == []
-    assert streams.stream.add_scope("run:a")
-    assert streams.opened[-1].changes == [("extend", topics_of("run:a"))]
-
-
 async def test_no_messages_of_a_run_are_on_their_way_on_a_stream_that_has_failed(streams: Streams) -> None:
     """Its topics are in the first packet of the next stream; a drop that fails does no harm either."""
     streams.opened[0].fault = OSError("closed")
@@ -169,11 +111,6 @@ async def test_no_messages_of_a_run_are_on_their_way_on_a_stream_that_has_failed
     assert not streams.stream.add_scope("run:b")
     streams.stream.open()
     assert streams.opened[-1].filters == (*topics_of("run:b", "global"), CONSTRAINTS_FILTER)
-
-
-async def test_before_the_first_stream_no_messages_are_on_their_way() -> None:
-    streams = Streams()
-    assert not streams.stream.add_scope("run:a")
 
 
 async def test_the_stream_before_is_closed_and_what_it_still_had_is_not_handled(streams: Streams) -> None:

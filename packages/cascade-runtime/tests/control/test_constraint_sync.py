@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import Complete, Message
 from cascade.interfaces.topics import STORE_TOPIC
-from cascade.runtime._control.register_sync import COMPLETE_LIMIT, MAX_PAUSE, READ_LIMIT, Sync, SyncState
+from cascade.runtime._control.register_sync import COMPLETE_LIMIT, READ_LIMIT, Sync, SyncState
 from cascade.runtime._control.registers import MAX_PROBLEMS, MAX_REGISTERS, Registers
 
 PAUSE_TOPIC = "cascade/constraints/global/@pause"
@@ -112,14 +112,6 @@ def test_row_18_a_register_cleared_meanwhile_is_removed(bench: Bench) -> None:
     assert bench.sync.removed == [PAUSE_TOPIC]
 
 
-def test_what_was_not_in_force_is_removed_without_a_word(bench: Bench) -> None:
-    """Only constraints in force are named as removed: an expired one, or a bad message, changes nothing."""
-    bench.go_through((PAUSE_TOPIC, b'{"type":"pause","expires_at":5}'), (LIMIT_TOPIC, b"?"))
-    bench.go_through()
-    assert bench.sync.removed == []
-    assert (bench.held, bench.registers.problems) == (set(), {})
-
-
 def test_with_too_many_topics_nothing_is_removed(bench: Bench) -> None:
     """If the connector does not know all topics, no register may be taken as cleared."""
     bench.go_through((PAUSE_TOPIC, PAUSE))
@@ -171,16 +163,6 @@ def test_without_a_link_no_deadline_runs(bench: Bench) -> None:
     assert bench.state is SyncState.SYNCING
     bench.sync.linked()
     assert bench.sync.due() == bench.clock.ticks + COMPLETE_LIMIT
-
-
-def test_a_later_look_changes_nothing_by_itself(bench: Bench) -> None:
-    """Between two looks the state stays: the connector repeats the set and says that it is complete."""
-    bench.go_through((PAUSE_TOPIC, PAUSE))
-    revision = bench.registers.revision
-    bench.receive(PAUSE_TOPIC, PAUSE, retain=True)
-    bench.complete(PAUSE_TOPIC)
-    assert (bench.state, bench.registers.revision) == (SyncState.SYNCED, revision)
-    assert bench.sync.due() is None
 
 
 def test_a_stream_that_failed_is_reopened_at_once_and_then_with_back_off(bench: Bench) -> None:
@@ -275,15 +257,6 @@ def test_an_invalid_store_identity_is_ignored(bench: Bench, payload: bytes) -> N
     bench.complete(STORE_TOPIC)
     assert bench.state is SyncState.SYNCED
     assert not bench.sync.store_replaced
-
-
-def test_row_23_an_expiry_counts_from_the_arrival_of_the_message(bench: Bench) -> None:
-    """Row 23: a set that is complete only later does not prolong the expiries of its messages."""
-    bench.receive(PAUSE_TOPIC, PAUSE, retain=True, expires_in=30.0)
-    arrived = bench.clock.ticks
-    bench.clock.ticks += 4
-    bench.complete(PAUSE_TOPIC)
-    assert bench.registers.next_expiry() == arrived + 30
 
 
 def test_i6_a_too_long_topic_is_kept_shortened(bench: Bench) -> None:
@@ -382,24 +355,6 @@ def test_what_was_published_again_after_a_loss_is_the_new_stores(bench: Bench) -
     assert bench.sync.removed == [LIMIT_TOPIC]
 
 
-def test_a_replaced_store_is_noted_for_one_set(bench: Bench) -> None:
-    """The set after that one is a usual one again: it keeps what the broker forgets."""
-    bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
-    bench.go_through((PAUSE_TOPIC, PAUSE), store="B")
-    assert bench.sync.store_replaced
-    bench.complete(STORE_TOPIC, PAUSE_TOPIC, forgotten=(PAUSE_TOPIC,))
-    assert (bench.sync.store_replaced, bench.state) == (False, SyncState.STALE)
-    assert bench.held == {PAUSE_TOPIC}
-
-
-def test_a_set_that_did_not_come_in_time_sets_no_timer_in_the_past(bench: Bench) -> None:
-    bench.sync.linked()
-    bench.clock.ticks += COMPLETE_LIMIT
-    bench.sync.tick()
-    assert bench.state is SyncState.DEGRADED
-    assert bench.sync.due() is None
-
-
 def test_a_standstill_leaves_time_to_read_and_never_takes_any(bench: Bench) -> None:
     """A process that stood still early keeps the rest of the 5 s; one that stood still too long has a second."""
     bench.sync.linked()
@@ -410,55 +365,3 @@ def test_a_standstill_leaves_time_to_read_and_never_takes_any(bench: Bench) -> N
     bench.clock.ticks += 60
     bench.sync.stood_still()
     assert bench.sync.due() == bench.clock.ticks + READ_LIMIT
-
-
-def test_a_stream_that_fails_for_days_is_opened_each_minute(bench: Bench) -> None:
-    for _ in range(1_200):  # 2.0**1_024 would overflow
-        bench.sync.failed()
-    assert bench.sync.reopen_at == bench.clock.ticks + MAX_PAUSE
-
-
-def test_a_link_that_replaces_another_one_is_not_late(bench: Bench) -> None:
-    bench.sync.linked()
-    bench.clock.ticks += COMPLETE_LIMIT
-    bench.sync.tick()
-    assert bench.sync.late
-    bench.sync.linked()
-    assert (bench.sync.late, bench.state) == (False, SyncState.SYNCING)
-
-
-def test_the_set_that_is_repeated_still_removes_what_it_has_no_more(bench: Bench) -> None:
-    """Also what was kept because the broker had forgotten it, and what an interrupted removal has left."""
-    held = frozenset([PAUSE_TOPIC])
-    bench.receive(PAUSE_TOPIC, PAUSE)
-    bench.receive(LIMIT_TOPIC, LIMIT)
-    bench.sync.complete(Complete(True, held))
-    bench.sync.complete(Complete(True, held))
-    bench.apply()
-    assert bench.held == {PAUSE_TOPIC}
-
-
-def test_what_a_lost_store_has_left_is_lifted_with_the_new_one_also_after_a_repeated_set(
-    bench: Bench,
-) -> None:
-    bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
-    held = frozenset[str]()
-    for _ in range(2):
-        bench.complete_with(held)
-        assert (bench.state, bench.held) == (SyncState.STALE, {PAUSE_TOPIC})
-    bench.receive(STORE_TOPIC, b'{"store": "B"}')
-    assert (bench.state, bench.held) == (SyncState.SYNCED, set())
-
-
-def test_a_lost_store_is_stale_also_if_it_has_all_registers_again(bench: Bench) -> None:
-    """Who has written them has not said so with a new identity, so others may still be missing."""
-    bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
-    bench.go_through((PAUSE_TOPIC, PAUSE))
-    assert (bench.state, bench.held) == (SyncState.STALE, {PAUSE_TOPIC})
-
-
-def test_a_set_that_removes_a_register_is_not_fetched_again(bench: Bench) -> None:
-    """Only one that makes room for what had found none is."""
-    bench.go_through((PAUSE_TOPIC, PAUSE))
-    bench.go_through()
-    assert (bench.held, bench.sync.tick()) == (set(), False)

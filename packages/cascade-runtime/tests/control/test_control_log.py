@@ -100,15 +100,6 @@ def test_a_message_without_effect_is_logged_once(
     assert cause in line
 
 
-def test_a_cause_is_logged_again_after_an_hour(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """A mistake that is repeated on another day is logged again."""
-    bench.send(GLOBAL, b"?")
-    bench.send(GLOBAL, b"")
-    bench.clock.ticks += QUIET
-    bench.send(GLOBAL, b"?")
-    assert len(warnings(caplog)) == 2
-
-
 def test_a_flood_of_bad_messages_is_a_bounded_number_of_lines(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,29 +114,11 @@ def test_a_flood_of_bad_messages_is_a_bounded_number_of_lines(
     assert len(bench.log._logged) <= 1_000
 
 
-def test_a_flood_of_pauses_is_a_bounded_number_of_lines(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Ten thousand pauses that come and go are ten lines a minute."""
-    for number in range(5_000):
-        bench.send(constraint_topic(f"task:t{number}"), b'{"type":"pause"}')
-    assert len(caplog.records) == LINES_PER_MINUTE
-
-
 def test_text_from_the_broker_is_escaped(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """A topic cannot forge a line of the log."""
     bench.log.notice(Notice("cascade/constraints/task/a\nforged", "is rejected: x"))
     bench.send(f"{GLOBAL}/@pause", b'{"type":"pause","id":"a\\nforged"}')
     assert all("\n" not in each.getMessage() for each in caplog.records)
-
-
-def test_what_a_sync_removes_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """One WARNING names the first ten constraints that the broker no longer has, and counts the others."""
-    bench.log.removed_by_sync([])
-    assert warnings(caplog) == []
-    bench.log.removed_by_sync(f"cascade/constraints/task/t{number:02}/@pause" for number in range(12))
-    (line,) = warnings(caplog)
-    assert "task/t09/@pause and 2 more" in line
 
 
 def test_a_new_store_is_logged_whenever_it_lifts_something(
@@ -166,21 +139,6 @@ def test_a_new_store_is_logged_whenever_it_lifts_something(
     assert set(warnings(caplog)) == {
         "press-3: the broker has a new store: its constraints replace all that were known"
     }
-
-
-def test_only_pauses_are_logged_as_pauses(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.send(GLOBAL, b'{"type":"concurrency","params":{"limit":3}}')
-    bench.send(GLOBAL, b"")
-    assert caplog.records == []
-
-
-def test_nothing_is_logged_of_an_earlier_process_that_obeyed_nothing(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench.log.recalled([])
-    assert warnings(caplog) == []
-    bench.log.recalled([GLOBAL])
-    assert GLOBAL in warnings(caplog)[0]
 
 
 def test_lines_about_pauses_come_again_in_the_next_minute(

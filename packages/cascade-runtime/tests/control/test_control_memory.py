@@ -1,8 +1,6 @@
 """What a named engine obeyed, its next process obeys, until the broker's own set has arrived."""
 
 import asyncio
-import json
-import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -149,32 +147,3 @@ async def test_another_source_and_an_unnamed_engine_remember_nothing(runs: Runs)
     assert await runs.start(LocalConnector(LocalHub(), source_id="line-4"), 7) == 7
     assert await runs.start(LocalConnector(LocalHub()), 8) == 8
     assert (await runs.saved())["registers"]
-
-
-@pytest.mark.parametrize(
-    "content", ["", "[1]", '{"v": 2}', '{"v": 1, "project_id": "default", "registers": {"a": [1]}}']
-)
-async def test_a_file_that_is_no_memory_is_left_alone(runs: Runs, content: str, tmp_path: Path) -> None:
-    """A run begins as if there were none."""
-    await paused_once(runs)
-    (file,) = (tmp_path / "runs").glob("control-*.json")
-    file.write_text(content)
-    assert await runs.start(Unlinked(), 9) == 9
-
-
-async def test_a_store_that_fails_costs_one_line(
-    runs: Runs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run obeys as before."""
-
-    fails: list[int] = []
-
-    async def fail(*arguments: object) -> None:
-        fails.append(1)
-        raise OSError("no space")
-
-    monkeypatch.setattr(runs.state, "save_control", fail)
-    await paused_once(runs, fails=fails)
-    lines = [each for each in caplog.records if "its next process should obey" in each.getMessage()]
-    assert [each.levelno for each in lines] == [logging.WARNING]
-    assert json.dumps(await runs.saved()) == "{}"

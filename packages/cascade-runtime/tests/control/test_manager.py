@@ -15,9 +15,6 @@ from cascade.interfaces import (
     Clock,
     Complete,
     ConfigurationError,
-    RunStatus,
-    TaskState,
-    TaskStateEvent,
     WatchItem,
     WatchStream,
 )
@@ -157,38 +154,6 @@ async def test_the_retained_set_is_in_force_when_the_sync_completes(hub: LocalHu
         assert setting.manager.sync.state is SyncState.SYNCED
 
 
-async def test_i1_a_live_message_changes_what_is_in_force(setting: Setting) -> None:
-    """I1 over a real stream: after set, change and clear, registers and gates equal the retained set."""
-    await setting.manager.synced()
-    setting.publish(GLOBAL, PAUSE)
-    await eventually(lambda: setting.gates == {("global", "pause")})
-    setting.publish(GLOBAL, b'{"type":"concurrency","params":{"limit":2}}')
-    await eventually(lambda: setting.gates == {("global", "concurrency")})
-    setting.publish(GLOBAL, b"")
-    await eventually(lambda: setting.gates == set())
-
-
-async def test_a_message_that_is_not_retained_is_obeyed(setting: Setting) -> None:
-    """A message of a writer that forgets to retain it applies until the next sync."""
-    await setting.manager.synced()
-    setting.publish(GLOBAL, PAUSE, retain=False)
-    await eventually(lambda: setting.gates == {("global", "pause")})
-
-
-async def test_i2_a_register_cleared_while_away_is_removed(setting: Setting) -> None:
-    """I2 over a real stream: a clear that was sent while the link was down applies with the next sync."""
-    setting.publish(GLOBAL, PAUSE)
-    await eventually(lambda: setting.gates == {("global", "pause")})
-    setting.begin_run("r1")  # without a run the manager ends when its user disconnects
-    await setting.connector.disconnect()
-    setting.publish(GLOBAL, b"")
-    setting.publish(f"{GLOBAL}/@concurrency", b'{"type":"concurrency","params":{"limit":2}}')
-    assert setting.gates == {("global", "pause")}  # until then the known set stays in force
-    await setting.connector.connect()
-    await eventually(lambda: setting.gates == {("global", "concurrency")})
-    await eventually(lambda: setting.manager.sync.state is SyncState.SYNCED)
-
-
 async def test_a_pause_is_reported_as_applied(setting: Setting) -> None:
     """I3, I8: when the report names the register as applied, the gate exists; after the clear it is gone."""
     await setting.manager.synced()
@@ -200,20 +165,6 @@ async def test_a_pause_is_reported_as_applied(setting: Setting) -> None:
     setting.publish(f"{GLOBAL}/@pause", b"{}")
     await eventually(lambda: setting.report["applied"] == {})
     assert setting.gates == set()
-
-
-async def test_a_rejection_is_reported_and_logged_once(
-    setting: Setting, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Row 25: the last valid value stays in force, the report names the reason, the log has one line."""
-    setting.publish(GLOBAL, PAUSE)
-    await eventually(lambda: setting.gates)
-    for number in range(50):
-        setting.publish(GLOBAL, b"garbage %d" % number)
-    await eventually(lambda: setting.report.get("applied", {}).get(GLOBAL, {}).get("status") == "rejected")
-    assert setting.report["applied"][GLOBAL]["id"] == "pause-global"
-    assert setting.effective == {("global", "pause"): {}}
-    assert len([record for record in caplog.records if "is rejected" in record.getMessage()]) == 1
 
 
 async def test_row_23_a_constraint_ends_by_the_engines_own_timer(hub: LocalHub, no_leaks: None) -> None:
@@ -238,14 +189,6 @@ async def test_row_23_a_constraint_ends_by_the_engines_own_timer(hub: LocalHub, 
         await shows("expired")
 
 
-async def test_a_constraint_that_has_expired_on_arrival_is_never_in_force(setting: Setting) -> None:
-    """Row 23: a constraint with ``expires_at`` in the past is reported as expired."""
-    setting.publish(GLOBAL, b'{"type":"pause","expires_at":1}')
-    await eventually(lambda: setting.report.get("applied"))
-    assert setting.report["applied"][GLOBAL]["status"] == "expired"
-    assert setting.report["effective"] == []
-
-
 async def test_only_its_own_scopes_concern_an_engine(hub: LocalHub, no_leaks: None) -> None:
     """Of sources and projects only the engine's own are in force and reported as applied."""
     async with Setting(hub, project_id="acme") as setting:
@@ -257,45 +200,6 @@ async def test_only_its_own_scopes_concern_an_engine(hub: LocalHub, no_leaks: No
         assert set(setting.report["applied"]) == {
             f"cascade/constraints/{scope}" for scope in ("source/press-3", "project/acme")
         }
-
-
-async def test_reports_are_coalesced(setting: Setting) -> None:
-    """A thousand changes at once cause a handful of reports; the last one shows the final state."""
-    await setting.manager.synced()
-    began = setting.clock.monotonic()
-    for number in range(1_000):
-        setting.publish(GLOBAL, b'{"type":"concurrency","params":{"limit":%d}}' % number)
-    await eventually(lambda: setting.effective == {("global", "concurrency"): {"limit": 999}})
-    elapsed = setting.clock.monotonic() - began
-    reports = setting.watcher.reports["cascade/state/press-3/constraints"]
-    assert len(reports) <= 4 + elapsed / 0.2  # at most five a second
-
-
-async def test_runs_are_reported_with_their_counts(setting: Setting) -> None:
-    """A run is reported with its target and counts until it ends."""
-    await setting.manager.synced()
-    began = setting.clock.monotonic()
-    setting.begin_run("r1", "report")
-    await eventually(lambda: [run["target"] for run in setting.runs.get("runs", [])] == ["report"])
-    for number in range(100):
-        setting.bus.publish(TaskStateEvent("r1", f"a-{number}", "a", TaskState.RUNNING, 0.0))
-    await eventually(lambda: setting.runs["runs"][0]["counts"] == {"RUNNING": 100})
-    setting.manager.end_run("r1", RunStatus.SUCCEEDED, "")
-    await eventually(lambda: setting.runs["runs"] == [])
-    elapsed = setting.clock.monotonic() - began
-    assert len(setting.watcher.reports["cascade/state/press-3/runs"]) <= 5 + elapsed / 0.5  # two a second
-
-
-async def test_stopping_lifts_all_constraints_and_reports_it(hub: LocalHub, no_leaks: None) -> None:
-    """I8 at the end: the last report of an engine that stops following lists no constraint."""
-    async with Setting(hub) as setting:
-        setting.publish(GLOBAL, PAUSE)
-        await eventually(lambda: setting.report.get("applied"))
-        await setting.manager.stop()
-        await setting.manager.stop()
-        assert setting.gates == set()
-        await eventually(lambda: setting.report["sync"] == "stopped")
-        assert setting.report["applied"] == {}
 
 
 async def test_i8_only_the_last_engine_on_a_connector_reports_stopped(hub: LocalHub, no_leaks: None) -> None:
@@ -455,17 +359,6 @@ async def test_what_a_sync_lifts_is_one_warning(setting: Setting, caplog: pytest
     await eventually(lambda: setting.manager.sync.state is SyncState.SYNCED)
     (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert f"no longer has these constraints, they are lifted: {GLOBAL}/@pause" in line
-
-
-async def test_a_run_that_ends_after_its_user_has_disconnected_is_not_reported(
-    setting: Setting, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nothing can be sent, which would be a WARNING, before the stream says that the link is gone."""
-    await setting.manager.synced()
-    setting.begin_run("r1")
-    await setting.connector.disconnect()
-    setting.manager.end_run("r1", RunStatus.SUCCEEDED, "")
-    assert [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING] == []
 
 
 async def test_after_a_stream_that_failed_a_run_waits_for_the_next_set(setting: Setting) -> None:

@@ -128,39 +128,6 @@ async def test_row_17_a_retained_set_of_5000_is_in_force_as_a_whole(
         assert steered.sync == "synced"
 
 
-async def test_a_message_typed_by_hand_pauses_and_lifts(any_broker: Broker, no_leaks: None) -> None:
-    """The short topic, only the type, QoS 0, then an empty message: as with mosquitto_pub."""
-    async with Steered(any_broker.host, any_broker.port) as steered:
-        await steered.synced()
-        await write(any_broker, (GLOBAL, PAUSE), qos=0)
-        await eventually(lambda: steered.gates == {("global", "pause")})
-        await write(any_broker, (GLOBAL, b""), qos=0)
-        await eventually(lambda: steered.gates == set())
-
-
-async def test_one_constraint_on_two_topics_is_lifted_with_the_second(
-    any_broker: Broker, no_leaks: None
-) -> None:
-    """The short topic and the one with a type are two registers: after one is cleared, the other is in force."""
-    async with Steered(any_broker.host, any_broker.port) as steered:
-        await write(any_broker, (GLOBAL, PAUSE), (f"{GLOBAL}/@pause", PAUSE), (GLOBAL, b""))
-        await eventually(lambda: list(steered.manager.registers.values) == [f"{GLOBAL}/@pause"])
-        await eventually(lambda: steered.gates == {("global", "pause")})
-        await write(any_broker, (f"{GLOBAL}/@pause", b"{}"))
-        await eventually(lambda: steered.gates == set())
-
-
-async def test_a_message_cannot_claim_another_scope(any_broker: Broker, no_leaks: None) -> None:
-    """A client that may write one topic controls that scope only, so the broker's ACL decides."""
-    topic = constraint_topic("task:mine")
-    claim = json.dumps({"type": "pause", "scope": "global"}).encode()
-    await write(any_broker, (topic, claim))
-    async with Steered(any_broker.host, any_broker.port) as steered:
-        await steered.synced()
-        assert steered.gates == set()
-        assert "names the scope" in steered.manager.registers.problems[topic].reason
-
-
 async def test_row_18_a_pause_cleared_while_the_link_was_cut_is_lifted(
     any_broker: Broker, no_leaks: None
 ) -> None:

@@ -108,19 +108,6 @@ async def test_a_pause_set_between_two_runs_holds_the_first_task(desk: Desk, con
     assert connector.watches == 1
 
 
-async def test_a_pause_lifts_itself_for_no_run(desk: Desk, connector: Counted) -> None:
-    """A run that ends while another one is paused lifts nothing of the other."""
-    first, second = Engine(connector=connector), Engine(connector=connector)
-    await desk.put("task:held", "pause")
-    held = task(name="held")(lambda: 7)
-    paused = asyncio.create_task(first.run(held()))
-    await eventually(lambda: desk.applied("task:held", "pause"))
-    assert await second.run(step(1)) == 1
-    assert not paused.done()
-    await desk.lift("task:held", "pause")
-    assert await paused == 7
-
-
 async def test_a_manager_ends_when_the_user_disconnects(desk: Desk, hub: LocalHub) -> None:
     """A disconnect between runs ends the manager; the next connection has another one, in sync."""
     connector = Counted(hub, source_id="line-3")
@@ -148,14 +135,6 @@ async def test_a_disconnect_during_a_run_keeps_the_constraints(
     run.cancel()
     await asyncio.wait({run})
     await eventually(lambda: not engine._parts.admission.policy.constrained)
-
-
-async def test_a_run_that_connects_ends_the_manager_before_it_disconnects(desk: Desk, hub: LocalHub) -> None:
-    """Where a run connects, its last report says ``stopped``, and nothing is left behind."""
-    connector = Counted(hub, source_id="line-3")
-    assert await Engine(connector=connector).run(step(1)) == 1
-    await eventually(lambda: desk.reports and desk.reports[-1]["sync"] == "stopped")
-    assert not connector.connected
 
 
 def test_a_loop_that_is_closed_ends_the_manager(hub: LocalHub) -> None:

@@ -28,7 +28,7 @@ from cascade.runtime import EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.constraint_manager import ConstraintManager
-from cascade.runtime._control.register_sync import COMPLETE_LIMIT, SyncState
+from cascade.runtime._control.register_sync import COMPLETE_LIMIT
 from cascade.runtime._control.reported_runs import ActiveRun
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
@@ -151,52 +151,6 @@ async def test_a_second_run_that_forgets_begins_with_what_the_broker_has(
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
-async def test_a_run_that_forgets_deletes_what_an_earlier_run_here_recalled(bench: Bench) -> None:
-    """Without a set of the broker nothing is saved again, and the next process begins without it."""
-    bench.store.content = saved(PAUSE)
-    await bench.manager.remember(bench.store, forget=False)
-    await bench.manager.remember(bench.store, forget=True)
-    assert bench.store.content is None
-
-
-async def test_a_set_that_comes_first_is_not_replaced_by_what_was_saved(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The broker is the truth: also an empty set, and also a message before the set."""
-    bench.store.content = saved(PAUSE)
-    await bench.hold()
-    await bench.manager.remember(bench.store, forget=False)
-    assert not bench.manager.registers.has_in_force(PAUSE)
-    await eventually(lambda: bench.store.topics == set())
-    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
-
-
-async def test_a_message_that_comes_first_is_not_mixed_with_what_was_saved(bench: Bench) -> None:
-    bench.store.content = saved(PAUSE)
-    await bench.give(Linked(), Message(LIMIT, PAYLOADS[LIMIT], retain=True))
-    await bench.manager.remember(bench.store, forget=False)
-    assert bench.manager.registers.topics() == {LIMIT}
-
-
-async def test_an_engine_without_a_name_asks_for_nothing_that_was_saved() -> None:
-    """Not to forget it, either: its next process has another name."""
-    bench = Bench(None)
-    for forget in (False, True):
-        await bench.manager.remember(bench.store, forget=forget)
-    await bench.manager.stop()
-    assert bench.store.calls == []
-
-
-async def test_what_the_end_lifts_stays_saved(bench: Bench) -> None:
-    """The next process obeys what this one obeyed to its end, not what is left behind the end."""
-    await bench.manager.remember(bench.store, forget=False)
-    await bench.hold(PAUSE, LIMIT)
-    await bench.manager.stop()
-    assert bench.manager.sync.state is SyncState.STOPPED
-    assert len(bench.manager.registers) == 0
-    assert bench.store.topics == {PAUSE, LIMIT}
-
-
 def saved(*topics: str) -> Mapping[str, Any]:
     pause: dict[str, Any] = {"id": "p", "scope": "global", "type": "pause", "params": {}, "expires_at": None}
     return {"v": 1, "project_id": "default", "store": None, "registers": dict.fromkeys(topics, pause)}
@@ -253,73 +207,6 @@ async def test_only_a_proved_set_ends_the_wait_of_a_run_that_requires_control(
     assert not bench.manager.sync.has_set
     await bench.hold()
     await waiting
-
-
-async def test_reports_of_the_end_say_that_nothing_is_in_force(bench: Bench) -> None:
-    """At a stop, and at a disconnect between runs, before the link is gone; not behind the end."""
-    await bench.hold(PAUSE)
-    await bench.manager.stop()
-    last = bench.connector.of("constraints")[-1]
-    assert (last["sync"], last["applied"], last["effective"]) == ("stopped", {}, [])
-    sent = len(bench.connector.sent)
-    await bench.manager.stop()
-    bench.manager.end_run("r", RunStatus.SUCCEEDED, "")
-    assert len(bench.connector.sent) == sent
-
-
-@pytest.mark.parametrize("active", [True, False])
-async def test_a_lost_link_ends_the_manager_only_between_runs_of_a_connector_that_is_disconnected(
-    bench: Bench, active: bool
-) -> None:
-    """A link that is down stays awaited; a user who disconnects during a run keeps its constraints."""
-    await bench.hold(PAUSE)
-    controller, bus = bench.engine()
-    if active:
-        bench.manager.begin_run(ActiveRun("r", "f", 0.0), controller, bus)
-    await bench.give(Lost("link down"))
-    assert bench.manager.is_following
-    bench.connector.is_up = False
-    bench.connector.streams[-1].items.put_nowait(Lost("disconnected"))
-    await eventually(bench.connector.streams[-1].items.empty)
-    await eventually(lambda: bench.manager.is_following is active)
-    assert bool(len(bench.manager.registers)) is active
-    if active:
-        assert controller.policy.constrained
-        bench.manager.end_run("r", RunStatus.SUCCEEDED, "")
-        bench.manager.end_if_disconnected()
-        assert not bench.manager.is_following
-
-
-async def test_what_another_store_lifts_is_one_warning_about_the_store(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is not one about constraints that were cleared meanwhile, and it comes once."""
-    both, empty = frozenset({STORE_TOPIC, PAUSE}), frozenset({STORE_TOPIC})
-    pause = Message(PAUSE, PAYLOADS[PAUSE], retain=True)
-    await bench.give(Linked(), store("s-1"), pause, Complete(proved=True, topics=both))
-    await bench.give(store("s-2"), Complete(proved=True, topics=empty))
-    assert not bench.manager.registers.has_in_force(PAUSE)
-    await bench.give(Complete(proved=True, topics=empty))
-    (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert line == "line-3: the broker has a new store: its constraints replace all that were known"
-
-
-async def test_a_run_that_was_not_expected_obeys_its_own_constraints(bench: Bench) -> None:
-    """Its topics join the stream as it begins, and leave it a second after its end; a late message does nothing."""
-    await bench.hold()
-    controller, bus = bench.engine()
-    bench.manager.begin_run(ActiveRun("r", "f", 0.0), controller, bus)
-    (stream,) = bench.connector.streams
-    assert [kind for kind, _ in stream.changes] == ["extend"]
-    pause = Message(constraint_topic("run:r", "pause"), b'{"type":"pause"}', retain=True)
-    await bench.give(pause)
-    assert set(controller.policy.gates.by_key) == {("run:r", "pause")}
-    bench.manager.end_run("r", RunStatus.SUCCEEDED, "")
-    assert not bench.manager.registers.effective()
-    bench.clock.advance(1.0)
-    await eventually(lambda: [kind for kind, _ in stream.changes] == ["extend", "shrink"])
-    await bench.give(pause)
-    assert not bench.manager.registers.effective()
 
 
 @pytest.mark.parametrize("org", [None, "", "acme"])

@@ -175,16 +175,6 @@ async def test_what_is_not_of_this_version_and_project_is_not_recalled(
     assert await memory_of(store).recall() is None
 
 
-@pytest.mark.parametrize("identity", [None, 5, ["s-1"]])
-async def test_a_store_without_a_text_has_no_identity(identity: object) -> None:
-    """The registers are recalled all the same."""
-    store = Store()
-    store.found = {**VALID, "store": identity}
-    found = await memory_of(store).recall()
-    assert found is not None
-    assert (list(found.payloads), found.store) == ([TOPIC], None)
-
-
 async def test_each_kind_of_failure_is_logged_once_until_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     """Reading, writing and deleting are reported apart; none raises, and a write that works again is said."""
     caplog.set_level(logging.INFO, "cascade.constraints")

@@ -1,22 +1,17 @@
 """Each report, whole: which keys it has, what stands in them, and which texts are masked."""
 
-import json
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from fakes import FakeClock, recent_run
+from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
-from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime import LocalConnector
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.constraint_parsing import parse
-from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
 from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
-from cascade.runtime._control.reports import constraints_report
 from cascade.runtime._control.watched_state import host_report
 from cascade.runtime._support.run_facts import MAX_NODES
 
@@ -116,25 +111,6 @@ def test_a_report_of_runs_shows_all_that_is_known_of_a_run() -> None:
         "graph": {"rev": 2, "nodes": 2},
         "lost": 7,
     }  # fmt: skip
-
-
-def test_a_report_of_runs_has_no_key_for_what_a_run_does_not_have() -> None:
-    """A run that has just begun: nothing is known of it but when it began, and more tasks may come."""
-    (row,) = reported([ActiveRun("r1", "add", BEGAN)])["runs"]
-    assert row == {
-        "run_id": "r1",
-        "target": "add",
-        "started": timestamp(BEGAN),
-        "attempt": 1,
-        "counts": {},
-        "known": 0,
-        "open": True,
-        "tasks": {},
-        "running": [],
-        "waiting": [],
-        "graph": {"rev": 0, "nodes": 0},
-        "lost": 0,
-    }
 
 
 def test_no_end_is_estimated_while_a_pause_holds_tasks() -> None:
@@ -250,84 +226,6 @@ def test_a_graph_has_a_node_for_each_call_or_for_each_name() -> None:
     assert graph_report([run], head=HEAD, now=BEGAN)["runs"] == [{**folded, "more": 4}]
 
 
-def test_a_report_of_constraints_lists_each_register_and_what_is_in_force() -> None:
-    """A register that is obeyed, one that is invalid since, one of another run and one of an unknown type."""
-    clock = FakeClock()
-    registers = Registers(clock, limit=3)
-    expires = clock.now() + 60
-
-    def publish(scope: str, payload: str) -> str:
-        topic = constraint_topic(scope)
-        registers.apply(topic, parse(topic, payload.encode()))
-        return topic
-
-    first = {"type": "concurrency", "id": "c", "params": {"limit": 3}, "by": "me", "expires_at": expires}
-    limit = publish("task:a", json.dumps(first))
-    publish("task:a", '{"type": "concurrency", "params": {"limit": -1}}')
-    other = publish("run:x", '{"type": "pause", "id": "p"}')
-    unknown = publish("task:b", '{"type": "hold", "id": "u"}')
-    rate = publish("task:c", '{"type": "rate_limit", "params": {"rate": "6/m"}}')
-    publish("task:d", '{"type": "rate_limit", "params": {"rate": 1}}')
-    over = publish("task:e", '{"type": "rate_limit", "id": "e", "params": {"rate": 1}}')
-    made = constraints_report(
-        registers,
-        source="line",
-        session="s1",
-        presence="p1",
-        sync="synced",
-        in_scope_running=4,
-        now=clock.now(),
-    )
-    applied = made.pop("applied")
-    assert made == {
-        "v": "1.0",
-        "source": "line",
-        "session": "s1",
-        "presence": "p1",
-        "sync": "synced",
-        "effective": [
-            {
-                "scope": "task:a",
-                "type": "concurrency",
-                "params": {"limit": 3},
-                "topic": limit,
-                "id": "c",
-                "expires_at": expires,
-                "by": "me",
-            },
-            {
-                "scope": "task:d",
-                "type": "rate_limit",
-                "params": {"rate": 1.0, "capacity": 1.0},
-                "topic": constraint_topic("task:d"),
-                "id": "ratelimit-task:d",
-                "expires_at": None,
-            },
-            {
-                "scope": "task:c",
-                "type": "rate_limit",
-                "params": {"rate": "6/m", "capacity": 1.0},
-                "topic": rate,
-                "id": "ratelimit-task:c",
-                "expires_at": None,
-            },
-        ],
-        "in_scope_running": 4,
-        "over_limit": 1,
-        "ts": timestamp(clock.now()),
-    }
-    reason = applied[over].pop("reason")
-    assert "the limit of 3 registers is reached" in reason
-    assert applied == {
-        constraint_topic("task:d"): {"id": "ratelimit-task:d", "status": "applied"},
-        rate: {"id": "ratelimit-task:c", "status": "applied"},
-        limit: {"id": "c", "status": "rejected", "by": "me", "reason": "limit: Expected number >= 0"},
-        unknown: {"id": "u", "status": "unsupported", "reason": applied[unknown]["reason"]},
-        over: {"id": "e", "status": "rejected"},
-    }
-    assert other not in applied  # it has no effect here, and gave its place to another one
-
-
 def test_a_host_reports_its_link_without_what_a_newer_report_replaced() -> None:
     """A report that was superseded was not lost; the other counts stand as the connector has them."""
     names = ("connections", "accepted", "sent", "pending", "sanitized", "received", "delivered", "window")
@@ -345,35 +243,3 @@ def test_a_host_reports_its_link_without_what_a_newer_report_replaced() -> None:
     assert set(made) == {
         *HEAD, "os", "machine", "python", "cascade", "cpus", "load1", "rss", "memory", "link", "labels", "ts",
     }  # fmt: skip
-
-
-def test_each_report_shows_what_has_changed_since_the_one_before() -> None:
-    """Of a register: its author, an invalid message behind it, and the same valid message again."""
-    registers, topic = Registers(FakeClock()), constraint_topic("task:a")
-
-    def entry_behind(message: str) -> dict[str, Any]:
-        before = registers.revision
-        registers.apply(topic, parse(topic, message.encode()))
-        assert registers.revision > before  # otherwise no report would be made
-        made = constraints_report(
-            registers,
-            source="line",
-            session="s1",
-            presence=None,
-            sync="synced",
-            in_scope_running=0,
-            now=BEGAN,
-        )
-        assert "presence" not in made
-        found: dict[str, Any] = made["applied"][topic]
-        by = registers.effective()["task:a", "pause"].by
-        assert by == made["effective"][0].get("by", "")
-        return {**found, "by": by}
-
-    pause = '{"type": "pause", "id": "p", "by": "me"}'
-    applied = {"id": "p", "status": "applied", "by": "me"}
-    assert entry_behind(pause) == applied
-    refused = entry_behind("no JSON")
-    assert refused == {**applied, "status": "rejected", "reason": refused["reason"]}
-    assert entry_behind(pause) == applied
-    assert entry_behind('{"type": "pause", "id": "q"}') == {"id": "q", "status": "applied", "by": ""}

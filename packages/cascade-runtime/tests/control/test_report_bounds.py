@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.wire import timestamp
@@ -18,7 +17,6 @@ from cascade.runtime._control.report_bodies import (
     RowMaker,
     graph_report,
     runs_report,
-    summary_report,
 )
 from cascade.runtime._control.reported_runs import ActiveRun, RunTable
 from cascade.wire import to_wire
@@ -73,14 +71,6 @@ def test_a_report_of_runs_fits_and_counts_what_it_leaves_out(runs: int, names: i
         assert len(row["tasks"]) <= 100
         assert len(row["running"]) <= 32
         assert len(row["waiting"]) <= 16
-
-
-def test_details_are_left_out_before_runs() -> None:
-    """Four runs with long lists: all stand there, each with shorter lists than alone."""
-    alone = report(run_of(0, 30))["runs"][0]
-    four = report(*(run_of(number, 30) for number in range(4)))["runs"]
-    assert len(four) == 4
-    assert all(0 < len(row["tasks"]) < len(alone["tasks"]) for row in four)
 
 
 def test_recent_runs_with_long_texts_fit() -> None:
@@ -167,13 +157,3 @@ def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
     assert len(row.tasks) == 100
     assert "one" in row.tasks
     assert row.tasks_more == 101
-
-
-def test_a_summary_adds_the_tasks_of_active_runs_to_those_of_before() -> None:
-    table, run = RunTable(), ActiveRun("r1", "add", 0.0)
-    table.history.ended(recent_run(0, "Failed"), completed=5, failed=3)
-    table.begin(run)
-    for number, state in enumerate((TaskState.FAILED, TaskState.COMPLETED, TaskState.RETRYING)):
-        run.count(TaskStateEvent("r1", f"a:{number}", "a", state, 1.0, 5.0))
-    summary = summary_report(table, up=True, paused=False, now=10.0)
-    assert (summary["completed"], summary["failed"], summary["waiting"]) == (6, 4, 1)

@@ -159,20 +159,6 @@ def test_a_graph_without_a_node_replaces_only_what_an_earlier_process_may_have_l
     assert bench.seconds_of("graph", 5) != []
 
 
-def test_the_end_of_reports_repeats_no_report_of_runs() -> None:
-    """The end of a run and the disconnect behind it show the same runs; the summary shows that the engine is down."""
-    bench = Bench()
-    bench.sync.linked()
-    bench.begin_run()
-    bench.seconds_of("runs", 5)
-    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
-    bench.sent.at.clear()
-    bench.reporter.publish_end()
-    bench.reporter.publish_last()
-    assert [kind for kind, _ in bench.sent.at] == ["runs", "summary", "constraints", "summary"]
-    assert bench.sent.up[-2:] == [True, False]
-
-
 def test_the_end_of_a_run_and_the_disconnect_behind_it_publish_one_summary() -> None:
     """The connector says before it disconnects, so the summary of the end can wait for that of the disconnect."""
     bench = Bench(hears_disconnect=True)
@@ -185,17 +171,6 @@ def test_the_end_of_a_run_and_the_disconnect_behind_it_publish_one_summary() -> 
     bench.reporter.publish_down(stopped=True)
     assert [kind for kind, _ in bench.sent.at] == ["runs", "constraints", "summary"]
     assert bench.seconds_of("summary", 5) == []
-
-
-def test_the_summary_of_the_end_of_a_run_follows_soon() -> None:
-    """Nothing disconnects: it is published without a further change."""
-    bench = Bench(hears_disconnect=True)
-    bench.sync.linked()
-    bench.begin_run()
-    bench.seconds_of("runs", 5)
-    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
-    bench.reporter.publish_end()
-    assert bench.seconds_of("summary", 1) == [round(bench.clock.ticks - 1, 1)]
 
 
 def test_the_end_of_reports_shows_runs_that_no_report_has_shown() -> None:
@@ -247,21 +222,6 @@ def test_reports_wait_for_a_link_and_the_last_ones_do_not_once_there_was_one() -
     assert "constraints" not in {kind for kind, _ in bench.sent.at}
     bench.reporter.publish_down(stopped=True)
     assert ("constraints", True) in bench.sent.at
-
-
-def test_the_first_of_several_changes_asks_for_a_timer() -> None:
-    """The events behind it find one that is set, until the report has been published."""
-    bench = Bench(named=True)
-    bench.sync.linked()
-    for _ in range(2):
-        asked = []
-        for _ in range(3):
-            bench.reporter.runs.touch()
-            asked.append(bench.reporter.check_runs())
-        assert asked == [True, False, False]
-        bench.clock.ticks += 60
-        bench.reporter.publish_due()
-    assert not bench.reporter.check_runs()
 
 
 def test_the_end_of_a_run_is_reported_at_once_only_after_the_last_one_and_not_twice() -> None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import product
 from typing import Any
 
 from fakes import recent_run
@@ -60,13 +59,6 @@ STORIES = st.lists(
 def test_each_task_is_counted_in_its_present_state(story: list[tuple[str, TaskState, bool]]) -> None:
     """In whatever states its events say it was, with the progress that it made while it ran."""
     check_counts(story)
-
-
-def test_each_task_is_counted_in_every_short_story_of_two() -> None:
-    """Every order of begins, blocks and ends."""
-    moves = product(["a:0", "a:1"], [TaskState.RUNNING, TaskState.BLOCKED, TaskState.COMPLETED], [True])
-    for story in product(moves, repeat=4):
-        check_counts(story)
 
 
 def check_counts(story: Iterable[tuple[str, TaskState, bool]]) -> None:

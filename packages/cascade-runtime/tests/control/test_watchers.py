@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascade.interfaces import Complete, ConnectorStatistics, Redactor, WatchItem, WatchStream
+from cascade.interfaces import Complete, ConnectorStatistics, WatchItem, WatchStream
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
-from cascade.runtime._control import reports
 from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
@@ -165,55 +163,6 @@ async def test_the_items_of_a_map_are_known_when_it_expands(
     await going
 
 
-async def test_the_time_left_needs_ten_ended_tasks_and_a_known_end(
-    hub: LocalHub, watcher: Watcher, gate: Gate
-) -> None:
-    """`eta_s` grows with what is left; `ms` has the durations of each name."""
-
-    @task
-    async def quick(number: int) -> int:
-        await asyncio.sleep(0)
-        return number
-
-    quick_ones = [quick(number) for number in range(12)]
-    going = asyncio.create_task(engine(hub).run(add([*quick_ones, *[gate.hold(n) for n in range(6)]])))
-    await eventually(lambda: watcher.run is not None and watcher.run.counts.get("COMPLETED") == 12)
-    row = watcher.run
-    assert row is not None
-    assert row.eta_s is not None
-    durations = row.tasks["quick"].ms
-    assert durations
-    assert durations.n == 12
-    assert 0 < durations.max <= durations.sum
-    gate.open.set()
-    await going
-
-
-async def test_no_time_is_left_to_tell_while_a_pause_holds_tasks(
-    hub: LocalHub, watcher: Watcher, gate: Gate
-) -> None:
-    """A pause has no known end: `eta_s` goes with it, and comes back when it is lifted."""
-
-    @task
-    async def quick(number: int) -> int:
-        await asyncio.sleep(0)
-        return number
-
-    first, held = [quick(number) for number in range(12)], gate.hold(0)
-    last = gate.hold(add([held]))
-    going = asyncio.create_task(engine(hub).run(add([*first, last])))
-    await eventually(lambda: watcher.run is not None and watcher.run.eta_s is not None)
-    write(hub, "task:add", "pause")
-    topic = constraint_topic("task:add", "pause")
-    await eventually(lambda: any(topic in each["applied"] for each in watcher.of_kind("constraints")))
-    gate.open.set()
-    await eventually(lambda: watcher.run is not None and watcher.run.waiting != [])
-    assert watcher.run is not None
-    assert watcher.run.eta_s is None
-    hub.publish(topic, b"", retain=True)
-    await going
-
-
 async def test_a_run_that_ended_stands_in_recent_with_its_error_masked(
     hub: LocalHub, watcher: Watcher
 ) -> None:
@@ -237,15 +186,6 @@ async def test_a_run_that_ended_stands_in_recent_with_its_error_masked(
     assert oldest.duration_ms is not None
     rows = {row["run_id"]: row["status"] for row in run_rows(watcher.view, 0.0)}
     assert rows == {"r1": "Failed", "r2": "Succeeded"}
-
-
-async def test_at_most_ten_runs_are_recent(hub: LocalHub, watcher: Watcher) -> None:
-    """`recent_more` counts those before."""
-    for number in range(13):
-        await engine(hub).run(add([number]), run_id=f"r{number}")
-    await eventually(lambda: watcher.report is not None and watcher.report.recent_more == 3)
-    assert watcher.report is not None
-    assert [row.run_id for row in watcher.report.recent] == [f"r{number}" for number in range(12, 2, -1)]
 
 
 # Waiting
@@ -322,32 +262,6 @@ async def test_items_that_the_limit_of_their_map_holds_back_are_counted(
     assert await going == 36
 
 
-async def test_a_task_that_is_tried_again_runs(hub: LocalHub, watcher: Watcher, gate: Gate) -> None:
-    """No event shows that the second attempt begins; the report does: counts, `running`, and no reason to wait."""
-    tries: list[int] = []
-
-    async def flaky(number: int) -> int:
-        tries.append(number)
-        if len(tries) == 1:
-            raise OSError("reset")
-        return await gate._hold(number)
-
-    target = task(flaky, name="flaky").with_retry(max_attempts=2, delay=0.01)(5)
-    going = asyncio.create_task(engine(hub).run(target))
-    await eventually(lambda: len(tries) == 2)
-    await eventually(
-        lambda: watcher.run is not None and len(watcher.run.running) == 1 and not watcher.waiting()
-    )
-    row = watcher.run
-    assert row is not None
-    assert (row.counts, [each.task_id for each in row.running]) == ({"RUNNING": 1}, ["flaky:0"])
-    gate.open.set()
-    assert await going == 5
-    await eventually(lambda: watcher.report and watcher.report.recent)
-    assert watcher.report is not None
-    assert watcher.report.recent[0].counts == {"COMPLETED": 1}
-
-
 class LateSet(LocalConnector):
     """A connector to a broker that keeps the end of its retained set back."""
 
@@ -400,25 +314,6 @@ async def test_a_run_shows_how_many_messages_were_lost_since_it_began(
     await going
 
 
-async def test_a_retry_is_a_reason_until_it_begins(hub: LocalHub, watcher: Watcher) -> None:
-    """`retry` with the time of the next attempt."""
-
-    @task
-    async def flaky() -> int:
-        raise OSError("reset")
-
-    began = time.time()
-    going = asyncio.create_task(engine(hub).run(flaky.with_retry(max_attempts=2, delay=60)()))
-    await eventually(lambda: watcher.waiting() == {"retry": 1})
-    assert watcher.run is not None
-    (row,) = watcher.run.waiting
-    until = seconds(row.until)
-    assert until is not None
-    assert began + 59 <= until <= time.time() + 61
-    going.cancel()
-    await asyncio.wait({going})
-
-
 @pytest.mark.full
 async def test_a_task_paused_at_a_checkpoint_is_blocked_and_stands_in_running(
     hub: LocalHub, watcher: Watcher, gate: Gate
@@ -447,21 +342,6 @@ async def test_a_task_paused_at_a_checkpoint_is_blocked_and_stands_in_running(
     assert not row.running[0].paused
     gate.open.set()
     await going
-
-
-async def test_a_reason_that_changes_is_reported_without_an_event_of_a_task(
-    hub: LocalHub, watcher: Watcher, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A second constraint covers tasks that wait already: no task changes its state."""
-    monkeypatch.setattr(reports, "REPEAT", 3_600.0)
-    write(hub, "task:hold", "pause")
-    going = asyncio.create_task(engine(hub).run(gate.hold(1)))
-    await eventually(lambda: watcher.waiting() == {"constraint pause": 1})
-    write(hub, "task:hold", "concurrency", limit=0)
-    await eventually(lambda: len(watcher.view.registers) == 2)
-    await eventually(lambda: watcher.waiting() == {"constraint pause": 1, "constraint concurrency": 1})
-    going.cancel()
-    await asyncio.wait({going})
 
 
 # Summary, host, graph
@@ -576,23 +456,6 @@ def graph_of(watcher: Watcher) -> RunGraph:
     return report.runs[0] if report.runs else RunGraph(run_id="r", rev=0, folded=False, nodes=[], edges=[])
 
 
-async def test_a_graph_of_many_calls_has_one_node_for_each_name(
-    hub: LocalHub, watcher: Watcher, gate: Gate
-) -> None:
-    """Above 300 nodes: `folded`, with how many calls each node stands for."""
-    going = asyncio.create_task(engine(hub).run(add([gate.hold(number) for number in range(301)])))
-    await eventually(
-        lambda: SOURCE in watcher.view.engines and watcher.view.engines[SOURCE].graph is not None
-    )
-    await eventually(lambda: graph_of(watcher).folded)
-    graph = graph_of(watcher)
-    assert {node.name: node.known for node in graph.nodes} == {"hold": 301, "add": 1}
-    names = [node.name for node in graph.nodes]
-    assert [(names[int(start)], names[int(end)]) for start, end, *_ in graph.edges] == [("hold", "add")]
-    gate.open.set()
-    await going
-
-
 # Bounds
 
 
@@ -633,16 +496,3 @@ async def test_the_counts_of_a_burst_of_20_000_events_are_right(hub: LocalHub, w
     await eventually(lambda: watcher.report is not None and watcher.report.recent)
     assert watcher.report is not None
     assert watcher.report.recent[0].counts == {"COMPLETED": 10_001}
-
-
-async def test_nothing_is_collected_without_a_connector(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the graph nor the events are looked at."""
-    from cascade.runtime._control.reported_runs import ActiveRun
-    from cascade.runtime._scheduler.graph_counts import GraphCounts
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("something is collected")
-
-    monkeypatch.setattr(ActiveRun, "__init__", refuse)
-    monkeypatch.setattr(GraphCounts, "add", refuse)
-    assert await Engine(redactor=Redactor()).run(add([1, 2])) == 3
