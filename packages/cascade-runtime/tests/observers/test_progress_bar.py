@@ -16,10 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import (
-    Lifecycle,
-    LifecycleEvent,
     Redactor,
-    RunStatus,
     TaskState,
     TaskStateEvent,
 )
@@ -92,24 +89,6 @@ async def test_a_terminal_shows_counts_and_a_last_line(new_terminal: Callable[[]
     assert terminal.getvalue().endswith(f"\r\x1b[K{last}\n")
 
 
-async def test_no_share_is_shown_while_a_map_may_add_tasks(new_terminal: Callable[[], Terminal]) -> None:
-    """The number of its items is not known before its input is."""
-    terminal = new_terminal()
-    held = asyncio.Event()
-
-    @task
-    async def hold() -> list[int]:
-        while "0/2+" not in terminal.getvalue():
-            await asyncio.sleep(0)
-        held.set()
-        return [1, 2]
-
-    await Engine().run(give(give.map(value=hold())), progress=True)
-    before, _, after = terminal.getvalue().partition("0/2+")
-    assert "%" not in before
-    assert re.search(r"%  \d/4 ", after)
-
-
 @pytest.mark.parametrize("kind", ["pipe", "dumb", "closed"])
 async def test_elsewhere_only_the_last_line_is_written(
     kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -179,25 +158,6 @@ async def test_what_a_task_prints_and_logs_stands_above_the_line(
     assert shown[-3].endswith(" running")
 
 
-async def test_two_runs_at_once_share_one_line(new_terminal: Callable[[], Terminal]) -> None:
-    """The first one draws; the second one has only its last line."""
-    terminal = new_terminal()
-    begun = asyncio.Event()
-
-    @task
-    async def meet(first: bool) -> None:
-        if not first:
-            begun.set()
-        await begun.wait()
-
-    engine = Engine()
-    await asyncio.gather(
-        engine.run(meet(True), progress=True, run_id="a"), engine.run(meet(False), progress=True, run_id="b")
-    )
-    assert sorted(line[:6] for line in lines_of(terminal) if line.startswith("run ")) == ["run a ", "run b "]
-    assert Line.drawn is None
-
-
 async def test_another_run_of_the_bus_is_not_counted(new_terminal: Callable[[], Terminal]) -> None:
     """Only events of the run itself are."""
     terminal = new_terminal()
@@ -259,11 +219,6 @@ async def test_no_color_is_respected(
     assert "\x1b[31m" not in terminal.getvalue()
 
 
-def test_the_share_never_reaches_the_end_before_the_run_does() -> None:
-    """The last task may return a call; so 99 % is the most."""
-    assert "99%" in render(counts(state("c", TaskState.COMPLETED), tasks=1), 0, 100)
-
-
 @pytest.mark.full
 @given(st.integers(1, 200), st.integers(0, 100), st.text(max_size=50), st.booleans())
 def test_the_line_fits_into_every_terminal(columns: int, done: int, reason: str, unexpanded: bool) -> None:
@@ -279,12 +234,6 @@ def test_wide_characters_take_two_columns() -> None:
     assert cut("日本語", 5) == "日…"
     assert cut("abc", 2) == "a…"
     assert cut("abc", 0) == ""
-
-
-def test_a_summary_without_tasks() -> None:
-    """A run that was cancelled before its first task, on a clock that was set back."""
-    event = LifecycleEvent("r1", Lifecycle.ENGINE_STOPPED, 1.0, RunStatus.CANCELLED)
-    assert RunCounts(5.0).summary(event) == "cancelled after 0 ms"
 
 
 PROGRAM = """
@@ -325,23 +274,6 @@ def test_ctrl_c_leaves_a_clean_terminal() -> None:
     end = shown.decode().replace("\r\n", "\n").rpartition("\r\x1b[K")[2]
     assert re.match(r"run r1 cancelled after \S+ m?s: 1 cancelled\nTraceback", end)
     assert end.endswith("KeyboardInterrupt\n")
-
-
-async def test_a_second_run_draws_again_and_leaves_nothing_behind(
-    new_terminal: Callable[[], Terminal],
-) -> None:
-    """Each run has its line and its last line; afterwards nothing listens to the bus any more."""
-    terminal = new_terminal()
-    engine = Engine()
-    listening = len(engine.bus.handlers())
-    for run_id in ("r1", "r2"):
-        assert await engine.run(give(1), progress=True, run_id=run_id) == 1
-    first, second, rest = re.split(r"run r[12] succeeded .*\n", terminal.getvalue())
-    assert "0/1" in first
-    assert "0/1" in second
-    assert rest == ""
-    assert len(engine.bus.handlers()) == listening
-    assert sys.stderr is terminal
 
 
 def test_only_handlers_that_write_to_the_terminal_write_above_the_line(

@@ -9,7 +9,6 @@ import pytest
 
 from cascade.interfaces import Lifecycle, LifecycleEvent, Redactor, RunStatus, TaskState, TaskStateEvent
 from cascade.runtime import EventBus
-from cascade.runtime._observers.progress_bar import render
 from cascade.runtime._observers.run_counts import RunCounts, duration, rate
 from cascade.runtime._observers.run_log import logged
 
@@ -71,25 +70,6 @@ def test_each_change_of_a_task_has_its_line(caplog: pytest.LogCaptureFixture) ->
             assert lines(caplog) == [line]
 
 
-def test_a_reason_is_logged_once_for_each_name_and_each_run(caplog: pytest.LogCaptureFixture) -> None:
-    """The next task of the same name and reason is for DEBUG; one of another name or reason is not."""
-    with logged_bus(caplog) as bus:
-        bus.publish(began())
-        for task_id, reason, level in (
-            ("t:0", "paused", "INFO"),
-            ("t:1", "paused", "DEBUG"),
-            ("u:0", "paused", "INFO"),
-            ("t:2", "gpu", "INFO"),
-        ):
-            caplog.clear()
-            bus.publish(task(TaskState.BLOCKED, task_id, reason=reason))
-            assert lines(caplog)[0].split()[0] == level
-        bus.publish(began("r2"))
-        caplog.clear()
-        bus.publish(task(TaskState.BLOCKED, run_id="r2", reason="paused"))
-        assert lines(caplog) == ["INFO t:0 of run r2 is blocked: paused"]
-
-
 def test_the_end_of_a_run_counts_its_tasks_and_a_second_attempt_counts_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -110,19 +90,6 @@ def test_the_end_of_a_run_counts_its_tasks_and_a_second_attempt_counts_anew(
             "INFO run r1 failed after 2.5 s: 2 completed, 1 failed: ValueError: password=***",
             "INFO run r1 succeeded after 2.5 s",
         ]
-
-
-def test_nothing_is_logged_after_the_last_run_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Two runs of one bus share the log; the end of the first does not end it."""
-    caplog.set_level(logging.INFO, "cascade.run")
-    bus = EventBus()
-    with logged(bus, Redactor()):
-        with logged(bus, Redactor()):
-            pass
-        bus.publish(began())
-        assert lines(caplog) == ["INFO run r1 started"]
-    bus.publish(began())
-    assert (lines(caplog), list(bus.handlers())) == ([], [])
 
 
 def counted(*events: TaskStateEvent, tasks: int = 0, unexpanded: int = 0) -> RunCounts:
@@ -156,41 +123,6 @@ def test_a_graph_that_grows_is_open_until_its_last_part_has_expanded() -> None:
     assert (made.known, made.open) == (7, True)
     made.expand(0, -1)
     assert (made.known, made.open) == (7, False)
-
-
-def test_the_time_left_needs_a_rate_and_tasks_that_are_left() -> None:
-    """The rate is the mean since the start: 10 tasks in 20 s leave 60 s for 30."""
-    done = [task(TaskState.COMPLETED, f"t:{n}") for n in range(10)]
-    assert counted(*done, tasks=40).seconds_left(20.0) == 60.0
-    assert counted(*done[:9], tasks=40).seconds_left(20.0) is None
-    assert counted(*done, tasks=40, unexpanded=1).seconds_left(20.0) is None
-    assert counted(*done, tasks=10).seconds_left(20.0) is None
-
-
-@pytest.mark.parametrize(
-    ("events", "shown"),
-    [
-        ([], "[....................]  0%  0/4  0 s  0 running"),
-        ([task(TaskState.RUNNING)], "[....................]  0%  0/4  0 s  1 running: t:0"),
-        ([task(TaskState.COMPLETED)], "[#####...............]  25%  1/4  0 s  0 running"),
-        ([task(TaskState.FAILED)], "[#####...............]  25%  1/4  0 s  1 failed  0 running"),
-        ([task(TaskState.BLOCKED, reason="gpu")], "[....................]  0%  0/4  0 s  1 blocked: gpu"),
-    ],
-)
-def test_the_line_of_a_run_in_its_first_second(events: list[TaskStateEvent], shown: str) -> None:
-    """No rate yet; how many run is shown unless all others wait."""
-    assert render(counted(*events, tasks=4), 0.99, 100) == shown
-
-
-def test_the_line_of_a_run_of_which_nothing_is_known_yet() -> None:
-    """There is no share of nothing, and none of an unknown number."""
-    assert render(counted(), 2.0, 100) == "[....................]  0/0  2.0 s  0 running"
-    assert render(counted(tasks=3, unexpanded=1), 2.0, 59) == "0/3+  2.0 s  0 running"
-    assert (
-        render(counted(task(TaskState.COMPLETED), tasks=3, unexpanded=1), 0.5, 60)
-        == "[..........]  1/3+  0 s  0 running"
-    )
-    assert render(counted(tasks=3), 2.0, 60) == "[..........]  0%  0/3  2.0 s  0 running"
 
 
 @pytest.mark.parametrize(

@@ -60,22 +60,6 @@ async def test_the_start_and_the_end_are_logged(caplog: pytest.LogCaptureFixture
     assert last.endswith(": 2 completed")
 
 
-async def test_a_failure_is_logged_with_its_error(caplog: pytest.LogCaptureFixture) -> None:
-    """On one line, masked; the end of the run repeats it."""
-    lines = await logged(caplog, fail("no\nfile password=x9"), logging.INFO)
-    (failure,) = found(lines, "INFO fail:0 of run r1 failed after ")
-    assert failure.endswith(": ValueError: no file password=***")
-    assert "INFO run r1 failed after " in lines[-1]
-    assert lines[-1].endswith(": 1 failed: ValueError: no file password=***")
-
-
-async def test_a_retry_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    """The error of the try that failed is in the line."""
-    lines = await logged(caplog, fail_at_first.with_retry(2)([]), logging.INFO)
-    (retry,) = found(lines, "INFO fail_at_first:0 of run r1 is tried again: ")
-    assert retry.endswith("OSError: not yet")
-
-
 async def test_equal_skips_are_logged_once_at_info(caplog: pytest.LogCaptureFixture) -> None:
     """The first task of each reason at INFO, the others at DEBUG."""
     target = [give.map(value=[1, 2, 3]).run_if(give(0)), give(fail("x"))]
@@ -91,20 +75,6 @@ async def test_equal_skips_are_logged_once_at_info(caplog: pytest.LogCaptureFixt
     )
     skipped = [line.split()[0] for line in found(lines, "give:", "of run r3 is skipped: its condition")]
     assert sorted(skipped) == ["DEBUG", "DEBUG", "INFO"]
-
-
-async def test_a_block_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture, unhurried: None) -> None:
-    """A task that waits for a resource names it."""
-    target = give([give.with_constraints(gpu=1)(n) for n in range(3)])
-    lines = await logged(caplog, target, logging.INFO, system_resources={"gpu": 1})
-    assert found(lines, "INFO give:", "is blocked: ", "gpu")
-
-
-async def test_every_change_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
-    """A task that starts and one that completes."""
-    lines = await logged(caplog, fail_at_first.with_retry(2)([]), logging.DEBUG)
-    assert found(lines, "DEBUG fail_at_first:0 of run r1 is running")
-    assert found(lines, "DEBUG fail_at_first:0 of run r1 completed after ")
 
 
 async def test_nothing_is_subscribed_when_the_logger_is_off(caplog: pytest.LogCaptureFixture) -> None:

@@ -167,16 +167,6 @@ def test_a_recorded_pause_is_obeyed_from_its_report_to_its_clearing() -> None:
     assert view.engines[SOURCE].applied_since == {}
 
 
-def test_a_recorded_refusal_stands_with_its_reason() -> None:
-    """A rate of 0 and an unknown type are registers that this engine refuses."""
-    running = [m for m in RECORDED if '"stopped"' not in m["payload"] and '"offline"' not in m["payload"]]
-    rows = {row["type"]: row for row in constraint_rows(fold(running), 0.0)}
-    assert rows["concurrency"]["applied"] == [SOURCE]
-    assert rows["quota"]["refused"] == [{"source": SOURCE, "reason": "unknown type 'quota'"}]
-    (refused,) = rows["rate_limit"]["refused"]
-    assert (refused["source"], bool(refused["reason"])) == (SOURCE, True)
-
-
 @given(st.randoms(use_true_random=False), st.integers(0, len(RECORDED)))
 def test_any_order_and_any_loss_leave_a_view_that_can_be_shown(random: Any, size: int) -> None:
     """Whatever arrives, in whatever order: nothing is raised, and no count is negative."""
@@ -338,20 +328,6 @@ def test_another_token_begins_the_run_anew_and_late_events_do_not() -> None:
     assert (run.attempt, run.status, run.counts, run.messages) == (3, "Running", {}, 5)
 
 
-def test_counts_are_the_engines_where_events_are_missing() -> None:
-    """A slow reader loses events of a burst; the report knows better, until every event has come."""
-    view = View()
-    view.run("line", "r").fold(task(1, "a-1", "RUNNING"))
-    run = view.runs["line", "r"]
-    assert (run.counts, run.missing, run.partial) == ({"RUNNING": 1}, 1, True)
-    runs_report(view, "r", known=7, open=True, attempt=1)
-    assert (run.counts, run.partial) == ({"RUNNING": 2}, False)
-    (row,) = run_rows(view, 0.0)
-    assert (row["target"], row["known"], row["open"], row["status"]) == ("all", 7, True, "Running")
-    run.fold(lifecycle(0, "ENGINE_STARTED"))
-    assert run.counts == {"RUNNING": 1}
-
-
 def test_a_run_that_its_engine_no_longer_lists_has_ended() -> None:
     """Also when its last event is lost; that event says how, if it comes. Other sessions list other runs."""
     view = View()
@@ -407,41 +383,11 @@ def test_tasks_beyond_the_room_are_counted_when_they_end() -> None:
 # Engines
 
 
-def test_an_engine_without_presence_is_online_while_it_reports() -> None:
-    """For 12 seconds after its last message; a retained report shows no life, a will ends it at once."""
-    view = View()
-    put(view, state_topic("line", "runs"), {"runs": []}, retained=True)
-    engine = view.engines["line"]
-    assert engine.status(0.0) == "lost"
-    put(view, state_topic("line", "runs"), {"runs": []}, now=5.0)
-    assert (engine.status(17.0), engine.status(17.1)) == ("online", "lost")
-    put(view, status_topic("line"), {"status": "offline"}, now=6.0)
-    assert engine.status(6.0) == "lost"
-    put(view, state_topic("line", "runs"), {"runs": []}, now=7.0)
-    assert engine.status(7.0) == "online"
-    report(view, sync="stopped")
-    assert engine.status(7.0) == "ended"
-
-
 def heard(view: View, seq: int, *, now: float, source: str = "line", state: str = "RUNNING") -> None:
     """Fold an event of a task, as a broker delivers it at ``now``."""
     body = {"type": "TaskStateEvent", "task_id": f"a:{seq}", "task_name": "a", "state": state}
     data = {"run_id": "r", "source": source, "token": "t", "seq": seq, "body": body}
     put(view, telemetry_topic("o", "p", "r"), data, now=now)
-
-
-def test_the_status_of_an_engine_of_which_only_events_come_is_unknown() -> None:
-    """They do not show whether it is connected: it is neither live nor lost, and its run goes on until its end comes."""
-    view = View()
-    heard(view, 0, now=5.0)
-    engine = view.engines["line"]
-    assert [engine.status(now) for now in (5.0, 17.1, 9_000.0)] == ["unknown"] * 3
-    assert view.live(5.0) == []
-    assert [row["status"] for row in run_rows(view, 9_000.0)] == ["Running"]
-    assert [row["status"] for row in engine_rows(view, 9_000.0)] == ["unknown"]
-    assert [engine.is_silent(now) for now in (17.0, 17.1)] == [False, True]
-    put(view, state_topic("line", "host"), {"os": "Linux"}, now=9_001.0)
-    assert (engine.only_events, engine.status(9_001.0)) == (False, "online")
 
 
 def test_an_engine_without_state_is_known_as_one_after_twelve_seconds_of_events_alone() -> None:
@@ -462,16 +408,6 @@ def test_an_engine_without_state_is_known_as_one_after_twelve_seconds_of_events_
 # Registers
 
 
-def test_a_register_needs_only_its_type() -> None:
-    """The scope is that of the topic, the id is derived; an empty message clears it."""
-    view, topic = View(), constraint_topic("global")
-    put(view, topic, {"type": "pause"})
-    assert view.registers[topic] == Register(topic, "global", "pause", id="pause-global", params={})
-    put(view, topic, {})
-    assert view.registers == {}
-    assert parse_register("cascade/constraints/@store", b"") == Cleared("cascade/constraints/@store")
-
-
 @pytest.mark.parametrize(
     ("payload", "problem"),
     [
@@ -489,15 +425,25 @@ def test_a_register_that_cannot_be_obeyed_says_why(payload: bytes, problem: str)
     assert (register.problem, register.type, register.scope) == (problem, "pause", f"source:{SOURCE}")
 
 
-def test_a_report_that_names_another_source_is_not_understood() -> None:
-    """Access rules guard topics: no client reports for another engine."""
+def test_counts_are_the_engines_where_events_are_missing() -> None:
+    """A slow reader loses events of a burst; the report knows better, until every event has come."""
     view = View()
-    put(view, state_topic("line", "constraints"), {"source": "other", "sync": "synced"})
-    assert (view.engines, view.not_understood) == ({}, 1)
+    view.run("line", "r").fold(task(1, "a-1", "RUNNING"))
+    run = view.runs["line", "r"]
+    assert (run.counts, run.missing, run.partial) == ({"RUNNING": 1}, 1, True)
+    runs_report(view, "r", known=7, open=True, attempt=1)
+    assert (run.counts, run.partial) == ({"RUNNING": 2}, False)
+    (row,) = run_rows(view, 0.0)
+    assert (row["target"], row["known"], row["open"], row["status"]) == ("all", 7, True, "Running")
+    run.fold(lifecycle(0, "ENGINE_STARTED"))
+    assert run.counts == {"RUNNING": 1}
 
 
-def test_events_tell_the_project_of_an_engine() -> None:
-    """Also without a report of its runs."""
-    events = [message for message in RECORDED if "/telemetry/" in message["topic"]]
-    (row,) = engine_rows(fold(events), 0.0)
-    assert (row["source"], row["project_id"]) == (SOURCE, events[0]["topic"].split("/")[3])
+def test_a_register_needs_only_its_type() -> None:
+    """The scope is that of the topic, the id is derived; an empty message clears it."""
+    view, topic = View(), constraint_topic("global")
+    put(view, topic, {"type": "pause"})
+    assert view.registers[topic] == Register(topic, "global", "pause", id="pause-global", params={})
+    put(view, topic, {})
+    assert view.registers == {}
+    assert parse_register("cascade/constraints/@store", b"") == Cleared("cascade/constraints/@store")

@@ -14,7 +14,6 @@ import pytest
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
 from cascade.wire import (
     Acknowledgement,
-    DataBody,
     EventMessage,
     GraphReport,
     Register,
@@ -111,18 +110,6 @@ def _is_right(found: dict[str, Any], written: dict[str, Any]) -> bool:
     ) and all(key in written for key in found)
 
 
-@pytest.mark.parametrize(("key", "n"), [("tasks", 2), ("running", 1), ("waiting", 3)])
-def test_a_row_in_a_run_is_left_out_alone(key: str, n: int) -> None:
-    """A task name, a running task, a reason to wait: the run stays."""
-    (row,) = EXAMPLES["runs"]["runs"]
-    rows = row[key]
-    for place in list(rows) if isinstance(rows, dict) else range(len(rows)):
-        damaged = changed(row, (key, place), {"known": "x", "since": 1, "n": -1})
-        (found,) = read("runs", EXAMPLES["runs"] | {"runs": [damaged]}).runs
-        assert len(getattr(found, key)) == n - 1
-        assert found.counts == row["counts"]
-
-
 @pytest.mark.parametrize("kind", TOPICS)
 def test_a_key_that_is_missing_costs_nothing_but_itself(kind: str) -> None:
     """A row needs only its ``run_id``; a later version may leave out a key, an earlier one did not have it."""
@@ -173,15 +160,6 @@ def test_a_body_with_a_wrong_value_is_not_read_and_its_event_is(body: dict[str, 
     assert isinstance(event, EventMessage)
     assert event.content is not None
     assert to_wire(event.content) == body
-
-
-def test_data_stands_as_it_came() -> None:
-    """Only the texts beside it are cut."""
-    body = {"type": "DataEvent", "name": "n" * 2_000, "data": {"text": "x" * 2_000, "big": 10**30}}
-    event = parse(EVENTS, json.dumps({"run_id": "r", "body": body}).encode())
-    assert isinstance(event, EventMessage)
-    assert isinstance(event.content, DataBody)
-    assert (event.content.data, len(event.content.name)) == (body["data"], 1_000)
 
 
 @pytest.mark.parametrize(

@@ -86,16 +86,6 @@ def test_a_run_that_has_ended_by_its_event_keeps_what_the_event_said() -> None:
     assert run.status == "Cancelled"
 
 
-def test_an_end_of_an_unknown_status_is_an_end() -> None:
-    """1.x may add a status; the run is over, in its row of recent runs too."""
-    view = View()
-    stopped(view, 0, status="Exploded")
-    assert view.runs["line", "r"].status == "Ended"
-    other = View()
-    runs(other, recent=[recent(status="Exploded")])
-    assert other.runs["line", "r"].status == "Ended"
-
-
 def test_the_next_attempt_of_a_run_begins_with_nothing_of_the_one_before() -> None:
     """Its start, end, error, tasks, failures, counts and reports are those of the new attempt."""
     view = View()
@@ -142,43 +132,6 @@ def test_a_row_of_an_earlier_attempt_among_the_recent_runs_changes_nothing() -> 
     assert (run.status, run.ended, run.counts) == ("Failed", START + 10, {"FAILED": 1})
 
 
-def test_the_latest_of_two_rows_of_recent_runs_counts() -> None:
-    """The report lists the latest first; the runs of a view stand the other way round."""
-    view = View()
-    rows = [recent(run_id="b"), recent(status="Succeeded", ended=ts(12)), recent(ended=ts(7))]
-    runs(view, recent=rows)
-    assert view.runs["line", "r"].status == "Succeeded"
-    assert [run_id for _, run_id in view.runs] == ["r", "b"]
-
-
-def test_a_run_that_a_full_report_leaves_out_goes_on() -> None:
-    """The engine lists a part of its runs and says so; only a whole report shows that one is over."""
-    view = View()
-    runs(view, {}, {"run_id": "q"})
-    runs(view, {"run_id": "q"}, more=1)
-    assert view.runs["line", "r"].status == "Running"
-    runs(view, {}, {"run_id": "q"})
-    runs(view, {"run_id": "q"})
-    assert view.runs["line", "r"].status == "Ended"
-    runs(view, {}, {"run_id": "q"})
-    assert view.runs["line", "r"].status == "Running"
-
-
-def test_a_row_that_says_less_does_not_take_a_name_or_tags_away() -> None:
-    """Nor does a recent row; what a later row says anew counts."""
-    view = View()
-    runs(view, {"name": "nightly", "tags": {"line": 3}})
-    runs(view, {"target": "other", "started": ts(5)})
-    run = view.runs["line", "r"]
-    assert (run.name, run.tags, run.target, run.started) == ("nightly", {"line": 3}, "other", START + 1)
-    runs(view, recent=[recent()])
-    assert (run.name, run.tags, run.target, run.started) == ("nightly", {"line": 3}, "all", START + 1)
-    other = View()
-    runs(other, recent=[recent(name="weekly", tags={"a": "b"})])
-    run = other.runs["line", "r"]
-    assert (run.name, run.tags, run.started, run.ended) == ("weekly", {"a": "b"}, START + 1, START + 9)
-
-
 @pytest.mark.parametrize(
     ("report", "known", "is_open"),
     [({}, 2, True), ({"known": 0}, 0, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
@@ -220,15 +173,6 @@ def test_a_run_is_lost_when_another_birth_shows_that_its_process_has_died(
     assert view.runs["line", "r"].status == status
     assert view.runs["line", "other"].status == ("Lost" if status == "Lost" or again else "Running")
     assert view.runs["line", "new"].status == "Running"
-
-
-def test_an_active_run_among_the_recent_ones_hides_none_of_the_others() -> None:
-    """An earlier attempt of it has ended, between the ends of two other runs."""
-    view = View()
-    rows = [recent(run_id="late"), recent(), recent(run_id="early", status="Succeeded")]
-    runs(view, {"started": ts(1)}, recent=rows)
-    found = {run_id: run.status for (_, run_id), run in view.runs.items()}
-    assert found == {"early": "Succeeded", "late": "Failed", "r": "Running"}
 
 
 # Engines
@@ -301,22 +245,6 @@ def test_an_engine_is_paused_by_a_pause_of_all_that_it_runs(effective: list[obje
     assert engine_rows(view, 99.0)[0]["paused"] is False
 
 
-def test_an_engine_row_says_who_runs_where_since_when() -> None:
-    """Without presence it has neither host nor process; runs that the report leaves out are counted."""
-    view = View()
-    runs(view, {}, {"run_id": "q"}, more=3, project_id="etl")
-    row = engine_rows(view, 0.0)[0]
-    assert (row["presence"], row["host"], row["pid"], row["since"]) == ("", "", None, None)
-    assert (row["runs"], row["project_id"]) == (5, "etl")
-    birth = {"status": "online", "session": "p", "host": "vm", "pid": 7, "ts": ts(3)}
-    put(view, status_topic("line"), birth)
-    row = engine_rows(view, 0.0)[0]
-    assert (row["presence"], row["host"], row["pid"]) == ("p", "vm", 7)
-    assert row["since"] == "2026-11-21T03:00:03.000000+00:00"
-    runs(view)
-    assert engine_rows(view, 0.0)[0]["project_id"] == "etl"
-
-
 def test_the_will_of_an_engine_without_a_name_ends_with_its_next_message() -> None:
     """Its will has no session: it reports again when it is connected again. That of a named engine stays."""
     for session, status in (("", "online"), ("p", "lost")):
@@ -342,20 +270,6 @@ def test_a_clean_end_shows_in_the_summary_or_in_the_sync() -> None:
     assert engine.status(0.0) == "ended"
     put(view, status_topic("line"), {"status": "online", "session": "p"})
     assert engine.status(99.0) == "online"
-
-
-def test_a_report_that_is_cleared_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if its engine stays, because something else is kept of it."""
-    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 1_000)
-    view = View()
-    put(view, status_topic("a"), {"status": "online", "session": "p"})
-    for source in ("a", "b", "c"):
-        put(view, state_topic(source, "host"), {"pad": "x" * 280})
-    put(view, state_topic("a", "host"), "")
-    put(view, state_topic("d", "host"), {"pad": "x" * 280})
-    assert sorted(view.engines) == ["a", "b", "c", "d"]
-    put(view, state_topic("e", "host"), {"pad": "x" * 280})
-    assert sorted(view.engines) == ["c", "d", "e"]
 
 
 def test_registers_that_are_cleared_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,14 +317,6 @@ def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:
     }
     (row,) = constraint_rows(view, 99.0)
     assert (row["applied"], row["refused"]) == ([], [])
-
-
-def test_an_event_without_a_source_makes_a_run_and_no_engine() -> None:
-    """Version 1.0 allows that; the run stands under the empty source."""
-    view = View()
-    put(view, telemetry_topic("o", "p", "r"), {"run_id": "r", "body": {}})
-    assert ([*view.runs], view.engines) == ([("", "r")], {})
-    assert [row["status"] for row in run_rows(view, 0.0)] == ["Lost"]
 
 
 def test_the_rows_have_exactly_the_keys_of_the_command() -> None:

@@ -23,7 +23,6 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.interfaces.wire import new_token
 from cascade.wire import LifecycleBody, Series, to_wire
 from cascade.wire import body_of as read_body
 
@@ -96,22 +95,6 @@ def make_series(**changes: Any) -> Series:
     return Series("9a81", **(fields | changes))
 
 
-def test_optional_keys_come_only_with_something_to_say() -> None:
-    """A reason stands beside skips, blocks and retries; status and error end a run."""
-    assert "reason" not in body_of(event())
-    assert body_of(event(state=TaskState.RETRYING, reason="attempt 1"))["reason"] == "attempt 1"
-    assert body_of(LifecycleEvent("r", Lifecycle.ENGINE_STARTED, 0.0)) == {
-        "type": "LifecycleEvent",
-        "event": "ENGINE_STARTED",
-    }
-    assert body_of(LifecycleEvent("r", Lifecycle.ENGINE_STOPPED, 0.0, RunStatus.FAILED, "E: x")) == {
-        "type": "LifecycleEvent",
-        "event": "ENGINE_STOPPED",
-        "status": "Failed",
-        "error": "E: x",
-    }
-
-
 def test_a_series_counts_the_messages_of_one_kind_of_one_attempt() -> None:
     """``seq`` from 0; ``event_id`` from run, token, kind and ``seq``; the run's attempt only from 2."""
     events, progress = make_series(), make_series(kind="progress", attempt=2)
@@ -121,21 +104,6 @@ def test_a_series_counts_the_messages_of_one_kind_of_one_attempt() -> None:
     assert (message["event_id"], message["attempt"]) == ("9a81-c41e07d2-progress-0", 2)
     assert "attempt" not in events.envelope(0.0, ANY)
     assert progress.topic == "cascade/telemetry/local/default/9a81/progress"
-
-
-def test_a_series_without_a_token_makes_one() -> None:
-    """8 hex digits, so that two series of one run_id share no event_id."""
-    one, other = (make_series(token="").envelope(0.0, ANY) for _ in range(2))
-    assert one["token"] != other["token"]
-    assert one["event_id"] == f"9a81-{one['token']}-0" != other["event_id"]
-    assert len(new_token()) == 8
-    assert int(new_token(), 16) >= 0
-
-
-def test_free_text_is_cleaned_on_its_way_into_the_body() -> None:
-    """Error and reason go through the caller's cleaning, the rest does not."""
-    body = body_of(event(reason="r"), clean=str.upper)
-    assert (body["error"], body["reason"], body["task_name"]) == ("VALUEERROR: NO", "R", "bad")
 
 
 def test_a_tag_named_like_a_secret_is_masked_whole() -> None:
