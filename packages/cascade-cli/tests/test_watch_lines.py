@@ -230,6 +230,35 @@ def test_until_done_does_not_wait_for_ever_for_an_end_that_did_not_arrive(plant:
     assert (end.code, end.text) == (1, text)
 
 
+def test_until_done_believes_the_report_of_the_engine(plant: ViewPlant) -> None:
+    """Events end a run only if the engine's report has their token, or no report of its runs arrives.
+
+    What another engine lists later under the same id changes nothing.
+    """
+    until = Until("run-1")
+    place = {"org_id": "local", "project_id": "default"}
+    plant.online("oven")
+    plant.report("oven", "runs", runs=[], recent=[], **place)
+    end = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Succeeded"}
+    plant.event("oven", "run-1", 0, **end)
+    assert until.end(plant.view, NOW) is None
+    row = {"run_id": "run-1", "target": "t", "started": timestamp(WALL), "ended": timestamp(WALL)}
+    plant.report("evil", "runs", runs=[], recent=[{**row, "status": "Cancelled"}], project_id="evil")
+    found = until.end(plant.view, NOW + SURE_SECONDS)
+    assert found is not None
+    why = "its engine does not report what events say of its end"
+    assert (found.code, found.text) == (1, f"run run-1 is no longer running: {why}")
+    plant.report("oven", "runs", runs=[], recent=[{**row, "status": "Succeeded", "token": "t"}], **place)
+    found = until.end(plant.view, NOW)
+    assert found is not None
+    assert (found.code, found.text) == (0, "run run-1 succeeded")
+    (asked, other) = (Until(run).end(plant.view, NOW) for run in ("run-1", "run-1@evil"))
+    assert asked is not None
+    assert other is not None
+    assert (asked.code, asked.text) == (2, "several engines have a run run-1: write run-1@evil, run-1@oven")
+    assert other.code == 4
+
+
 def test_until_done_takes_a_beginning_that_means_one_run(plant: ViewPlant) -> None:
     """Of several runs with one name the latest; three characters are not enough, nor is an ambiguous beginning."""
     plant.online("oven")

@@ -108,6 +108,26 @@ def step(seq: int, state: str, **body: Any) -> dict[str, Any]:
     return {**event(seq), "ts": f"2026-11-21T03:00:2{seq}+00:00", "body": body}
 
 
+def test_history_keeps_the_events_of_another_project_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An engine of the project `evil` has published the end of a run of `press` on its own topic."""
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+    forged = lifecycle(9, "ENGINE_STOPPED", status="Failed", error="forged")
+    for topic, message in (
+        (TOPIC, lifecycle(0, "ENGINE_STARTED")),
+        (TOPIC.replace("/default/", "/evil/"), forged),
+    ):
+        parsed = parse_event(topic, json.dumps(message).encode())
+        assert parsed is not None
+        file.store([Received(topic, message, parsed, 1e9)])
+    file.close()
+    assert main(["history", "--from", str(path), "--json"]) == 0
+    rows = {row["project_id"]: row["status"] for row in json.loads(capsys.readouterr().out)}
+    assert rows == {"default": "Running", "evil": "Failed"}
+
+
 def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs with their status, counts and times; one run with its steps; an unknown one is one line."""
     path = tmp_path / "all.sqlite"
@@ -132,6 +152,7 @@ def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest
     assert rows["press"] == {
         "run_id": "run",
         "source": "press",
+        "project_id": "default",
         "target": "nightly",
         "status": "Succeeded",
         "attempts": 1,

@@ -36,9 +36,9 @@ INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
 RECORDED: list[dict[str, Any]] = [
     json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
 ]
-ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "ack", "project_id", "heard", "first_heard", "applied_since", "listed",
+ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "ack", "project_id", "place", "heard", "first_heard", "applied_since", "listed",
           "session", "sync", "paused", "reports_of_another", "has_no_birth", "only_events")  # fmt: skip
-RUN = ("source", "run_id", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "failures",
+RUN = ("source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "failures",
        "reported", "recent", "counts", "partial", "messages", "duplicates", "missing", "tasks")  # fmt: skip
 SOURCE = "press-line-3"
 ACK = {"topic": ack_topic(SOURCE), "payload": '{"v": "1.0", "by": "c", "upto": {}}', "retain": True}
@@ -160,6 +160,22 @@ def over_nats(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "topic": topic, "payload": json.dumps(envelope)}
 
 
+def forged(messages: list[dict[str, Any]], chance: random.Random) -> list[dict[str, Any]]:
+    """Put events between messages as another engine may publish them: of another project, or with another token."""
+    events = [each for each in messages if "/telemetry/" in each["topic"]]
+    found = list(messages)
+    for event in chance.choices(events, k=20):
+        body = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Failed", "error": "forged"}
+        changes = [{"body": body}, {}][chance.randrange(2)]
+        envelope = json.loads(event["payload"]) | {"token": "bad", "attempt": 9, "event_id": ""} | changes
+        topic = event["topic"]
+        if chance.random() < 0.5:
+            topic = topic.replace("/local/default/", "/local/evil/")
+            envelope["project_id"] = "evil"
+        found.insert(chance.randrange(len(found)), {**event, "topic": topic, "payload": json.dumps(envelope)})
+    return found
+
+
 def as_received(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Add when each message arrived: one each quarter of a second."""
     return [
@@ -228,6 +244,7 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
     late = [events[5:], [*events[5:], *RECORDED[-3:]], [*events, ACK, events[0], CLEARED]]
     cases += [as_received(each) for each in late]
     cases += [as_received([over_nats(each) for each in events])]
+    cases += [as_received(forged(RECORDED, seeded_random)) for _ in range(30)]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)
     await tab.page.set_content(page())

@@ -38,7 +38,8 @@ def seconds(text: str) -> float:
 def the_run() -> ActiveRun:
     """Return the run of the example: two names, of which one has tasks in three states."""
     row = EXAMPLES["runs"]["runs"][0]
-    run = ActiveRun("9a81", "report", seconds(row["started"]), name="nightly", tags={"line": 3})
+    started = seconds(row["started"])
+    run = ActiveRun("9a81", "report", started, name="nightly", tags={"line": 3}, token=row["token"])
     run.facts.known = {"audit": 6, "report": 1}
     since = seconds(row["running"][0]["since"])
     for number, milliseconds in enumerate((41.2, 30.0, 19.2)):

@@ -25,10 +25,12 @@ START = 1795230000.0
 """Seconds since the epoch at ``ts(0)``."""
 
 
-def event(view: View, seq: int, kind: str, token: str = "t", attempt: int = 1, **body: Any) -> None:
+def event(
+    view: View, seq: int, kind: str, token: str = "t", attempt: int = 1, project: str = "p", **body: Any
+) -> None:
     data = {"run_id": "r", "source": "line", "token": token, "attempt": attempt, "seq": seq, "ts": ts(seq)}
     data |= {"event_id": f"r-{token}-{seq}", "body": {"type": kind} | body}
-    put(view, telemetry_topic("o", "p", "r"), data)
+    put(view, telemetry_topic("o", project, "r"), data)
 
 
 def started(view: View, token: str = "t", **more: Any) -> None:
@@ -68,6 +70,84 @@ def constraints(view: View, source: str = "line", **more: Any) -> EngineView:
 
 
 # Runs
+
+PLACE = {"org_id": "o", "project_id": "p"}
+
+
+@pytest.mark.parametrize("report_first", [True, False])
+def test_events_on_the_topic_of_another_project_are_not_of_the_engine(report_first: bool) -> None:
+    """Another project's engine publishes the end of this run, its failures, lines and values on its own topic.
+
+    Nothing of that is shown once the engine's report names its project, whether events or the report came first.
+    """
+    view = View()
+    if report_first:
+        runs(view, {}, **PLACE)
+    for each in (
+        {"event": "ENGINE_STARTED"},
+        {"event": "ENGINE_STOPPED", "status": "Failed", "error": "forged"},
+    ):
+        event(view, 0, "LifecycleEvent", token="bad", attempt=9, project="evil", **each)
+    for kind in ("logs", "data"):
+        body = (
+            {"type": "LogEvent", "message": "forged"}
+            if kind == "logs"
+            else {"type": "DataEvent", "name": "x"}
+        )
+        put(view, telemetry_topic("o", "evil", "r", kind), {"run_id": "r", "source": "line", "body": body})
+    runs(view, {}, **PLACE)
+    run = view.runs["line", "r"]
+    assert (run.status, run.error, run.place) == ("Running", "", None)
+    assert (list(view.logs), dict(view.data), view.engines["line"].project_id) == ([], {}, "p")
+    started(view)
+    stopped(view, 1, status="Succeeded")
+    assert (view.runs["line", "r"].status, view.runs["line", "r"].place) == ("Succeeded", ("o", "p"))
+
+
+def test_of_a_run_without_a_report_the_project_of_its_first_event_counts() -> None:
+    """An engine on NATS, for example, shows MQTT clients its events only."""
+    view = View()
+    started(view)
+    event(view, 1, "LifecycleEvent", project="evil", event="ENGINE_STOPPED", status="Failed")
+    assert (view.runs["line", "r"].status, view.not_understood) == ("Running", 1)
+
+
+def test_a_report_that_lists_a_run_as_active_beats_the_end_of_another_token() -> None:
+    """A client of the same project knows no token of the engine's runs; so does a row of a run that has ended."""
+    view = View()
+    row = {"token": "t", "attempt": 1}
+    runs(view, row, **PLACE)
+    started(view)
+    task(view, 1, "RUNNING")
+    for seq, each in enumerate(("ENGINE_STARTED", "ENGINE_STOPPED")):
+        event(view, seq, "LifecycleEvent", token="bad", attempt=9, event=each, status="Succeeded")
+    run = view.runs["line", "r"]
+    assert (run.status, run.token, run.counts, run.is_confirmed) == ("Running", "t", {"RUNNING": 1}, True)
+    stopped(view, 2, status="Failed", error="E: x")
+    end = recent(token="t")
+    runs(view, recent=[end], **PLACE)
+    for seq, each in enumerate(("ENGINE_STARTED", "ENGINE_STOPPED")):
+        event(view, seq, "LifecycleEvent", token="bad2", attempt=9, event=each, status="Succeeded")
+    assert (run.status, run.is_confirmed) == ("Succeeded", False)
+    runs(view, recent=[end], **PLACE)
+    assert (run.status, run.error, run.token, run.is_confirmed) == ("Failed", "E: x", "t", True)
+
+
+def test_an_attempt_that_events_show_before_the_report_does_is_shown() -> None:
+    """The same run again in one process: its events may overtake the report; then the counts are the report's."""
+    view = View()
+    runs(view, {"token": "t"}, **PLACE)
+    started(view)
+    task(view, 1, "FAILED")
+    task(view, 0, "RUNNING", token="u", attempt=2)
+    run = view.runs["line", "r"]
+    assert (run.token, run.counts) == ("t", {"FAILED": 1})
+    runs(view, {"token": "u", "attempt": 2, "counts": {"RUNNING": 5}}, **PLACE)
+    assert (run.token, run.attempt, run.status, run.counts) == ("u", 2, "Running", {"RUNNING": 5})
+    stopped(view, 1, token="u", status="Cancelled")
+    assert run.status == "Cancelled"
+    task(view, 0, "RUNNING", token="v", attempt=3)
+    assert (run.token, run.status) == ("v", "Running")
 
 
 def test_a_run_that_has_ended_by_its_event_keeps_what_the_event_said() -> None:

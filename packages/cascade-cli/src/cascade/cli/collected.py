@@ -14,21 +14,26 @@ from typing import Any
 
 from cascade.cli.errors import CommandError
 from cascade.interfaces.events import ENDED_STATES
+from cascade.interfaces.topics import parse_telemetry_topic
 
 APPLICATION_ID = 0x4353434F
 VERSION = 1
 _EVENTS = """
-SELECT run_id, source, token, payload FROM event WHERE kind = 'events' AND (? IS NULL OR run_id = ?)
-ORDER BY run_id, source, received, token, seq
+SELECT run_id, source, topic, token, payload FROM event WHERE kind = 'events' AND (? IS NULL OR run_id = ?)
+ORDER BY run_id, source, topic, received, token, seq
 """
 
 
 @dataclass(slots=True)
 class CollectedRun:
-    """One run on one machine, from its events."""
+    """One run on one machine, from its events.
+
+    Events on the topic of another project are another run's: a broker's rules decide who may write them.
+    """
 
     run_id: str
     source: str
+    project_id: str = ""
     name: str = ""
     status: str = "Running"
     """Of the last attempt; ``Running`` where its end was not received."""
@@ -56,6 +61,7 @@ class CollectedRun:
         return {
             "run_id": self.run_id,
             "source": self.source,
+            "project_id": self.project_id,
             "target": self.name,
             "status": self.status,
             "attempts": len(self.tokens),
@@ -100,16 +106,23 @@ def collected_runs(path: Path, run_id: str | None = None) -> Iterator[CollectedR
     if not path.exists():
         raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
     run: CollectedRun | None = None
+    last = None
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         events = connection.execute(_EVENTS, (run_id, run_id)) if has_tables(connection, path) else ()
-        for found, source, token, payload in events:
-            if run is None or (run.run_id, run.source) != (found, source):
+        for found, source, topic, token, payload in events:
+            if run is None or last != (found, source, topic):
                 if run is not None:
                     yield run
-                run = CollectedRun(found, source)
+                last = (found, source, topic)
+                run = CollectedRun(found, source, _project(topic))
             run.add(token, json.loads(payload))
     if run is not None:
         yield run
+
+
+def _project(topic: str) -> str:
+    parts = parse_telemetry_topic(topic)
+    return parts[1] if parts is not None else ""
 
 
 def has_tables(connection: sqlite3.Connection, path: Path) -> bool:

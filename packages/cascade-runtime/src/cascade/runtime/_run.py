@@ -158,6 +158,7 @@ class Run:
                     facts,
                     start_timeout=start_timeout,
                     attempt=recording.attempt if recording is not None else 1,
+                    token=events.token,
                     forget=recording is not None and recording.forget_control,
                 )
                 values = await self._schedule(events)

@@ -47,6 +47,8 @@ class EngineView:
     ack: Acknowledgement | None = None
     """What a collector has stored of its events."""
     project_id: str = ""
+    place: tuple[str, str] | None = None
+    """The organization and the project that its report of runs has named; events of others are not its own."""
     heard: float | None = None
     """When its last message arrived, on the reader's clock; a retained message does not count."""
     first_heard: float | None = None

@@ -127,6 +127,8 @@ class ActiveRun(Message, frozen=True, kw_only=True):
     """A run that has not ended."""
 
     run_id: Annotated[str, Meta(min_length=1)]
+    token: str = ""
+    """The one in the events of this attempt."""
     target: str
     name: str = ""
     """Name that the user gave the run."""
@@ -157,6 +159,7 @@ class RecentRun(Message, frozen=True, kw_only=True):
     """A run that has ended."""
 
     run_id: Annotated[str, Meta(min_length=1)]
+    token: str = ""
     target: str
     name: str = ""
     tags: Tags = field(default_factory=dict)

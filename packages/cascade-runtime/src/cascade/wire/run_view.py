@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cascade.interfaces.events import ENDED_STATES, Lifecycle, RunStatus, TaskState
+from cascade.interfaces.topics import EVENTS
 from cascade.wire.events import LifecycleBody, ProgressBody, TaskStateBody
 from cascade.wire.parsed import EventMessage
 from cascade.wire.reading import seconds
@@ -67,6 +68,8 @@ class RunView:
     def __init__(self, source: str, run_id: str, room: Room | None = None) -> None:
         self.source = source
         self.run_id = run_id
+        self.place: tuple[str, str] | None = None
+        """Organization and project of its events; None before the first one."""
         self.token = ""
         self.attempt = 1
         self.status = RUNNING
@@ -92,6 +95,7 @@ class RunView:
         self._counts: Counter[str] = Counter()
         self._exact = True
         self._stopped = False
+        self._listed = False
 
     def fold(self, event: EventMessage) -> bool:
         """Take one event of this run; return False if it is a duplicate, which changes nothing else."""
@@ -99,8 +103,9 @@ class RunView:
         if not self._received(event).add(event):
             return False
         if event.token != self.token:
-            if not unknown or event.attempt < self.attempt:
-                return True  # a late message of an earlier attempt
+            if not unknown or event.attempt < self.attempt or self._is_active_elsewhere(event.token):
+                # late, of an earlier attempt, or made up: the engine lists another one as active
+                return True
             self._begin(event)
         match event.content:
             case TaskStateBody() as body:
@@ -114,10 +119,13 @@ class RunView:
         return True
 
     def report(self, row: ActiveRun) -> None:
-        """Take a row of the engine's report of its runs."""
-        if self.recent is not None:  # the run_id is used again
+        """Take a row of the engine's report of its runs; it corrects what events of another token have said."""
+        if self.recent is not None or self._is_another(row.token):
+            # the run_id is used again, or events have forged an attempt
             self._begin_attempt()
             self.token, self.started = "", None
+        self._take_token(row)
+        self._listed = True
         self.reported = row
         self.target = row.target
         self.name, self.tags = row.name or self.name, row.tags or self.tags
@@ -129,11 +137,16 @@ class RunView:
     def report_end(self, row: RecentRun) -> None:
         """Take a row of the engine's report of the runs that have ended.
 
-        A row of an earlier attempt, which ended before this one began, changes nothing.
+        A row of an earlier attempt, which ended before this one began, changes nothing if the engine names no tokens.
         """
         ended = seconds(row.ended)
-        if ended is not None and self.started is not None and ended < self.started:
+        if self._is_another(row.token):
+            self._begin_attempt()
+            self.token, self.started = "", None
+        elif ended is not None and self.started is not None and ended < self.started and not row.token:
             return
+        self._take_token(row)
+        self._listed = False
         self.recent = row
         self.target = row.target
         self.name, self.tags = row.name or self.name, row.tags or self.tags
@@ -145,11 +158,13 @@ class RunView:
 
     def unlisted(self) -> None:
         """Take note that the engine no longer reports this run; reports overtake its last events."""
+        self._listed = False
         if not self._stopped and self.recent is None:
             self.status = ENDED
 
     def lost(self) -> None:
         """Take note that another process reports under the name of the one that ran this run."""
+        self._listed = False
         if not self._stopped and self.recent is None:
             self.status = LOST
 
@@ -159,6 +174,12 @@ class RunView:
         self.tasks.clear()
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether its engine has reported this attempt: events alone may be another client's."""
+        row = self.recent or self.reported
+        return row is not None and row.token in ("", self.token)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Tasks by state: from the events if all have arrived, else from the report if there is one.
 
@@ -166,7 +187,7 @@ class RunView:
         """
         if self.recent is not None:
             return dict(self.recent.counts)
-        complete = self._exact and (self.token, "events") in self._series and not self.missing
+        complete = self._exact and (self.token, EVENTS) in self._series and not self.missing
         if self.reported is not None and not complete:
             return dict(self.reported.counts)
         return {state: count for state, count in self._counts.items() if count}
@@ -203,6 +224,20 @@ class RunView:
             if len(self._series) > MAX_SERIES:
                 del self._series[next(iter(self._series))]
         return received
+
+    def _is_another(self, token: str) -> bool:
+        return bool(token and self.token) and token != self.token
+
+    def _is_active_elsewhere(self, token: str) -> bool:
+        """Return whether the engine lists an attempt with another token as active, and that one has not ended."""
+        listed = self.reported.token if self.reported is not None and self._listed else ""
+        return bool(listed) and token != listed and not self._stopped
+
+    def _take_token(self, row: ActiveRun | RecentRun) -> None:
+        if row.token and not self.token:
+            self.token, self.attempt = row.token, row.attempt
+            # its earlier events were not counted
+            self._exact = (row.token, EVENTS) not in self._series
 
     def _begin(self, event: EventMessage) -> None:
         if self.token:

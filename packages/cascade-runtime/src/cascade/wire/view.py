@@ -53,7 +53,8 @@ class View:
         self.store = ""
         """Identity of the broker's store; empty before it is known."""
         self.not_understood = 0
-        """Messages that are malformed, or on a topic that is not read, such as an echo of a sync."""
+        """Messages that are malformed, or on a topic that is not read, such as an echo of a sync, and events on
+        the topic of a project that is not their source's."""
         self.left_out = 0
         """Registers that are not kept, because there are too many."""
         self._room = Room()
@@ -70,6 +71,9 @@ class View:
         message = parse(topic, payload)
         heard = None if retained else now
         match message:
+            case EventMessage() if not self._is_of_its_project(message):
+                self.not_understood += 1
+                return None
             case EventMessage():
                 self._fold_event(message, now)
             case ConstraintsReport():
@@ -149,10 +153,23 @@ class View:
         while self._sizes.total > MAX_BYTES and len(self.engines) > 1:
             self._forget(next(iter(self.engines)))
 
+    def _is_of_its_project(self, event: EventMessage) -> bool:
+        """Return whether an event is on a topic of the project that its source reports, or else of the run's first event.
+
+        A broker's rules decide who may write which project's topics; the source in a message is only a claim.
+        """
+        engine, run = self.engines.get(event.source), self.runs.get((event.source, event.run_id))
+        place = engine.place if engine is not None else None
+        if place is None and run is not None:
+            place = run.place
+        return place in (None, (event.org_id, event.project_id))
+
     def _fold_event(self, event: EventMessage, now: float) -> None:
         if event.source:
             self._engine(event.source, now).project_id = event.project_id
-        if not self.run(event.source, event.run_id).fold(event):
+        run = self.run(event.source, event.run_id)
+        run.place = (event.org_id, event.project_id)
+        if not run.fold(event):
             return
         if event.kind == LOGS and isinstance(event.content, LogBody):
             self.logs.append(event)
@@ -180,6 +197,7 @@ class View:
         engine = self._engine(report.source, heard)
         engine.runs = report
         engine.project_id = report.project_id or engine.project_id
+        self._take_place(engine, report)
         now_listed = frozenset(row.run_id for row in report.runs)
         before = engine.listed.pop(report.session, Listed()).runs
         lost = self._take_replaced(engine, report.presence)
@@ -195,6 +213,26 @@ class View:
         for run_id in lost - now_listed:
             if (run := self.runs.get((report.source, run_id))) is not None:
                 run.lost()
+
+    def _take_place(self, engine: EngineView, report: RunsReport) -> None:
+        """Note the project that an engine reports, and forget what events of other projects have shown of it."""
+        place = (report.org_id, report.project_id)
+        if not report.project_id or place == engine.place:
+            return
+        engine.place = place
+        source = engine.source
+        foreign = {
+            run.run_id
+            for run in self.runs.values()
+            if run.source == source and run.place not in (None, place)
+        }
+        for run_id in foreign:
+            self.runs.pop((source, run_id)).forget_tasks()
+        if foreign:
+            kept = [each for each in self.logs if each.source != source or each.run_id not in foreign]
+            self.logs = deque(kept, maxlen=MAX_LINES)
+            for key in [key for key in self.data if key[0] == source and key[1] in foreign]:
+                del self.data[key]
 
     def _take_replaced(self, engine: EngineView, presence: str) -> set[str]:
         """Return the runs that were listed under another presence, and forget the reports that listed them.

@@ -98,7 +98,10 @@ def _list_collected(path: Path, run_id: str | None) -> None:
     output, runs = settings().output, [*collected_runs(path, run_id)]
     if run_id is None:
         rows = sorted((run.row() for run in runs), key=lambda row: row["created"] or "", reverse=True)
-        output.rows(rows, (RUNS[0], Column("source", "engine"), *RUNS[1:]), empty="no runs are in the file")
+        several = len({run.project_id for run in runs}) > 1
+        project = [Column("project_id", "project")] if several else []
+        columns = (RUNS[0], Column("source", "engine"), *project, *RUNS[1:])
+        output.rows(rows, columns, empty="no runs are in the file")
         return
     if not runs:
         raise CommandError(f"no event of a run {run_id!r} is in {path}", "cascade history --from lists them")

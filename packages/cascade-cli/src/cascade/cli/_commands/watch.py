@@ -21,7 +21,9 @@ from cascade.cli.output import Output
 @make(name="watch")
 @click.option("--plain", is_flag=True, help="One line for each change, as in a pipe.")
 @click.option(
-    "--until-done", metavar="RUN", help="End with this run, by its id or name, and with its exit code."
+    "--until-done",
+    metavar="RUN[@ENGINE]",
+    help="End with this run, by its id or name, and with its exit code.",
 )
 @link.with_broker
 def command(address: Address, *, plain: bool, until_done: str | None) -> int:

@@ -129,12 +129,14 @@ class EngineControl:
         *,
         start_timeout: AwakeTimeout,
         attempt: int = 1,
+        token: str = "",
         forget: bool = False,
     ) -> None:
         """Report a run from now on, and wait for the broker's constraints.
 
         :param facts: what the run knows of itself and its events do not show.
         :param start_timeout: how long the run waits, unless constraints are required.
+        :param token: the one in the run's events.
         :param forget: begin without the constraints that an earlier process obeyed.
         """
         if self._connector is None:
@@ -146,7 +148,14 @@ class EngineControl:
             manager = await self._following(self._connector, forget=forget)
         self._manager_of[run.run_id] = manager
         active = ActiveRun(
-            run.run_id, target, self._clock.now(), name=run.name, tags=run.tags, facts=facts, attempt=attempt
+            run.run_id,
+            target,
+            self._clock.now(),
+            name=run.name,
+            tags=run.tags,
+            facts=facts,
+            attempt=attempt,
+            token=token,
         )
         active.waits_for_sync = True
         manager.begin_run(active, self._controller, self._bus)

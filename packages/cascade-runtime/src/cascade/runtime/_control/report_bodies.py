@@ -104,6 +104,7 @@ class RowMaker:
         paused = any(each.type == "pause" for each in reasons)
         return reports.ActiveRun(
             run_id=run.run_id,
+            token=run.token,
             target=self._clean(run.target)[:_LONGEST],
             name=self._clean(run.name) if run.name else "",
             tags=clean_tags(run.tags, self._clean) if detail.texts else {},

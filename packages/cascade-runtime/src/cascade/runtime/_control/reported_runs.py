@@ -53,6 +53,7 @@ class ActiveRun:
         tags: Mapping[str, Tag] | None = None,
         facts: RunFacts | None = None,
         attempt: int = 1,
+        token: str = "",
     ) -> None:
         self.run_id = run_id
         self.target = target
@@ -62,6 +63,7 @@ class ActiveRun:
         self.tags = tags or {}
         self.facts = facts or RunFacts()
         self.attempt = attempt
+        self.token = token
         self.lost_before = 0
         """Messages that the connector had dropped when the run began."""
         self.waits_for_sync = False
@@ -215,6 +217,7 @@ def _carried(data: Mapping[str, Any]) -> RecentRun | None:
     return replace(
         row,
         run_id=row.run_id[:_LONGEST],
+        token=row.token[:_LONGEST],
         target=row.target[:_LONGEST],
         name=row.name[:_LONGEST],
         error=row.error[:_LONGEST_ERROR],
@@ -307,6 +310,7 @@ def recent_row(
     """Return what remains of a run that has ended."""
     return RecentRun(
         run_id=run.run_id,
+        token=run.token,
         target=clean(run.target)[:_LONGEST],
         name=clean(run.name) if run.name else "",
         tags=clean_tags(run.tags, clean),

@@ -56,7 +56,8 @@ class EventEmitter:
         self._attempt = attempt
         self._kept = kept
         self._run_id = run.run_id
-        self._token = new_token()
+        self.token = new_token()
+        """Of this attempt, in each of its events and in the rows of the engine's report of its runs."""
         self._bus = bus
         self.wants_tasks: Callable[[], bool] = partial(bus.wants, TaskStateEvent)
         """Whether the bus has a subscriber for what becomes of tasks; asked before each task."""
@@ -77,7 +78,7 @@ class EventEmitter:
                 name=self._run.name,
                 tags=self._run.tags,
                 kept=self._kept,
-                token=self._token,
+                token=self.token,
                 run_attempt=self._attempt,
             )
         )
@@ -96,7 +97,7 @@ class EventEmitter:
             self._clock.now(),
             status,
             error,
-            token=self._token,
+            token=self.token,
             run_attempt=self._attempt,
         )
         self._publish(event)
@@ -147,7 +148,7 @@ class EventEmitter:
             node.parent if inside else "",
             node.item if inside else None,
             (without_run_parts(key) if inside else key) if scope.names.get(name, 0) > 1 else "",
-            self._token,
+            self.token,
             self._attempt,
         )
 
@@ -195,7 +196,7 @@ class EventEmitter:
                     self._clock.now(),
                     done,
                     total,
-                    token=self._token,
+                    token=self.token,
                     run_attempt=self._attempt,
                     message=message,
                     unit=unit,
@@ -218,7 +219,7 @@ class EventEmitter:
                     logger,
                     message,
                     skipped,
-                    token=self._token,
+                    token=self.token,
                     run_attempt=self._attempt,
                 )
             )
@@ -234,7 +235,7 @@ class EventEmitter:
                     self._clock.now(),
                     name,
                     data,
-                    token=self._token,
+                    token=self.token,
                     run_attempt=self._attempt,
                 )
             )

@@ -70,9 +70,9 @@ const runs = (() => {
 
   class RunView {
     constructor(source, run_id, room = new Room()) {
-      Object.assign(this, { source, run_id, room, token: "", attempt: 1, status: RUNNING, target: "", name: "",
+      Object.assign(this, { source, run_id, room, place: null, token: "", attempt: 1, status: RUNNING, target: "", name: "",
         tags: bare(), started: null, ended: null, error: "", tasks: new Map(), failures: [], reported: null,
-        recent: null, series: new Map(), folded: new Map(), exact: true, stopped: false });
+        recent: null, series: new Map(), folded: new Map(), exact: true, stopped: false, listed: false });
     }
 
     /** Take one event of this run; return false if it is a duplicate, which changes nothing else. */
@@ -80,8 +80,8 @@ const runs = (() => {
       const unknown = ![...this.series.values()].some((each) => each.token === event.token);
       if (!this.received(event).add(event)) return false;
       if (event.token !== this.token) {
-        // a late message of an earlier attempt
-        if (!unknown || event.attempt < this.attempt) return true;
+        // late, of an earlier attempt, or made up: the engine lists another one as active
+        if (!unknown || event.attempt < this.attempt || this.isActiveElsewhere(event.token)) return true;
         this.begin(event);
       }
       if (!event.content) return true;
@@ -93,12 +93,10 @@ const runs = (() => {
 
     /** Take a row of the engine's report of its runs. */
     report(row) {
-      // the run_id is used again
-      if (this.recent) {
-        this.beginAttempt();
-        this.token = "";
-        this.started = null;
-      }
+      // the run_id is used again, or events have forged an attempt
+      if (this.recent || this.isAnother(row.token)) this.startAnew();
+      this.takeToken(row);
+      this.listed = true;
       this.reported = row;
       this.take(row);
       this.started ??= row.started;
@@ -107,7 +105,10 @@ const runs = (() => {
 
     /** Take a row of the engine's report of the runs that have ended. */
     reportEnd(row) {
-      if (row.ended !== null && this.started !== null && row.ended < this.started) return;
+      if (this.isAnother(row.token)) this.startAnew();
+      else if (!row.token && row.ended !== null && this.started !== null && row.ended < this.started) return;
+      this.takeToken(row);
+      this.listed = false;
       this.recent = row;
       this.take(row);
       this.started ??= row.started;
@@ -126,10 +127,37 @@ const runs = (() => {
     }
 
     /** The engine no longer reports this run; reports overtake its last events. */
-    unlisted() { if (!this.stopped && !this.recent) this.status = ENDED; }
+    unlisted() { this.leave(ENDED); }
 
     /** Another process reports under the name of the one that ran this run. */
-    lost() { if (!this.stopped && !this.recent) this.status = LOST; }
+    lost() { this.leave(LOST); }
+
+    leave(status) {
+      this.listed = false;
+      if (!this.stopped && !this.recent) this.status = status;
+    }
+
+    isAnother(token) { return Boolean(token && this.token) && token !== this.token; }
+
+    /** Whether the engine lists an attempt with another token as active, and that one has not ended. */
+    isActiveElsewhere(token) {
+      const active = this.listed && this.reported ? this.reported.token : "";
+      return Boolean(active) && token !== active && !this.stopped;
+    }
+
+    startAnew() {
+      this.beginAttempt();
+      this.token = "";
+      this.started = null;
+    }
+
+    takeToken(row) {
+      if (!row.token || this.token) return;
+      this.token = row.token;
+      this.attempt = row.attempt;
+      // its earlier events were not counted
+      this.exact = !this.series.has(`${row.token}\n events`);
+    }
 
     forgetTasks() {
       this.room.left += this.tasks.size;

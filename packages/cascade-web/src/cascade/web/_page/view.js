@@ -13,7 +13,7 @@ const views = (() => {
   class EngineView {
     constructor(source) {
       Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, summary: null, host: null,
-        ack: null, project_id: "", heard: null, first_heard: null, missed: 0, applied_since: bare(), listed: new Map() });
+        ack: null, project_id: "", place: null, heard: null, first_heard: null, missed: 0, applied_since: bare(), listed: new Map() });
     }
 
     /** Return `online`, `lost` or `ended` at `now` on the reader's clock; `unknown` while only events have come. */
@@ -89,7 +89,13 @@ const views = (() => {
       const message = messages.parse(topic, payload);
       const heard = retained ? null : now;
       switch (message?.is) {
-        case "event": this.foldEvent(message, now); break;
+        case "event":
+          if (!this.isOfItsProject(message)) {
+            this.not_understood += 1;
+            return null;
+          }
+          this.foldEvent(message, now);
+          break;
         case "constraints": this.foldConstraints(message, heard); break;
         case "runs": this.foldRuns(message, heard); break;
         case "graph": case "summary": case "host": this.engine(message.source, heard)[message.is] = message; break;
@@ -153,9 +159,17 @@ const views = (() => {
       while (this.sizes.total > MAX_BYTES && this.engines.size > 1) this.forget(this.engines.keys().next().value);
     }
 
+    /** Whether an event is on a topic of the project that its source reports, or else of the run's first event. */
+    isOfItsProject({ source, run_id, org_id, project_id }) {
+      const place = this.engines.get(source)?.place ?? this.runs.get(runKey(source, run_id))?.place ?? null;
+      return !place || same(place, [org_id, project_id]);
+    }
+
     foldEvent(event, now) {
       if (event.source) this.engine(event.source, now).project_id = event.project_id;
-      if (!this.run(event.source, event.run_id).fold(event)) return;
+      const run = this.run(event.source, event.run_id);
+      run.place = [event.org_id, event.project_id];
+      if (!run.fold(event)) return;
       if (!event.content) return;
       if (event.kind === "logs" && event.type === "LogEvent") {
         if (this.logs.push(said(event)) > MAX_LINES) this.logs.shift();
@@ -183,6 +197,7 @@ const views = (() => {
       const engine = this.engine(report.source, heard);
       engine.runs = report;
       engine.project_id = report.project_id || engine.project_id;
+      this.takePlace(engine, report);
       const listed = new Set(report.runs.map((row) => row.run_id));
       const before = engine.listed.get(report.session)?.runs ?? new Set();
       engine.listed.delete(report.session);
@@ -195,6 +210,25 @@ const views = (() => {
         .map((run_id) => this.runs.get(runKey(report.source, run_id))).filter(Boolean);
       if (!report.more) gone(before).forEach((run) => run.unlisted());
       gone(lost).forEach((run) => run.lost());
+    }
+
+    /** Note the project that an engine reports, and forget what events of other projects have shown of it. */
+    takePlace(engine, { org_id, project_id }) {
+      const place = [org_id, project_id];
+      if (!project_id || same(place, engine.place)) return;
+      engine.place = place;
+      const isForeign = ({ source, run_id }) => {
+        const run = source === engine.source ? this.runs.get(runKey(source, run_id)) : null;
+        return Boolean(run?.place) && !same(run.place, place);
+      };
+      const foreign = [...this.runs].filter(([, run]) => isForeign(run));
+      if (!foreign.length) return;
+      this.logs = this.logs.filter((line) => !isForeign(line));
+      for (const [key, item] of [...this.data]) if (isForeign(item)) this.data.delete(key);
+      for (const [key, run] of foreign) {
+        this.runs.delete(key);
+        run.forgetTasks();
+      }
     }
 
     /** Take the runs that have ended, the latest last; a row that came before changes nothing. */
@@ -321,7 +355,7 @@ const views = (() => {
     const kinds = KINDS.map((kind) => [kind, plain(engine[kind])]);
     const listed = [...engine.listed].map(([session, each]) =>
       [session, { presence: each.presence, runs: [...each.runs].sort(byText) }]);
-    return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, heard: engine.heard, first_heard: engine.first_heard,
+    return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, place: engine.place, heard: engine.heard, first_heard: engine.first_heard,
       applied_since: engine.applied_since, listed: Object.fromEntries(listed), status: engine.status(now),
       reason: engine.presence?.reason ?? "", session: engine.session, sync: engine.sync, paused: engine.paused,
       reports_of_another: engine.reportsOfAnother, has_no_birth: engine.hasNoBirth,
@@ -329,7 +363,7 @@ const views = (() => {
   }
 
   function dumpRun(run) {
-    const names = ["source", "run_id", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error",
+    const names = ["source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error",
       "failures", "reported", "recent", "counts", "partial", "messages", "duplicates", "missing"];
     return { ...Object.fromEntries(names.map((name) => [name, run[name]])), tasks: Object.fromEntries(run.tasks) };
   }
