@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from desk import Desk, limits_of, pass_now
 from observers import watch_tasks
 
 from cascade.interfaces import TaskCancelledError, TaskState
-from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor
+from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import LazyResult, task
 from cascade.testkit import eventually, time_limit
 
@@ -151,40 +151,6 @@ async def test_another_attempt_waits_for_what_the_one_before_still_uses(
     assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
 
 
-async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(
-    desk: DeskAndEngine, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The end of the one says nothing of the other, also when a constraint comes while both run."""
-    begun, second, release = threading.Event(), threading.Event(), asyncio.Event()
-    limits = limits_of(HOUR, monkeypatch)
-
-    @task(name="stuck", mode="thread")
-    def at_second() -> str:
-        if not stuck.begun:
-            return str(stuck._run())
-        begun.set()
-        assert second.wait(LIMIT)
-        return "second"
-
-    @task
-    async def beside() -> None:
-        await release.wait()
-
-    timed = at_second().with_timeout(HOUR).with_retry(2)
-    run = asyncio.create_task(desk.engine.run([timed, beside()]))
-    await eventually(lambda: stuck.running)
-    pass_now(limits[0])
-    await eventually(begun.is_set)
-    await desk.put("task:stuck", "pause")
-    await eventually(lambda: desk.in_scope[-1:] == [2])
-    second.set()
-    await eventually(lambda: desk.in_scope[-1:] == [1])
-    stuck.release.set()
-    await eventually(lambda: desk.in_scope[-1:] == [0])
-    release.set()
-    assert await run == ["second", None]
-
-
 async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAndEngine, stuck: Stuck) -> None:
     """A run does not wait for ever for a call that cannot be stopped; the GPU is in use all the same."""
     run = asyncio.create_task(desk.engine.run(stuck.task().with_constraints(gpu=1)))
@@ -246,37 +212,3 @@ def test_what_was_in_use_is_free_on_another_loop(stuck: Stuck) -> None:
 
     asyncio.run(give_up())
     assert asyncio.run(again()) == 1
-
-
-async def test_an_executor_that_cannot_tell_gives_everything_back_at_once(
-    stuck: Stuck, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the ability the engine cannot know when the call ends, so it does not wait for it."""
-
-    class Silent:
-        workers = 2
-
-        def __init__(self) -> None:
-            self._threads = ThreadExecutor(2)
-
-        async def run(
-            self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> Any:
-            return await self._threads.run(function, args, kwargs)
-
-        async def settle(self, timeout: float) -> int:
-            return await self._threads.settle(timeout)
-
-        async def close(self) -> None:
-            await self._threads.close()
-
-    limits = limits_of(HOUR, monkeypatch)
-    engine = Engine(executors={"thread": Silent()}, system_resources={"gpu": 1}, stop_timeout=0.01)
-    both = [stuck.task().with_timeout(HOUR).with_constraints(gpu=1), next_one(stuck)]
-    run = asyncio.create_task(engine.run(both, on_failure="continue"))
-    await eventually(lambda: stuck.running)
-    pass_now(limits[0])
-    async with time_limit(LIMIT):
-        with pytest.raises(ExceptionGroup):
-            await run
-    assert stuck.running

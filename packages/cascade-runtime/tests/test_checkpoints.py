@@ -1,7 +1,6 @@
 """Threads that outlive an attempt or a task: their next checkpoint stops them, and nothing more is reported about them."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -9,12 +8,11 @@ from typing import Any
 import pytest
 from desk import Desk, limits_of, pass_now
 
-from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent, TaskTimeoutError
+from cascade.interfaces import ProgressEvent, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
 from cascade.spec import task
 from cascade.testkit import eventually
 
-LIMIT = 50.0
 """Seconds after which what has not happened is a failure."""
 HOUR = 3600.0
 """A time limit that ends when the test says so."""
@@ -143,59 +141,3 @@ async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(
     await finish(desk, run)
     assert long.begun == 3
     assert desk.states() == ["RUNNING", "RETRYING", "RETRYING", "FAILED"]
-
-
-async def test_no_progress_is_reported_of_a_task_that_has_ended(
-    desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Progress that a thread reports after its time is up reaches no observer."""
-    reached, go, said = threading.Event(), threading.Event(), threading.Event()
-    limits = limits_of(HOUR, monkeypatch)
-
-    @task(name="long", mode="thread")
-    def late() -> None:
-        reached.set()
-        go.wait(LIMIT)
-        try:
-            checkpoint(done=1)  # type: ignore[unused-awaitable] # in a thread it has waited already
-        finally:
-            said.set()
-
-    run = desk.run(late().with_timeout(HOUR))
-    await eventually(reached.is_set)
-    pass_now(limits[0])
-    await eventually(lambda: desk.states()[-1:] == ["FAILED"])
-    go.set()
-    await eventually(said.is_set)
-    await finish(desk, run)
-    assert [type(e) for e in desk.events if getattr(e, "task_name", "") == "long"] == [TaskStateEvent] * 2
-    assert desk.events[-1].state is TaskState.COMPLETED
-
-
-def test_progress_from_a_thread_that_outlives_its_loop_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the loop is closed, a checkpoint with progress raises the cancel and no error of the loop."""
-    begun, free, ended = threading.Event(), threading.Event(), threading.Event()
-    raised: list[BaseException] = []
-    limits = limits_of(HOUR, monkeypatch)
-
-    @task(mode="thread")
-    def report() -> None:
-        begun.set()
-        free.wait(LIMIT)
-        try:
-            checkpoint(done=1)  # type: ignore[unused-awaitable] # in a thread it has waited already
-        except BaseException as exc:
-            raised.append(exc)
-        ended.set()
-
-    async def outlive() -> None:
-        run = asyncio.create_task(Engine(stop_timeout=0.0).run(report().with_timeout(HOUR)))
-        await eventually(begun.is_set)
-        pass_now(limits[0])
-        await run
-
-    with pytest.raises(TaskTimeoutError):
-        asyncio.run(outlive())
-    free.set()
-    assert ended.wait(LIMIT)
-    assert [type(error) for error in raised] == [asyncio.CancelledError]

@@ -152,20 +152,6 @@ async def test_a_task_in_a_process_waits_while_it_is_paused(desk: DeskAndEngine,
 
 
 @pytest.mark.full
-async def test_progress_and_values_reach_the_engine(desk: DeskAndEngine, tmp_path: Path) -> None:
-    """Progress at most twice a second; ``cs.step`` tells the step, as in a thread."""
-    (tmp_path / "end").touch()
-    run = asyncio.create_task(desk.engine.run([long(str(tmp_path / "x")), measured()], on_failure="continue"))
-    with pytest.raises(ExceptionGroup):  # the folder does not exist
-        await run
-    told = await desk.engine.run(measured())
-    data = [event for event in desk.events if isinstance(event, DataEvent)]
-    assert [(event.name, event.data) for event in data] == [("temperature", {"celsius": 21.5})] * 2
-    assert (told.run_id, told.key, told.name) == (data[-1].run_id, data[-1].task_id, "measured")
-    assert len(told.idempotency_key) == 32
-
-
-@pytest.mark.full
 async def test_progress_is_reported_at_most_every_half_second(desk: DeskAndEngine, tmp_path: Path) -> None:
     """Hundreds of checkpoints, few reports, each with its message and unit."""
     run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
@@ -217,25 +203,6 @@ async def test_a_paused_worker_can_be_lost_or_stopped(how: str, desk: DeskAndEng
     assert desk.states()[-1] == ("FAILED" if how == "killed" else "CANCELLED")
 
 
-@pytest.mark.full
-async def test_a_call_that_runs_again_is_paused_again(desk: DeskAndEngine, tmp_path: Path) -> None:
-    """The worker died during the pause; the call, in another one, gets the directive in force."""
-    desk.executor = ProcessExecutor(1, reruns=1)
-    desk.engine = Engine(connector=LocalConnector(desk.hub, source_id="line-4"), executor=desk.executor)
-    desk.engine.bus.subscribe(TaskStateEvent, desk.events.append)
-    run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
-    await eventually(lambda: number_in(tmp_path / "passed"), LIMIT)
-    await desk.paused()
-    first = number_in(tmp_path / "worker")
-    os.kill(first, signal.SIGKILL)
-    await eventually(lambda: desk.states().count("BLOCKED") == 2, LIMIT)
-    assert number_in(tmp_path / "worker") != first
-    (tmp_path / "end").touch()
-    await desk.lift("task:long", "pause")
-    assert await run
-    await desk.executor.close()
-
-
 @pytest.fixture
 def long_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill no worker that stands still for seconds."""
@@ -270,22 +237,6 @@ async def test_a_call_is_cancelled_at_its_checkpoint_before_it_is_stopped(
     assert await executor.settle(LIMIT) == 0
     assert (tmp_path / "errors").read_text().split() == errors
     await executor.close()
-
-
-@pytest.mark.usefixtures("long_stop")
-async def test_a_close_leaves_no_call_to_a_worker_that_goes_on(tmp_path: Path) -> None:
-    """Of the calls of one worker, the one that runs is cancelled, and none of the others begins."""
-    executor = ProcessExecutor(1)
-    folders = [tmp_path / str(number) for number in range(4)]
-    for folder in folders:
-        folder.mkdir()
-    calls = [asyncio.create_task(executor.run(stand_firm, (str(folder), False), {})) for folder in folders]
-    await eventually((folders[0] / "passed").exists, LIMIT)
-    await executor.close()
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(error) for error in ended] == [ExecutorUnavailable] * 4
-    assert [path.relative_to(tmp_path) for path in tmp_path.glob("*/passed")] == [Path("0/passed")]
-    assert (folders[0] / "errors").read_text().split() == ["CancelledError"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes import FakeClock
 
-from cascade.runtime._support.clock import EarliestTimer, SystemClock, call_later_on, earliest, pause
+from cascade.runtime._support.clock import EarliestTimer, SystemClock
 from cascade.testkit import time_limit
 
 LIMIT = 50.0
@@ -104,23 +104,6 @@ def test_a_timer_that_is_stopped_fires_no_more_until_it_is_started_again(one: On
     assert not one.fired
 
 
-def test_a_timer_that_was_not_started_ignores_what_it_is_set_to() -> None:
-    """Its owner knows the loop only once it runs."""
-    one = OneTimer()
-    one.timer.set(1_005.0)
-    assert not one.clock.timers
-
-
-def test_a_timer_that_fires_at_once_does_not_fire_again_at_its_moment(one: OneTimer) -> None:
-    """The loop was not late then, and the timer can be set to a later moment."""
-    one.timer.set(1_005.0)
-    one.timer.fire()
-    assert one.fired == [0.0]
-    assert one.clock.waiting() == []
-    one.timer.set(1_050.0)
-    assert one.clock.waiting() == [50.0]
-
-
 def test_a_moment_that_is_over_or_never_comes_gives_a_delay_that_a_loop_accepts(one: OneTimer) -> None:
     """A loop of another policy refuses a timer that is years away; firing too early does no harm."""
     one.timer.set(math.inf)
@@ -143,64 +126,3 @@ async def test_a_timer_fires_in_its_own_context() -> None:
         owner, late = await fired
     assert owner == "owner"
     assert isinstance(late, float)
-
-
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [
-        ((), None),
-        ((None,), None),
-        ((None, 3.0, None), 3.0),
-        ((3.0, 2.0, None, 4.0), 2.0),
-        ((0.0, 1.0), 0.0),
-        ((1.0, 0.0), 0.0),
-        ((-1.0, None, 0.0), -1.0),
-    ],
-)
-def test_the_earliest_of_several_times_is_found(
-    times: tuple[float | None, ...], expected: float | None
-) -> None:
-    """None means never."""
-    assert earliest(*times) == expected
-
-
-async def test_a_pause_ends_when_its_clock_says_so() -> None:
-    """A clock with timers decides alone, and may call once more after the pause was cancelled."""
-    clock = TimerClock()
-    elapsed = pause(call_later_on(clock), 30.0)
-    (timer,) = clock.timers
-    assert timer.seconds == 30.0
-    assert not elapsed.done()
-    timer.callback()
-    assert elapsed.result() is None
-    stopped = pause(call_later_on(clock), 30.0)
-    stopped.cancel()
-    await asyncio.sleep(0)
-    assert clock.timers[1].cancelled
-    clock.timers[1].callback()
-    assert stopped.cancelled()
-
-
-async def test_a_pause_on_a_clock_without_timers_is_a_timer_of_the_loop(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The machine's clock is one of these."""
-    loop, seconds = asyncio.get_running_loop(), list[float]()
-    call_later = loop.call_later
-
-    def noted(delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
-        seconds.append(delay)
-        return call_later(0.0, callback, *args)
-
-    monkeypatch.setattr(loop, "call_later", noted)
-    for clock in (SystemClock(), FakeClock()):
-        await pause(call_later_on(clock), 30.0)
-    assert seconds == [30.0, 30.0]
-
-
-def test_the_machines_clock_reads_the_operating_system() -> None:
-    """Events have the time since the epoch; a change of the system's date does not affect durations."""
-    clock = SystemClock()
-    assert time.time() - 600 < clock.now() <= time.time()
-    before = time.monotonic()
-    assert before <= clock.monotonic() <= time.monotonic()

@@ -65,29 +65,6 @@ async def test_a_connector_that_hangs_delays_a_run_no_longer_than_the_limits(
     assert "does not disconnect within" in left
 
 
-async def test_a_run_waits_for_a_connector_as_long_as_its_drain_may_take(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its user has asked for that: the messages that wait are those of the run."""
-    monkeypatch.setattr("cascade.runtime._support.shared_connection.STOP_LIMIT", 0.01)
-    turns = 100
-
-    class Draining(Plain):
-        drain_timeout = 60.0
-
-        async def disconnect(self) -> None:
-            nonlocal turns
-            while turns:
-                turns -= 1
-                await asyncio.sleep(0.001)
-            await super().disconnect()
-
-    connector = Draining()
-    assert await Engine(connector=connector).run(double(1)) == 2
-    assert not turns
-    assert connector.log == ["connect", "disconnect"]
-
-
 @pytest.mark.parametrize("refused", [False, True])
 async def test_a_connector_that_is_a_little_late_logs_the_reason_itself(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: bool
@@ -114,27 +91,6 @@ async def test_a_connector_that_is_a_little_late_logs_the_reason_itself(
     assert [r.getMessage().endswith("no connection to broker:1883: silent") for r in caplog.records] == [
         True
     ] * refused
-
-
-async def test_a_connector_that_hangs_is_logged_during_the_run(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is logged once, and not only at the end."""
-    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.01)
-    monkeypatch.setattr("cascade.runtime._support.shared_connection.GRACE", 0.01)
-
-    class Hanging(Plain):
-        async def connect(self) -> None:
-            await asyncio.Event().wait()
-
-    @task
-    async def until_logged() -> None:
-        while "does not connect within" not in caplog.text:
-            await asyncio.sleep(0.01)
-
-    async with time_limit(50):
-        await Engine(connector=Hanging()).run(until_logged())
-    assert len(caplog.records) == 1
 
 
 async def test_a_run_waits_until_a_required_connector_has_failed(
@@ -213,21 +169,6 @@ async def test_a_run_that_is_cancelled_while_it_disconnects_waits_for_the_end() 
     assert connector.log == ["connect", "leaving", "left"]
 
 
-async def test_connect_may_return_a_future() -> None:
-    """The protocol requires an awaitable, not a coroutine."""
-
-    class Plainer(Plain):
-        def connect(self) -> Any:
-            return asyncio.ensure_future(super().connect())
-
-        def disconnect(self) -> Any:
-            return asyncio.ensure_future(super().disconnect())
-
-    connector = Plainer()
-    assert await Engine(connector=connector).run(double(1)) == 2
-    assert connector.log == ["connect", "disconnect"]
-
-
 async def test_a_connector_that_the_user_connected_stays_connected() -> None:
     """run() disconnects only a connector that it has connected."""
     connector = LocalConnector()
@@ -237,43 +178,6 @@ async def test_a_connector_that_the_user_connected_stays_connected() -> None:
     await connector.disconnect()
     await Engine(connector=connector).run(double(1))
     assert not connector.connected
-
-
-async def test_connected_may_be_an_attribute() -> None:
-    """A connector that the user connected stays connected, also if ``connected`` is not a property of its class."""
-
-    class Attribute(Plain):
-        def __init__(self) -> None:
-            super().__init__()
-            self.connected = False
-
-        async def connect(self) -> None:
-            await super().connect()
-            self.connected = True
-
-        async def disconnect(self) -> None:
-            await super().disconnect()
-            self.connected = False
-
-    connector = Attribute()
-    await connector.connect()
-    await Engine(connector=connector).run(double(1))
-    assert connector.log == ["connect"]
-    await connector.disconnect()
-    await Engine(connector=connector).run(double(1))
-    assert connector.log == ["connect", "disconnect"] * 2
-
-
-async def test_a_mocks_connected_attribute_is_ignored() -> None:
-    """An object that has every attribute is connected and disconnected like one without ``connected``."""
-
-    class Mock(Plain):
-        def __getattr__(self, name: str) -> object:
-            return object()
-
-    connector = Mock()
-    await Engine(connector=connector).run(double(1))
-    assert connector.log == ["connect", "disconnect"]
 
 
 async def test_the_last_run_of_any_engine_disconnects() -> None:
@@ -343,83 +247,6 @@ async def test_an_error_while_disconnecting_is_logged_and_the_run_keeps_its_resu
     assert record.getMessage().endswith("failed to disconnect: OSError: gone")
     assert await engine.run(double(2)) == 4
     assert connector.log == ["connect", "disconnect"] * 2
-
-
-async def test_what_surrounds_a_disconnect_is_awaited_in_order_and_once() -> None:
-    """Equal callbacks count as one, and those afterwards come although the connector fails to disconnect."""
-    connector = Plain()
-
-    class Failing(Plain):
-        async def disconnect(self) -> None:
-            await super().disconnect()
-            raise OSError("gone")
-
-    async def before() -> None:
-        connector.log.append("before")
-
-    async def after() -> None:
-        connector.log.append("after")
-
-    async def nothing() -> None:
-        connector.log.append("meanwhile")
-
-    for made in (Plain(), Failing()):
-        connector = made
-        for _ in range(2):
-            async with SharedConnection.hold(connector, meanwhile=nothing):
-                for _ in range(2):
-                    SharedConnection.around_disconnect(connector, before, after)
-        assert connector.log == ["connect", "before", "disconnect", "after"] * 2
-
-
-async def test_nothing_surrounds_the_disconnect_of_a_connector_that_its_user_connected() -> None:
-    """Nor does a connector that no run uses keep what it was given."""
-    log: list[str] = []
-
-    async def noted() -> None:
-        log.append("called")
-
-    connector = LocalConnector()
-    SharedConnection.around_disconnect(connector, noted, noted)
-    async with connector:
-        async with SharedConnection.hold(connector, meanwhile=noted):
-            SharedConnection.around_disconnect(connector, noted, noted)
-        assert connector.connected
-    async with SharedConnection.hold(connector, meanwhile=noted):
-        assert connector.connected
-    assert log == []
-
-
-async def test_other_work_goes_on_while_a_run_connects() -> None:
-    """It begins after the connector has begun, and once; a connector that is there at once leaves no time for it."""
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    class Slow(Plain):
-        async def connect(self) -> None:
-            await super().connect()
-            begun.set()
-            await go_on.wait()
-
-    connector = Slow()
-
-    async def prepare() -> None:
-        assert begun.is_set()
-        connector.log.append("prepare")
-        go_on.set()
-
-    async with SharedConnection.hold(connector, meanwhile=prepare):
-        connector.log.append("run")
-    assert connector.log == ["connect", "prepare", "run", "disconnect"]
-
-
-async def test_a_run_without_a_connector_waits_for_nothing() -> None:
-    """It has the whole time that others spend on their connection."""
-
-    async def never() -> None:
-        raise AssertionError("nothing connects")
-
-    async with SharedConnection.hold(None, meanwhile=never) as start_timeout:
-        assert isinstance(start_timeout, AwakeTimeout)
 
 
 async def test_a_run_that_begins_while_another_disconnects_uses_a_new_connection() -> None:

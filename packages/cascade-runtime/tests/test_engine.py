@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from desk import limits_of, pass_now
 from observers import hold_the_loop, watch
 from simple_tasks import collect, double, fail
 
@@ -30,7 +29,6 @@ from cascade.interfaces import (
 from cascade.runtime import Engine, EventBus, LocalConnector, ThreadExecutor
 from cascade.runtime._support.loop_lag import LAG_LIMIT
 from cascade.spec import task
-from cascade.testkit import eventually, time_limit
 
 Told = list[tuple[str, str]]
 
@@ -59,40 +57,6 @@ async def test_a_task_starts_as_soon_as_its_own_inputs_are_done() -> None:
         return x
 
     assert await Engine().run(collect(slow(), opens(double(double(1))))) == ["slow", 4]
-
-
-async def test_after_waits_without_taking_the_value() -> None:
-    """Order can be declared where no value flows."""
-    order: list[str] = []
-
-    @task(mode="inline")
-    def note(name: str) -> None:
-        order.append(name)
-
-    first, second = note("first"), note("second")
-    await Engine().run([note("last").after(first, second.after(first)), second])
-    assert order[0] == "first"
-    assert order[-1] == "last"
-
-
-async def test_a_map_waits_for_what_it_comes_after() -> None:
-    """Each item of a map waits for the map's predecessors."""
-    done: list[int] = []
-
-    @task(mode="inline")
-    def mark() -> None:
-        done.append(1)
-
-    @task(mode="inline")
-    def look(x: int) -> int:
-        return len(done)
-
-    @task(mode="inline")
-    def two() -> list[int]:
-        return [1, 2]
-
-    assert await Engine().run(look.map(x=[1, 2]).after(mark())) == [1, 1]
-    assert await Engine().run(look.map(x=two()).after(mark())) == [2, 2]
 
 
 @pytest.mark.parametrize("target", [7, None, "x", [double(1), 3], {"a": 1}, double])
@@ -214,21 +178,6 @@ async def test_the_delay_between_attempts_grows() -> None:
     assert clock.waited == [600, 1800, 5400]
 
 
-async def test_a_run_that_ends_during_a_delay_waits_for_no_clock() -> None:
-    """A clock that stands still holds an attempt, and not the end of the run; its timer is cancelled."""
-    cancelled: list[float] = []
-
-    class Still(Hasty):
-        def call_later(self, seconds: float, callback: Callable[[], object]) -> Any:
-            timer = asyncio.get_running_loop().create_future()
-            timer.add_done_callback(lambda _: cancelled.append(seconds))
-            return timer
-
-    with pytest.raises(ValueError, match="boom"):
-        await Engine(clock=Still()).run([fail().with_retry(2, delay=5), fail().after(double(double(1)))])
-    assert cancelled == [5]
-
-
 async def test_a_time_limit_ends_an_attempt() -> None:
     """An attempt that takes too long is cancelled and fails as a time-out that names task and limit; retry applies."""
     attempts: list[int] = []
@@ -244,32 +193,6 @@ async def test_a_time_limit_ends_an_attempt() -> None:
     attempts.clear()
     with pytest.raises(TaskTimeoutError, match=r"'slow' took longer than its time limit of 0.01 s"):
         await Engine().run(slow().with_timeout(0.01))
-
-
-async def test_a_run_that_succeeds_does_not_wait_for_what_was_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A run's time ends when the value is known: the thread of a first attempt runs on without it."""
-    release, limits = threading.Event(), limits_of(3600, monkeypatch)
-    attempts: list[int] = []
-
-    @task
-    def slow_at_first() -> int:
-        attempts.append(1)
-        if len(attempts) == 1:
-            release.wait(60)
-        return len(attempts)
-
-    try:
-        once_more = slow_at_first().with_timeout(3600).with_retry(2)
-        run = asyncio.create_task(Engine(stop_timeout=60).run(once_more))
-        await eventually(lambda: attempts)
-        pass_now(limits[0])
-        async with time_limit(50):
-            assert await run == 2
-        assert not release.is_set()
-    finally:
-        release.set()
 
 
 async def test_a_time_out_of_the_tasks_own_is_its_own() -> None:
@@ -310,28 +233,6 @@ async def test_context_variables_do_not_leak_between_tasks() -> None:
     calls = [sets(), reads(), sets().after(sets()), at_once().after(at_once())]
     assert await Engine().run(calls) == ["caller"] * 4
     assert var.get() == "caller"
-
-
-async def test_a_plain_function_that_returns_a_coroutine_is_awaited() -> None:
-    """A wrapper that hides an async function still gives its value."""
-
-    async def hidden(x: int) -> int:
-        return x + 1
-
-    @task
-    def wrapper(x: int) -> Any:
-        return hidden(x)
-
-    assert await Engine().run(wrapper(1)) == 2
-
-
-async def test_runs_share_an_engine() -> None:
-    """Several runs at the same time each give their own result under their own id."""
-    engine = Engine()
-    events = watch(engine)
-    results = await asyncio.gather(*(engine.run(double.map(x=[n, n + 1])) for n in range(5)))
-    assert results == [[2 * n, 2 * n + 2] for n in range(5)]
-    assert len({e.run_id for e in events}) == 5
 
 
 async def test_a_large_run_yields_to_other_tasks() -> None:

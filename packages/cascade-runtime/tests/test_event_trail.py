@@ -66,48 +66,6 @@ def numbers(events: Sequence[PendingEvent]) -> list[int]:
     return [event.number for event in events]
 
 
-def test_what_may_be_lost_is_committed_with_the_next_result_and_once() -> None:
-    """With the event that reports it; not what is safe by then."""
-    trail = Trail()
-    trail.report("a", TaskState.RUNNING)
-    trail.report("b", TaskState.RUNNING)
-    trail.queue.safe[0]()
-    first = trail.commit("a")
-    assert (first.seq, first.token, numbers(first.pending)) == (2, TOKEN, [1, 2])
-    assert [json.loads(event.payload)["seq"] for event in first.pending] == [1, 2]
-    assert numbers(trail.commit("b").pending) == [3]
-
-
-def test_messages_are_settled_up_to_the_first_that_may_be_lost() -> None:
-    """Also one that was prepared and is not published yet."""
-    trail = Trail()
-    for task in "abc":
-        trail.report(task, TaskState.RUNNING)
-    assert trail.trail.settled == 0
-    for place in (2, 0):
-        trail.queue.safe[place]()
-    assert trail.trail.settled == 1
-    trail.commit("a")
-    trail.queue.safe[1]()
-    assert trail.trail.settled == 3
-    trail.report("a", TaskState.COMPLETED)
-    trail.queue.safe[-1]()
-    assert trail.trail.settled == 4
-
-
-def test_events_wait_for_a_commit_that_has_an_earlier_number() -> None:
-    """They are published in the order of their numbers, whichever commit is the first to be heard of."""
-    trail = Trail()
-    trail.commit("a")
-    trail.report("b", TaskState.RUNNING)
-    trail.commit("c")
-    assert trail.published == []
-    trail.report("c", TaskState.COMPLETED)
-    assert trail.published == []
-    trail.report("a", TaskState.COMPLETED)
-    assert trail.published == [(0, "COMPLETED"), (1, "RUNNING"), (2, "COMPLETED")]
-
-
 def test_another_end_than_was_expected_takes_the_number() -> None:
     """A commit may fail, or the run may stop meanwhile; the next event has the next number."""
     trail = Trail()

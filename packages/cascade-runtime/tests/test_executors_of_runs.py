@@ -1,7 +1,6 @@
 """How runs use executors: when they start them, and how many calls they hand over at the same time."""
 
 import asyncio
-import contextlib
 import threading
 import time
 from typing import Any
@@ -91,35 +90,6 @@ async def test_a_run_waits_for_workers_that_another_run_uses() -> None:
     await executor.close()
 
 
-async def test_a_task_that_is_still_running_takes_no_worker_from_the_next_run() -> None:
-    """A task that an earlier run could not stop no longer counts when that run has ended."""
-    executor, started, release = ThreadExecutor(1), asyncio.Event(), asyncio.Event()
-    engine = Engine(executor=executor, stop_timeout=0.01)
-
-    async def still_running() -> None:
-        started.set()
-        while not release.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await release.wait()
-
-    @task
-    def hidden() -> Any:
-        return still_running()
-
-    @task
-    async def fail() -> None:
-        await started.wait()
-        raise ValueError("boom")
-
-    async with time_limit(50):
-        with pytest.raises(ValueError, match="boom"):
-            await engine.run([hidden(), fail()])
-        assert await engine.run(quick(1)) == 1
-    release.set()
-    await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "hidden:0"])
-    await executor.close()
-
-
 async def test_an_executor_that_no_task_needs_is_not_started() -> None:
     """A cluster that is down fails only runs that need it, before their first task."""
     cluster = Cluster(up=False)
@@ -130,17 +100,6 @@ async def test_an_executor_that_no_task_needs_is_not_started() -> None:
     with pytest.raises(ExecutorUnavailable, match="no answer"):
         await engine.run([double(1), far(1)])
     assert events == []
-
-
-async def test_an_executor_is_started_once_in_each_run_that_uses_it() -> None:
-    """Whatever its mode is called, and however many tasks need it."""
-    cluster = Cluster()
-    engine = Engine(executor=cluster, executors={"cluster": cluster})
-
-    for runs in (1, 2):
-        assert await engine.run([far(1), quick(2), *[far(3) for _ in range(300)]]) == [1, 2, *[3] * 300]
-        assert (cluster.starts, cluster.settled) == (runs, runs)
-    await cluster.close()
 
 
 @task
@@ -241,30 +200,6 @@ async def test_calls_that_run_on_are_counted_in_each_used_executor_once(
     assert await executors.settle(0.0) == 2
     (record,) = caplog.records
     assert record.getMessage() == (f"{broken!r} cannot report how many calls still run: OSError: no answer")
-
-
-async def test_a_run_closes_its_own_executors_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them, even if closing one fails; the error is raised then."""
-    made: list[Any] = []
-
-    def make(kind: type[ThreadExecutor]) -> Any:
-        def factory() -> Any:
-            made.append(kind())
-            return made[-1]
-
-        return factory
-
-    factories = {"thread": make(Counting), "process": make(Broken), "third": make(Counting)}
-    monkeypatch.setattr("cascade.runtime.executors._registry._FACTORIES", factories)
-    mine = Counting()
-    executors = RunExecutors(mine, {"cluster": mine})
-    for mode in ("thread", "process", "third", "cluster", "auto"):
-        executors[mode]
-    with pytest.raises(OSError, match="the pipe is gone"):
-        async with executors:
-            pass
-    assert [each.closed for each in made if isinstance(each, Counting)] == [1, 1]
-    assert mine.closed == 0
 
 
 async def test_an_executor_that_was_down_is_tried_again_by_a_later_task() -> None:

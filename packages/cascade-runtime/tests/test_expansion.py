@@ -143,18 +143,6 @@ async def grown_for(turns: int) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("turns", [0, 1, 10])
-@pytest.mark.parametrize("what", ["a map", "a map of calls"])
-async def test_an_expansion_that_other_code_cancels_is_a_failure(what: str, turns: int) -> None:
-    """A task that cancels all that it finds on the loop makes the run fail instead of hang."""
-    run = asyncio.create_task(Engine(clock=Racing()).run(SLOWLY_GROWING[what]()))
-    await grown_for(turns)
-    growing()[0].cancel()
-    async with time_limit(LIMIT):
-        with pytest.raises(TaskCancelledError, match="something that it awaited"):
-            await run
-
-
 @task
 async def needy(what: int = inject("nowhere")) -> int:
     return what
@@ -173,52 +161,6 @@ async def test_a_task_that_returns_what_cannot_run_fails(continue_on_failure: bo
     with pytest.raises((ResourceNotFoundError, ExceptionGroup)):
         await engine.run(returns(), on_failure="continue" if continue_on_failure else "stop")
     assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED]
-
-
-@task
-async def returns_an_item() -> Any:
-    await asyncio.sleep(0)
-    return item(1)
-
-
-async def test_an_expansion_that_the_end_of_the_run_prevents_is_reported_as_cancelled() -> None:
-    """A run that ends in the turn in which a task returned another one: that task is heard of again."""
-
-    @task
-    async def fails() -> None:
-        await asyncio.sleep(0)
-        raise ValueError("boom")
-
-    engine = Engine()
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
-    with pytest.raises(ValueError, match="boom"):
-        await engine.run([fails(), returns_an_item()])
-    told = [e.state for e in events if e.task_name == "returns_an_item"]
-    assert told == [TaskState.RUNNING, TaskState.CANCELLED]
-
-
-async def test_what_a_task_returns_after_the_runs_end_is_not_built() -> None:
-    """A task that returns another one instead of being cancelled is reported as cancelled, and nothing continues."""
-
-    @task
-    async def returns_late() -> Any:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            return item.map(x=list(range(ITEMS)))
-
-    @task
-    async def fails() -> None:
-        raise ValueError("boom")
-
-    engine = Engine(clock=Racing())
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
-    with pytest.raises(ValueError, match="boom"):
-        await engine.run([returns_late(), fails()])
-    assert [e.state for e in events if e.task_name == "returns_late"][-1] is TaskState.CANCELLED
-    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @task

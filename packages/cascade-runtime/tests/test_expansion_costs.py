@@ -27,11 +27,6 @@ def add(a: int, b: int) -> int:
 
 
 @task(mode="inline")
-def take(x: int, table: list[Any]) -> int:
-    return x
-
-
-@task(mode="inline")
 def climb(n: int) -> Any:
     """Recursion that is not in the last place."""
     return add(1, climb(n - 1)) if n else 0
@@ -80,16 +75,6 @@ def chain_of_choices(length: int) -> LazyResult[int]:
     return value
 
 
-class Watched(list[Any]):
-    """A list that counts how often it is looked into."""
-
-    looks = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        self.looks += 1
-        return super().__iter__()
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("routers", [0, 1, 2])
 async def test_a_loop_keeps_no_more_with_every_step(frozen: None, routers: int) -> None:
@@ -114,24 +99,6 @@ async def test_a_loop_keeps_no_more_with_every_step(frozen: None, routers: int) 
 def test_the_work_of_expanding_is_linear(shape: Any) -> None:
     """Twice the depth is twice the work: nothing that lies around is walked again for each step."""
     some, double = work(shape(50)), work(shape(100))
-    assert double < 2.2 * some
-
-
-def test_what_every_step_borrows_from_a_call_around_it_is_found_at_once() -> None:
-    """A call that one step has made, and all steps inside it use, runs once and is found quickly by all."""
-
-    @task(mode="inline")
-    def begin(n: int) -> Any:
-        shared = give(1)
-
-        @task(mode="inline")
-        def inside(n: int) -> Any:
-            return add(shared, inside(n - 1)) if n else 0
-
-        return add(shared, inside(n))
-
-    assert asyncio.run(Engine().run(begin(20))) == 21
-    some, double = work(begin(50)), work(begin(100))
     assert double < 2.2 * some
 
 
@@ -160,15 +127,6 @@ async def test_a_task_may_return_what_it_was_given() -> None:
         return outer
 
     assert await Engine().run(pass_on(outer)) == 7
-
-
-@pytest.mark.parametrize("items", [range(100), give(list(range(100)))], ids=["known", "known in the run"])
-async def test_a_maps_fixed_arguments_are_searched_once(items: Any) -> None:
-    """Whether a lazy result stands in a large list is not asked again for every item."""
-    table = Watched(range(1000))
-    mapped = take.partial(table=table).map(x=items)
-    assert await Engine().run(mapped) == list(range(100))
-    assert table.looks <= 3
 
 
 LARGE = 100_000
@@ -206,20 +164,6 @@ async def test_a_large_map_keeps_only_the_items_that_run(frozen: None) -> None:
     assert await Engine().run(look.map(n=range(10_000))) == list(range(10_000))
     assert len(kept) == 10
     assert max(kept) < BATCH + 100
-
-
-async def test_the_values_of_a_map_are_not_copied() -> None:
-    """The list that the run returns, or the next task takes, is the one that the items' values were put into."""
-    taken: list[Any] = []
-
-    @task(mode="inline")
-    def take_list(values: list[int]) -> None:
-        taken.append(values)
-
-    mapped = give.map(value=range(10))
-    result = await Engine().run([mapped, take_list(mapped)])
-    assert result[0] is taken[0]
-    assert result[0] == list(range(10))
 
 
 async def test_a_map_over_a_long_generator_takes_its_items_in_steps() -> None:

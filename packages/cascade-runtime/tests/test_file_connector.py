@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -186,40 +185,6 @@ async def test_the_memory_for_waiting_lines_is_bounded(
     assert lines(path)[-1]["n"] == 99
 
 
-def test_a_loop_that_was_closed_without_a_disconnect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connector is no longer connected, and connects again; nothing is lost, whatever the disk does."""
-    path, answers, opens = tmp_path / "run.jsonl", threading.Event(), os.open
-
-    def slow(*arguments: Any) -> int:
-        assert answers.wait(LIMIT)
-        time.sleep(0.2)  # the disk is slow: who does not wait for it finds no file
-        return opens(*arguments)
-
-    monkeypatch.setattr("os.open", slow)
-    to_file = FileConnector(path)
-
-    async def publish(n: int) -> None:
-        await to_file.connect()
-        await to_file.publish(TOPIC, {"n": n})
-
-    asyncio.run(publish(1))
-    assert not to_file.connected
-    asyncio.run(publish(2))
-    assert not path.exists()
-    answers.set()
-    asyncio.run(to_file.disconnect())
-    assert [line["n"] for line in lines(path)] == [1, 2]
-    assert to_file.statistics().sent == 2
-    assert to_file.statistics().connections == 2
-
-
-async def test_another_thread_is_refused(tmp_path: Path) -> None:
-    """Messages stay in the order of the loop."""
-    async with FileConnector(tmp_path / "run.jsonl") as to_file:
-        with pytest.raises(WrongThreadError):
-            await asyncio.to_thread(to_file.publish_nowait, TOPIC, {})
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 async def test_a_forked_child_writes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It has no copy of the thread, and the parent's lines are the parent's."""
@@ -243,13 +208,6 @@ async def test_a_forked_child_writes_nothing(tmp_path: Path, caplog: pytest.LogC
 def test_a_url_names_the_file(url: str, path: str) -> None:
     """A relative path as it is written; a URL with slashes as URLs are."""
     assert FileConnector.from_url(url).path == path
-
-
-@pytest.mark.parametrize("url", ["file:", "file://host/x", "mqtt://host", "file:a\0b"])
-def test_a_url_that_names_no_file_is_refused(url: str) -> None:
-    """The message names what is wrong."""
-    with pytest.raises(ConfigurationError):
-        FileConnector.from_url(url)
 
 
 def test_what_is_no_path_is_refused() -> None:
@@ -278,79 +236,6 @@ async def test_it_connects_once_and_belongs_to_its_loop(tmp_path: Path) -> None:
         assert to_file.statistics().connections == 1
     assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [1]
     assert not to_file.statistics().linked
-
-
-async def test_two_connectors_append_to_one_file(tmp_path: Path) -> None:
-    """Neither overwrites what the other has written, nor what was there; the file is as readable as others."""
-    path = tmp_path / "run.jsonl"
-    async with FileConnector(path) as one, FileConnector(path) as other:
-        for n in range(6):
-            to_file = (one, other)[n % 2]
-            await to_file.publish(TOPIC, {"n": n})
-            assert await to_file.flush(LIMIT)
-    assert [line["n"] for line in lines(path)] == [*range(6)]
-    usual = tmp_path / "usual"
-    usual.touch()
-    assert path.stat().st_mode == usual.stat().st_mode
-
-
-async def test_counts_stay_whole_while_the_disk_is_slow_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also while a disconnect waits, and while another connection writes already."""
-    path, answers, opens = tmp_path / "run.jsonl", threading.Event(), os.open
-
-    def slow(*arguments: Any) -> int:
-        assert answers.wait(LIMIT)
-        return opens(*arguments)
-
-    monkeypatch.setattr("os.open", slow)
-    to_file = FileConnector(path)
-    await to_file.connect()
-    await to_file.publish(TOPIC, {"n": 1})
-    ending = asyncio.create_task(to_file.disconnect())
-    await eventually(lambda: not to_file.connected)
-    assert (to_file.statistics().accepted, to_file.statistics().pending) == (1, 1)
-    await to_file.connect()
-    await to_file.publish(TOPIC, {"n": 2})
-    await to_file.publish(TOPIC, {"n": 3})
-    statistics = to_file.statistics()
-    assert (statistics.accepted, statistics.pending, statistics.sent) == (3, 3, 0)
-    assert "connected, 0 written" in repr(to_file)
-    answers.set()
-    await ending
-    await to_file.disconnect()
-    statistics = to_file.statistics()
-    assert (statistics.accepted, statistics.pending, statistics.sent, statistics.connections) == (3, 0, 3, 2)
-    assert statistics.dropped == {}
-    assert sorted(line["n"] for line in lines(path)) == [1, 2, 3]
-
-
-async def test_a_file_that_was_moved_away_is_made_again_after_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The connector opens it anew; what fails in between is counted once, and warned of once."""
-    caplog.set_level(logging.INFO)
-    path, write, fails = tmp_path / "run.jsonl", os.write, [0]
-
-    def failing(file: int, data: Any) -> int:
-        if fails[0]:
-            raise OSError(5, "Input/output error")
-        return write(file, data)
-
-    monkeypatch.setattr("os.write", failing)
-    async with FileConnector(path) as to_file:
-        for n, failed in enumerate((0, 1, 1, 0)):
-            fails[0] = failed
-            if n == 1:
-                path.rename(tmp_path / "old")
-            await to_file.publish(TOPIC, {"n": n})
-            assert await to_file.flush(LIMIT)
-        assert dict(to_file.statistics().dropped) == {"not written": 2}
-    assert [line["n"] for line in lines(tmp_path / "old")] == [0]
-    assert [line["n"] for line in lines(path)] == [3]
-    assert warnings(caplog) == [f"telemetry is not written to {path} and is lost: Input/output error"]
-    assert caplog.text.count("is written to") == 1
 
 
 async def test_a_disk_that_fills_up_between_two_lines_leaves_no_empty_line(
@@ -485,25 +370,6 @@ async def test_without_a_connection_nothing_is_accepted_and_one_line_says_so(
     assert warnings(caplog) == ["nothing is written: publish was called before connect"] * 2
     found = to_file.statistics()
     assert (found.accepted, found.pending, found.connections, found.linked) == (0, 0, 2, False)
-
-
-async def test_a_flush_waits_no_longer_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk answers later; until then the message is pending."""
-    answers, opens = threading.Event(), os.open
-
-    def slow(*arguments: Any) -> int:
-        assert answers.wait(LIMIT)
-        return opens(*arguments)
-
-    monkeypatch.setattr("os.open", slow)
-    async with FileConnector(tmp_path / "run.jsonl") as to_file:
-        await to_file.publish(TOPIC, {"n": 1})
-        assert await to_file.flush(0.02) is False
-        found = to_file.statistics()
-        assert (found.accepted, found.sent, found.pending) == (1, 0, 1)
-        answers.set()
-        assert await to_file.flush(LIMIT) is True
-        assert to_file.statistics().pending == 0
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,14 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fakes import Racing
 
 from cascade.runtime import Engine
-from cascade.spec import LazyResult, task
+from cascade.spec import task
 
 FREED_PER_STEP, BUILT_PER_STEP = 2_048, 128
 MANY = 3 * FREED_PER_STEP
@@ -18,10 +18,6 @@ MANY = 3 * FREED_PER_STEP
 @task(mode="inline")
 def give(value: Any) -> Any:
     return value
-
-
-@task(mode="nowhere")
-def nowhere() -> None: ...
 
 
 @task
@@ -40,25 +36,6 @@ class Traced:
         self._freed_in.append(self._turn[0])
 
 
-async def turns_of_freeing(targets: Callable[[Callable[[], Traced]], list[LazyResult[Any]]]) -> list[int]:
-    """Run targets that only the engine refers to; return the turns of the loop in which arguments were freed."""
-    freed_in, turn = list[int](), [0]
-
-    async def count() -> None:
-        while True:
-            turn[0] += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count())
-    run = asyncio.create_task(Engine(clock=Racing()).run(targets(lambda: Traced(freed_in, turn))))
-    await asyncio.wait({run})
-    assert len(freed_in) == MANY
-    counting.cancel()
-    await asyncio.wait({counting})
-    run.cancelled() or run.exception()
-    return freed_in
-
-
 @pytest.fixture
 def no_collector() -> Iterator[None]:
     """Have objects freed only because nothing refers to them."""
@@ -66,26 +43,6 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
-    "last",
-    [
-        pytest.param(lambda: give(1), id="success"),
-        pytest.param(lambda: give(1)["no item"], id="failure"),
-        pytest.param(nowhere, id="a task that can never start"),
-    ],
-)
-async def test_calls_that_only_the_engine_keeps_are_freed_in_several_turns_of_the_loop(
-    no_collector: None, last: Callable[[], LazyResult[Any]]
-) -> None:
-    """However the run ends, also if its build is undone."""
-    turns = await turns_of_freeing(
-        lambda traced: [*(give(repr).after(give(traced())) for _ in range(MANY)), last()]
-    )
-    assert len(set(turns)) >= 3
-    assert max(turns.count(turn) for turn in set(turns)) <= FREED_PER_STEP
 
 
 @pytest.mark.parametrize("cancelled_in", [20, 1_000], ids=["while it is built", "while its tasks wait"])

@@ -1,8 +1,7 @@
 """The language: conditions, choices, loops, inputs, resources and failures, as a run gives them."""
 
-import asyncio
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, ThreadExecutor
-from cascade.spec import Env, LazyResult, Param, Router, inject, pipeline, resource, sequence, task
+from cascade.spec import Env, LazyResult, Param, Router, inject, resource, sequence, task
 
 
 def names(events: list[TaskStateEvent], state: TaskState = TaskState.RUNNING) -> list[str]:
@@ -52,21 +51,6 @@ async def test_a_returned_step_that_needs_a_value_long_gone_says_what_to_do() ->
 
     with pytest.raises(UsageError, match="pass every result that the returned calls need"):
         await Engine().run(late(double(outer)))
-
-
-async def test_sequence_and_pipeline() -> None:
-    """A sequence runs one after the other and lists the values; a pipeline hands them on."""
-    order: list[int] = []
-
-    @task
-    async def note(n: int) -> int:
-        await asyncio.sleep(0.002 * (3 - n))
-        order.append(n)
-        return n
-
-    assert await Engine().run(sequence(note(1), note(2), note(3))) == [1, 2, 3]
-    assert order == [1, 2, 3]
-    assert await Engine().run(pipeline(1, double, double, collect)) == [4]
 
 
 async def test_inputs_come_from_the_caller_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,29 +117,6 @@ def recording(log: list[str], name: str, **options: Any) -> Any:
             log.append(f"close {name}")
 
     return resource(name=name, **options)(opened)
-
-
-async def test_resources_nest_and_close_in_reverse_order() -> None:
-    """A resource may ask for others, and is closed before them, in the asyncio task that opened it."""
-    log: list[str] = []
-
-    @resource
-    async def pool() -> AsyncIterator[str]:
-        async with asyncio.timeout(60):  # must be left in the task that entered it
-            yield "pool"
-        log.append("close pool")
-
-    @resource
-    def session(source: str = inject(pool)) -> Iterator[str]:
-        yield f"session of {source}"
-        log.append("close session")
-
-    @task
-    async def use(s: str = inject(session)) -> str:
-        return s
-
-    assert await Engine().run(use()) == "session of pool"
-    assert log == ["close session", "close pool"]
 
 
 async def test_a_resource_of_task_scope_lives_for_one_attempt() -> None:

@@ -91,24 +91,6 @@ async def test_equal_calls_of_one_run_compute_once() -> None:
     assert all(reason for state, reason in events if state == "SKIPPED")
 
 
-@task
-def power(x: int, exponent: int = 1) -> int:
-    return int(x**exponent)
-
-
-@task
-def apply(function: Task[..., int], x: int) -> Any:
-    return function(x)
-
-
-async def test_calls_with_another_partial_task_are_different_calls() -> None:
-    """Also at the same time, and if the task returns a call of it as its next step."""
-    engine, cached = Engine(), apply.with_cache()
-    square, cube = power.partial(exponent=2), power.partial(exponent=3)
-    assert await engine.run([cached(square, 2), cached(cube, 2), cached(square, 2)]) == [4, 8, 4]
-    assert await engine.run([cached(cube, 2), cached(square, 2)]) == [8, 4]
-
-
 async def test_a_captured_object_without_a_digest_fails_the_call_with_the_remedy() -> None:
     """With ignore= the call is cached."""
 

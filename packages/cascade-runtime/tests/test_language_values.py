@@ -3,7 +3,6 @@
 import asyncio
 import collections
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -99,20 +98,6 @@ def test_calls_in_a_returned_container_are_run(make: Callable[[], Any]) -> None:
     assert asyncio.run(Engine().run(look(several()))) == (plainly(make()), 0)
 
 
-async def test_returned_calls_have_keys_under_the_task_that_returned_them() -> None:
-    """As one returned call has; the container itself makes no event."""
-
-    @task
-    async def fan_out(n: int) -> Any:
-        return [double(n), double(n + 1)]
-
-    engine = Engine()
-    events = watch_tasks(engine)
-    assert await engine.run(fan_out(1)) == [2, 4]
-    assert {e.task_id for e in events} == {"fan_out:0", "fan_out:0~1/double:0", "fan_out:0~1/double:1"}
-    assert [e.task_name for e in events if e.state is TaskState.COMPLETED].count("fan_out") == 1
-
-
 async def test_a_cache_keeps_values_only() -> None:
     """A cached task that returns calls is not stored; the calls that it returns are, if they are cached."""
     backend, made = MemoryCache(), 0
@@ -168,33 +153,6 @@ async def test_an_item_or_slice_may_be_known_in_the_run() -> None:
     assert await Engine().run(give({(1, 2): 5})[step(1), 2]) == 5
 
 
-async def test_a_map_with_a_doubled_argument_costs_no_more_than_its_items() -> None:
-    """``[l, l]`` nested 100 deep arrives as it was given, with the value at the bottom."""
-    deep: Any = [step(3)]
-    for _ in range(100):
-        deep = [deep, deep]
-    arrived = await Engine().run(give(deep))
-    for _ in range(100):
-        assert arrived[0] is arrived[1]
-        arrived = arrived[0]
-    assert arrived == [3]
-
-
-@dataclass
-class Late:
-    x: Any
-    y: int = field(init=False)
-
-
-async def test_an_argument_may_have_a_field_that_is_not_set() -> None:
-    """It arrives without it."""
-    plain = Late(1)
-    assert await Engine().run(give(plain)) is plain
-    made = await Engine().run(give(Late(double(1))))
-    assert made.x == 2
-    assert not hasattr(made, "y")
-
-
 async def test_parameters_may_have_any_name() -> None:
     """Also ``self`` and ``cls``, given by keyword, fixed or mapped."""
 
@@ -238,14 +196,6 @@ async def test_a_resource_cannot_be_lazy() -> None:
 
     with pytest.raises(UsageError, match="resource 'lazy_resource' yields a lazy result"):
         await Engine().run(use())
-
-
-async def test_a_changed_argument_arrives_as_it_is_when_the_task_starts() -> None:
-    """Arguments are taken by reference: what is changed before the run, the task sees."""
-    numbers = [1]
-    call = give(numbers)
-    numbers.append(2)
-    assert await Engine().run(call) is numbers
 
 
 async def test_a_tuple_of_targets_gives_a_tuple() -> None:

@@ -1,7 +1,6 @@
 """What LocalConnector does beyond the contract that every connector keeps."""
 
 import asyncio
-import logging
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -10,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cascade.interfaces import Complete, InvalidTopicError, Linked, Lost, Message, WrongThreadError
-from cascade.runtime import LocalConnector, LocalHub
+from cascade.interfaces import Complete, InvalidTopicError, Linked, Lost, Message
+from cascade.runtime import LocalConnector
 from cascade.testkit import eventually, time_limit
 from cascade.testkit.connector import Inbox
 from cascade.testkit.waiting import busyness
@@ -32,54 +31,6 @@ def test_the_readmes_example_prints_what_it_says() -> None:
     )
     assert done.stdout == "cascade/demo {'hello': 'world'}\n"
     assert done.stdout.strip() in section
-
-
-async def test_connectors_without_a_common_hub_do_not_hear_each_other() -> None:
-    """Two notebooks' cells that make one each are apart; the hub is what they would share."""
-    inbox = Inbox()
-    async with LocalConnector() as one, LocalConnector() as other:
-        await one.subscribe("a", inbox)
-        await other.publish("a", {"n": 1})
-        await one.publish("a", {"n": 2})
-        await eventually(inbox.seen)
-    assert inbox.numbers() == [2]
-
-
-async def test_a_hub_carries_messages_between_threads_in_order(unhurried: None) -> None:
-    """A run in a thread with a loop of its own is heard on this one."""
-    hub, inbox = LocalHub(), Inbox()
-
-    async def run() -> None:
-        async with LocalConnector(hub) as connector:
-            for n in range(2_000):
-                connector.publish_nowait("run/events", {"n": n})
-                if n % 100 == 0:
-                    await asyncio.sleep(0)
-
-    async with LocalConnector(hub) as observer:
-        await observer.subscribe("run/#", inbox)
-        await asyncio.to_thread(asyncio.run, run())
-        await eventually(lambda: len(inbox.seen()) == 2_000)
-    assert inbox.numbers() == list(range(2_000))
-
-
-async def test_it_belongs_to_the_loop_it_was_connected_on() -> None:
-    """From another thread's loop every method is refused in words, and nothing has happened."""
-    async with LocalConnector() as connector:
-
-        async def elsewhere() -> None:
-            for action in (
-                connector.connect(),
-                connector.publish("a", {}),
-                connector.subscribe("a", ignore),
-                connector.disconnect(),
-            ):
-                with pytest.raises(WrongThreadError):
-                    await action
-
-        await asyncio.to_thread(asyncio.run, elsewhere())
-        assert connector.connected
-        assert connector.statistics().accepted == 0
 
 
 def test_a_loop_that_ended_without_disconnect_does_not_hold_the_connector() -> None:
@@ -230,43 +181,7 @@ async def test_a_shared_subscription_is_refused() -> None:
             connector.watch("$share/group/a")
 
 
-async def test_a_hub_keeps_what_is_retained_while_no_connector_is_connected() -> None:
-    """The hub is the broker: connectors come and go."""
-    hub, inbox = LocalHub(), Inbox()
-    async with LocalConnector(hub) as connector:
-        await connector.publish("a", {"n": 1}, retain=True)
-    async with LocalConnector(hub) as connector:
-        await connector.subscribe("a", inbox)
-        await eventually(lambda: inbox.numbers() == [1])
-
-
-async def test_its_representation_tells_its_state() -> None:
-    """repr() shows whether it is connected and how many messages it has sent."""
-    connector = LocalConnector(source_id="line-3")
-    assert repr(connector) == "<LocalConnector not connected, 0 subscriptions, 0 sent, 0 received>"
-    async with connector:
-        await connector.subscribe("a", ignore)
-        await connector.publish("a", {})
-        assert repr(connector) == "<LocalConnector connected, 1 subscriptions, 1 sent, 0 received>"
-    assert connector.source_id == "line-3"
-
-
 def test_it_is_found_by_its_entry_point() -> None:
     """The SDK looks connectors up by name; ``local`` is this one."""
     (found,) = entry_points(group="cascade.connectors", name="local")
     assert found.load() is LocalConnector
-
-
-async def test_undecodable_bytes_are_counted_and_do_not_fill_the_log(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Undecodable bytes are discarded with a count, and one line until something can be read again."""
-    hub, inbox = LocalHub(), Inbox()
-    async with LocalConnector(hub) as connector:
-        await connector.subscribe("a", inbox)
-        for _ in range(5):
-            hub.publish("a", b"{")
-        hub.publish("a", b'{"n": 1}')
-        await eventually(inbox.seen)
-        assert connector.statistics().discarded == {"undecodable": 5}
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]

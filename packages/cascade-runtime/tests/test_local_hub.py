@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,37 +109,3 @@ async def _last(stream: Any) -> Complete:
         if isinstance(item, Message) and item.payload == b"end":
             break
     return found[-1]
-
-
-@pytest.mark.parametrize("change", [False, True], ids=["nothing has changed", "one more topic"])
-async def test_a_large_set_is_not_made_again_for_each_run(change: bool) -> None:
-    """A run adds its own topics to a watch: the ``Complete`` behind them repeats the set that is known."""
-    hub = LocalHub()
-    for n in range(1_000):
-        hub.publish(f"set/{n}", b"{}", retain=True)
-    async with LocalConnector(hub) as connector:
-        stream = connector.watch("set/#")
-        first = await complete_of(stream)
-        if change:
-            hub.publish("set/more", b"{}", retain=True)
-        hub.publish("set/7", b"[]", retain=True)
-        stream.extend("run/1")
-        stream.shrink("run/1")
-        second = await complete_of(stream)
-        assert (second.topics is first.topics) is not change
-        expected = {f"set/{n}" for n in range(1_000)} | ({"set/more"} if change else set())
-        assert second.topics == frozenset(expected)
-
-
-async def test_only_the_messages_of_added_topics_are_sent_again() -> None:
-    """A watch that is extended does not get what it had before once more."""
-    hub = LocalHub()
-    for n in range(5):
-        hub.publish(f"set/{n}", b"{}", retain=True)
-    hub.publish("run/1", b"{}", retain=True)
-    async with LocalConnector(hub) as connector:
-        stream = connector.watch("set/#")
-        await complete_of(stream)
-        stream.extend("run/1")
-        assert await anext(stream) == Message("run/1", b"{}", retain=True)
-        assert isinstance(await anext(stream), Complete)

@@ -15,7 +15,6 @@ import pytest
 from cascade.interfaces import (
     Complete,
     Delivery,
-    InvalidPayloadError,
     InvalidTopicError,
     Linked,
     Lost,
@@ -64,98 +63,6 @@ def hub() -> LocalHub:
     for topic in ("a/1", "b/1", "a/2"):
         made.publish(topic, b"1", retain=True)
     return made
-
-
-async def test_each_complete_is_that_of_this_moment(hub: LocalHub) -> None:
-    """What is added brings its own messages only; the set behind it has those of all filters."""
-    async with LocalConnector(hub) as connector:
-        stream = connector.watch("a/+")
-        both = (retained("a/1"), retained("a/2"))
-        assert await read(stream) == [Linked(), *both, complete("a/1", "a/2")]
-        stream.extend("b/1", "b/2")
-        assert await read(stream) == [retained("b/1"), complete("a/1", "a/2", "b/1")]
-        stream.shrink("b/1")
-        stream.extend("c")
-        assert await read(stream) == [complete("a/1", "a/2")]
-        hub.publish("a/1", b"2", retain=True)  # another value of the same set
-        hub.publish("a/3", b"3", retain=True)
-        stream.extend("d")
-        assert await read(stream) == [
-            live("a/1", b"2"),
-            live("a/3", b"3"),
-            complete("a/1", "a/2", "a/3"),
-        ]
-        hub.publish("a/1", b"", retain=True)
-        hub.publish("a/4", b"4")  # is not kept
-        stream.extend("e")
-        assert await read(stream) == [live("a/1", b""), live("a/4", b"4"), complete("a/2", "a/3")]
-        stream.extend("b/1")
-        assert await read(stream) == [retained("b/1"), complete("a/2", "a/3", "b/1")]
-        stream.shrink("b/1")
-        stream.extend("f")
-        assert await read(stream) == [complete("a/2", "a/3")]
-        hub.publish("b/1", b"5")
-        hub.publish("b/2", b"6")
-        assert await read(stream, until=Message) == [live("b/2", b"6")]
-        await stream.aclose()
-
-
-async def test_a_watch_begins_anew_with_each_connection(hub: LocalHub) -> None:
-    """It reads the end of the first one, and gets what was kept meanwhile."""
-    connector = LocalConnector(hub)
-    stream = connector.watch("a/+")
-    for round_ in range(2):
-        await connector.connect()
-        await connector.connect()  # does nothing
-        found = await read(stream)
-        assert found[0] == Linked()
-        assert found[-1] == complete("a/1", "a/2", *(["a/3"] if round_ else []))
-        assert len(found) == 4 + round_
-        await connector.disconnect()
-        hub.publish("a/3", b"3", retain=True)
-        assert await read(stream, until=Lost) == [Lost("disconnected")]
-    assert connector.statistics().connections == 2
-    await stream.aclose()
-
-
-async def test_every_queue_gets_a_message_once(hub: LocalHub) -> None:
-    """Several filters of one queue, several queues of one connector, several connectors."""
-    callbacks = [Inbox() for _ in range(3)]
-    async with LocalConnector(hub) as first, LocalConnector(hub) as second:
-        await first.subscribe("x/#", callbacks[0])
-        stream = first.watch("x/1", "+/1", "#")
-        await first.subscribe("y", callbacks[1])
-        await second.subscribe("x/1", callbacks[2])
-        assert (await read(stream))[-1] == complete("a/1", "b/1", "a/2")
-        await first.publish("x/1", {"n": 1})
-        hub.publish("x/2", b'{"n": 2}')
-        await eventually(lambda: len(callbacks[0].got) == 2 and len(callbacks[2].got) == 1)
-        one, two = ("x/1", {"n": 1}), ("x/2", {"n": 2})
-        assert [each.got for each in callbacks] == [[one, two], [], [one]]
-        got = [await anext(stream) for _ in range(2)]
-        assert got == [live("x/1", b'{"n": 1}'), live("x/2", b'{"n": 2}')]
-        await stream.aclose()
-        assert first.statistics().received == 3 + 2  # the three that were kept, and these
-        assert second.statistics().received == 1
-
-
-async def test_a_subscription_that_has_ended_gets_nothing_and_others_go_on(hub: LocalHub) -> None:
-    """The one in the middle leaves."""
-    inboxes = [Inbox() for _ in range(3)]
-    async with LocalConnector(hub) as connector:
-        subscriptions = [await connector.subscribe("x", each) for each in inboxes]
-        await subscriptions[1].unsubscribe()
-        await subscriptions[1].unsubscribe()
-        stream, other = connector.watch("x"), connector.watch("x")
-        await read(other)
-        await stream.aclose()
-        await connector.publish("x", {"n": 1})
-        await eventually(lambda: inboxes[0].got and inboxes[2].got)
-        assert [len(each.got) for each in inboxes] == [1, 0, 1]
-        assert await anext(other) == live("x", b'{"n": 1}')
-        with pytest.raises(StopAsyncIteration):
-            await anext(stream)
-        await other.aclose()
 
 
 async def test_a_watch_that_has_lost_messages_gets_its_set_again_and_no_other_one_does(
@@ -225,21 +132,6 @@ async def test_a_delivery_is_settled_at_once_and_not_kept(hub: LocalHub) -> None
         await late.aclose()
 
 
-async def test_what_cannot_be_published_is_refused_in_any_state() -> None:
-    """Before the connection, too, where nothing would be sent."""
-    connector = LocalConnector()
-    for _ in range(2):
-        with pytest.raises(InvalidTopicError):
-            await connector.publish("a/#", {})
-        with pytest.raises(InvalidPayloadError):
-            connector.publish_nowait("a", [1])  # type: ignore[arg-type]
-        await connector.connect()
-    assert connector.statistics().accepted == 0
-    with pytest.raises(InvalidTopicError):
-        connector.hub.publish("a/+", b"1")
-    await connector.disconnect()
-
-
 async def test_callbacks_before_a_disconnect_are_called_while_it_can_publish(hub: LocalHub) -> None:
     """Once for each connection, until they are removed; what they publish is delivered."""
     connector = LocalConnector(hub)
@@ -279,20 +171,6 @@ async def test_messages_of_another_thread_wake_the_loop(hub: LocalHub) -> None:
             await eventually(lambda: len(inbox.got) == count)  # noqa: B023
             await asyncio.to_thread(thread.join)
     assert [data["n"] for _, data in inbox.got] == [1, 2]
-
-
-async def test_the_warning_of_an_unconnected_connector_comes_again_after_a_connection(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Once each time."""
-    connector = LocalConnector()
-    for _ in range(2):
-        for _ in range(2):
-            connector.publish_nowait("a", {})
-        await connector.connect()
-        await connector.disconnect()
-    line = "nothing is sent: publish was called before connect"
-    assert [each.getMessage() for each in caplog.records] == [line, line]
 
 
 async def test_a_call_from_elsewhere_names_itself(hub: LocalHub) -> None:

@@ -2,18 +2,14 @@
 
 import asyncio
 import contextlib
-import gc
 import os
-import select
 import selectors
 import signal
 import socket
 import sys
 import threading
 import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,23 +97,6 @@ def test_the_loop_of_another_policy_is_unchanged(monkeypatch: pytest.MonkeyPatch
         loop.close()
 
 
-def test_what_another_policy_sets_on_asyncios_loop_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For example a task factory or an exception handler."""
-    make = asyncio.new_event_loop
-    settings: list[Callable[[asyncio.AbstractEventLoop], None]] = [
-        lambda loop: loop.set_task_factory(
-            lambda loop, coroutine, **kwargs: asyncio.Task(coroutine, loop=loop)
-        ),
-        lambda loop: loop.set_exception_handler(lambda loop, context: None),
-    ]
-    for setting in settings:
-        made = make()
-        setting(made)
-        monkeypatch.setattr(asyncio, "new_event_loop", lambda made=made: made)
-        assert new_event_loop() is made
-        made.close()
-
-
 @linux
 def test_a_process_with_a_thousand_files_open_gets_a_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond what select can watch, timers are rounded, and nothing else is different."""
@@ -131,15 +110,6 @@ def test_a_process_with_a_thousand_files_open_gets_a_loop_too(monkeypatch: pytes
 
 
 @linux
-def test_the_limit_of_select_is_that_of_the_system() -> None:
-    """A descriptor beyond the limit raises ValueError, one below it may just not be open."""
-    with pytest.raises(ValueError, match="out of range"):
-        select.select([loops._SELECTABLE], [], [], 0)
-    with contextlib.suppress(OSError):
-        select.select([loops._SELECTABLE - 1], [], [], 0)
-
-
-@linux
 def test_no_descriptor_is_left_behind() -> None:
     """Neither the loop that is returned nor the one that was made to look at its type leaves one open."""
     new_event_loop().close()
@@ -147,16 +117,6 @@ def test_no_descriptor_is_left_behind() -> None:
     for _ in range(5):
         new_event_loop().close()
     assert {*Path("/proc/self/fd").iterdir()} <= before  # another test's thread may close files meanwhile
-
-
-@linux
-def test_more_than_a_thousand_sockets_can_be_watched() -> None:
-    """The loop still uses epoll, which has no limit of 1,024 descriptors."""
-    loop = new_event_loop()
-    try:
-        assert isinstance(vars(loop)["_selector"], selectors.EpollSelector)
-    finally:
-        loop.close()
 
 
 def closing(work: Callable[[], Any], *, limit: float = 60.0) -> Any:
@@ -169,26 +129,6 @@ async def ignoring_cancellation(released: threading.Event) -> None:
     while not released.is_set():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(3600)
-
-
-def test_a_loop_that_closes_gives_the_value_or_the_error_of_its_work() -> None:
-    """As ``asyncio.run`` does; the loop is closed in both cases."""
-    loops_used: list[asyncio.AbstractEventLoop] = []
-    error = ValueError("boom")
-
-    async def work(raised: BaseException | None) -> str:
-        loops_used.append(asyncio.get_running_loop())
-        if raised is not None:
-            raise raised
-        return "value"
-
-    assert closing(lambda: work(None)) == "value"
-    each: BaseException
-    for each in (error, SystemExit(3)):
-        with pytest.raises(type(each)) as caught:
-            closing(partial(work, each))
-        assert caught.value is each
-    assert [each.is_closed() for each in loops_used] == [True] * 3
 
 
 def test_what_is_left_on_a_loop_cleans_up_before_the_loop_is_closed(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,33 +168,6 @@ def test_what_is_left_on_a_loop_cleans_up_before_the_loop_is_closed(caplog: pyte
     assert sorted(log) == ["generator", "task", "thread"]
     assert left[0].cancelled()
     assert not caplog.records
-
-
-def test_an_error_of_what_is_cancelled_at_the_end_reaches_the_loops_handler() -> None:
-    """As with ``asyncio.run``: with its task, and without the tasks that ended well."""
-    contexts: list[dict[str, Any]] = []
-
-    async def fails() -> None:
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            raise OSError("cannot clean up")
-
-    async def ends() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(3600)
-
-    async def work() -> list[asyncio.Task[None]]:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
-        left = [asyncio.create_task(each) for each in (ends(), fails(), asyncio.sleep(3600))]
-        await asyncio.sleep(0)
-        return left
-
-    _, failed, _ = closing(work)
-    (context,) = contexts
-    assert context["task"] is failed
-    assert str(context["exception"]) == "cannot clean up"
-    assert "closed" in context["message"]
 
 
 @pytest.mark.parametrize("kept", [("task",), ("generator",), ("thread",), ("task", "generator", "thread")])
@@ -314,43 +227,3 @@ def test_a_loop_closes_within_its_limit_and_names_what_still_runs(
     }
     assert f"these still run: {', '.join(named[each] for each in kept)}; they must not suppress" in line
     assert closed == ["cancelled"] * ("generator" in kept)
-
-
-def test_a_first_ctrl_c_cancels_the_work_and_its_clean_up_is_awaited() -> None:
-    """Then KeyboardInterrupt is raised, as from ``asyncio.run``."""
-    log: list[str] = []
-
-    async def work() -> None:
-        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            await asyncio.sleep(0)
-            log.append("cleaned up")
-
-    with pytest.raises(KeyboardInterrupt):
-        closing(work)
-    assert log == ["cleaned up"]
-
-
-def test_an_error_is_freed_without_the_garbage_collector() -> None:
-    """No frame in its traceback refers to it: large values in other frames do not wait for the collector."""
-
-    class Boom(Exception):
-        """An error that can be referred to weakly."""
-
-    async def work() -> None:
-        raise Boom
-
-    gc.collect()
-    gc.disable()
-    try:
-        with contextlib.suppress(Boom):
-            try:
-                closing(work)
-            except Boom as exc:
-                freed = weakref.ref(exc)
-                raise
-        assert freed() is None
-    finally:
-        gc.enable()

@@ -131,18 +131,6 @@ def test_what_no_worker_can_import_is_sent_by_value(run: Run, tmp_path: Path) ->
     assert_passed(run("notebook.py", notebook=cells), "__main__")
 
 
-@pytest.mark.full
-def test_a_lambda_of_a_script_with_a_guard_is_sent_by_value(run: Run) -> None:
-    """What it uses of the main module, the worker imports."""
-    use = '@task(mode="process")\ndef apply(function, x):\n    return function(x)\n'
-    call = "main()\n    assert asyncio.run(Engine().run(apply(lambda x: Point(helper(x)), 1))) == Point(2)\n"
-    assert_passed(
-        run("job.py", job=GUARDED.replace("def main", f"{use}\ndef main").replace("main()\n", call, 2)),
-        "__main__",
-        "__mp_main__",
-    )
-
-
 def test_without_cloudpickle_three_lines_say_what_to_do(run: Run) -> None:
     """They end the traceback, which shows nothing of pickling; the place of the task follows. Nothing runs twice."""
     done = run("job.py", job=WITHOUT_CLOUDPICKLE + UNGUARDED)

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from observers import watch_tasks
 
-from cascade.interfaces import TaskState, TaskStateEvent, UsageError
-from cascade.interfaces.topics import constraint_topic
-from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.interfaces import TaskState, UsageError
+from cascade.runtime import Engine
 from cascade.spec import LazyResult, task
-from cascade.testkit import eventually, time_limit
+from cascade.testkit import time_limit
 
 LIMIT = 50.0
 
@@ -135,75 +134,3 @@ async def test_an_item_that_returns_what_needs_its_map_fails() -> None:
     async with time_limit(LIMIT):
         with pytest.raises(UsageError, match=r"that depends on 'returns_its_map:0\[0\]' itself"):
             await Engine().run(give(maps[0]))
-
-
-async def test_items_may_return_their_next_step_under_a_limit(unhurried: None) -> None:
-    """An item keeps its place under the limit until the call that it returned is done."""
-    running, most = 0, 0
-
-    @task
-    async def step(x: int, left: int) -> Any:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0)
-        running -= 1
-        return step(x, left - 1) if left else x
-
-    mapped = step.partial(left=3).map(x=range(150)).with_concurrency(2)
-    async with time_limit(LIMIT):
-        assert await Engine().run(mapped) == list(range(150))
-    assert most == 2
-
-
-async def test_a_map_of_very_many_items_some_of_which_fail() -> None:
-    """All others run, each failure is raised, and the loop has turns while they are collected."""
-    bad = frozenset(range(0, 20_000, 40))
-    with pytest.raises(ExceptionGroup) as group:
-        await Engine().run(fail_at.partial(bad=bad).map(x=[*range(30_000)]), on_failure="continue")
-    assert [str(each) for each in group.value.exceptions] == [str(n) for n in sorted(bad)]
-
-
-@pytest.mark.full
-@pytest.mark.process
-async def test_no_tasks_start_once_several_engines_on_one_loop_report_a_pause() -> None:
-    """A18: five engines that expand and start large maps obey: each reports the pause, and from then on starts nothing."""
-    hub = LocalHub()
-    started = dict.fromkeys([f"engine-{k}" for k in range(5)], 0)
-    blocked = dict(started)
-    at_report: dict[str, int] = {}
-
-    @task
-    async def work(x: int) -> int:
-        await asyncio.sleep(0)
-        return x
-
-    async def on_report(topic: str, report: dict[str, Any]) -> None:
-        if report["applied"]:
-            at_report.setdefault(topic.split("/")[2], started[topic.split("/")[2]])
-
-    def follow(source: str) -> Engine:
-        engine = Engine(connector=LocalConnector(hub, source_id=source))
-
-        def on_event(event: TaskStateEvent) -> None:
-            started[source] += event.state is TaskState.RUNNING and event.task_name == "work"
-            blocked[source] += event.state is TaskState.BLOCKED
-
-        engine.bus.subscribe(TaskStateEvent, on_event)
-        return engine
-
-    topic = constraint_topic("global", "pause")
-    engines = {source: follow(source) for source in started}
-    mapped = {source: work.map(x=give([*range(5_000)])) for source in engines}
-    async with time_limit(LIMIT * 2), LocalConnector(hub, source_id="desk") as desk:
-        await desk.subscribe("cascade/state/+/constraints", on_report)
-        runs = [asyncio.create_task(engines[each].run(mapped[each])) for each in engines]
-        await eventually(lambda: any(started.values()))
-        await desk.publish(topic, {"type": "pause"}, 1, retain=True)
-        await eventually(lambda: len(at_report) == len(engines))
-        await eventually(lambda: all(started[each] + blocked[each] == 5_000 for each in engines))
-        assert started == at_report
-        assert any(blocked.values())
-        await desk.publish(topic, None, 1, retain=True)
-        for run in runs:
-            assert await run == list(range(5_000))

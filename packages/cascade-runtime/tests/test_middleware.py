@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from observers import watch_tasks
-from simple_tasks import double, fail, give, step
+from simple_tasks import double, give
 
 from cascade.interfaces import ConfigurationError, StepInfo, TaskState, TaskTimeoutError
 from cascade.runtime import Engine, ProcessExecutor
-from cascade.spec import LazyResult, inject, resource, task
+from cascade.spec import inject, resource, task
 from cascade.testkit._executor import calls
 
 Next = Callable[[], Awaitable[Any]]
@@ -162,60 +162,7 @@ async def test_a_cache_hit_is_not_wrapped() -> None:
     assert len(log.steps) == 1
 
 
-async def test_a_value_that_is_a_call_is_continued() -> None:
-    """A middleware may return a call, as a task may."""
-
-    async def around(step_info: StepInfo, call_next: Next) -> Any:
-        value = await call_next()
-        return double(value) if step_info.name == "step" else value
-
-    log = Log()
-    assert await Engine(middleware=[log, around]).run(step(4)) == 8
-    assert [each.key for each in log.steps] == ["step:0", "step:0~1/double:0"]
-
-
-async def test_a_step_knows_its_run() -> None:
-    """The idempotency key depends on the run and the step, and on nothing else."""
-    log = Log()
-    engine = Engine(middleware=[log])
-    await engine.run([double(1), double(2)], run_id="night")
-    await engine.run(double(1), run_id="night")
-    await engine.run(double(1), run_id="day")
-    first, second, again, other = log.steps
-    assert (first.run_id, first.key, first.name, first.attempt, first.start) == (
-        "night",
-        "double:0",
-        "double",
-        1,
-        1,
-    )
-    assert len(first.idempotency_key) == 32
-    assert first.idempotency_key == again.idempotency_key
-    assert len({first.idempotency_key, second.idempotency_key, other.idempotency_key}) == 3
-
-
 def test_a_middleware_that_is_not_in_a_list_is_refused() -> None:
     """A single function is the likely mistake; the message shows how to write it."""
     with pytest.raises(ConfigurationError, match=r"middleware=\[.*\]"):
         Engine(middleware=Log())  # type: ignore[arg-type]
-
-
-async def test_a_cancelled_try_reaches_the_middleware() -> None:
-    """When the run stops, a middleware can clean up, as the task can."""
-    cleaned: list[str] = []
-    started = asyncio.Event()
-
-    async def around(step: StepInfo, call_next: Next) -> Any:
-        if step.name == "fail":
-            await started.wait()
-            return await call_next()
-        try:
-            started.set()
-            await asyncio.Event().wait()
-        finally:
-            cleaned.append(step.key)
-
-    target: list[LazyResult[Any]] = [double(1), fail()]
-    with pytest.raises(ValueError, match="boom"):
-        await Engine(middleware=[around]).run(target)
-    assert cleaned == ["double:0"]

@@ -1,16 +1,13 @@
 """What becomes of a task's helpers, workers, places under a limit and times when it ends, is tried again or is cancelled."""
 
 import asyncio
-import contextlib
-import threading
-from typing import Any
 
 import pytest
 from desk import Desk
 from observers import watch_tasks
 
 from cascade.interfaces import TaskState, TaskStateEvent
-from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
+from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import task
 from cascade.testing import ManualClock
 from cascade.testkit import eventually, time_limit
@@ -30,76 +27,6 @@ def told(events: list[TaskStateEvent], name: str) -> list[tuple[str, float]]:
 
 def states(events: list[TaskStateEvent], name: str) -> list[str]:
     return [state for state, _ in told(events, name)]
-
-
-@pytest.mark.parametrize("how", ["is tried again", "ends"])
-async def test_a_helper_that_waits_at_a_checkpoint_stops_with_its_attempt(
-    desk: Desk, engine: Engine, how: str
-) -> None:
-    """The pause is still in force: what stops the helper is that the attempt which made it is over."""
-    helpers: list[asyncio.Task[None]] = []
-    events = watch_tasks(engine)
-    release = asyncio.Event()
-
-    async def at_checkpoint() -> None:
-        await checkpoint()
-
-    @task
-    async def leads() -> None:
-        await desk.put("task:leads", "pause")
-        await eventually(lambda: desk.applied("task:leads", "pause"))
-        helpers.append(asyncio.create_task(at_checkpoint()))
-        await eventually(lambda: states(events, "leads")[-1:] == ["BLOCKED"])
-        if how == "is tried again":
-            raise OSError("not yet")
-
-    @task
-    async def beside() -> None:
-        await release.wait()
-
-    run = asyncio.create_task(engine.run([leads().with_retry(2, delay=3600), beside()]))
-    await eventually(lambda: helpers and helpers[0].done(), LIMIT)
-    assert helpers[0].cancelled()
-    assert not run.done()
-    run.cancel()
-    await asyncio.wait({run})
-
-
-async def test_a_task_that_ends_after_its_run_gives_back_no_worker_a_second_time() -> None:
-    """The end of the run has given its worker back: of the next run, no two tasks run at the same time."""
-    executor, started, release = ThreadExecutor(1), asyncio.Event(), asyncio.Event()
-    engine = Engine(executor=executor, stop_timeout=0.01)
-    begun, go_on = threading.Event(), threading.Event()
-
-    async def still_running() -> None:
-        started.set()
-        while not release.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await release.wait()
-
-    @task
-    def hidden() -> Any:
-        return still_running()
-
-    @task
-    def waits() -> None:
-        begun.set()
-        go_on.wait(LIMIT)
-
-    first = asyncio.create_task(engine.run(hidden()))
-    await started.wait()
-    first.cancel()
-    await asyncio.wait({first})
-    events = watch_tasks(engine)
-    tasks = [waits() for _ in range(3)]
-    second = asyncio.create_task(engine.run(tasks))
-    await eventually(begun.is_set)
-    release.set()
-    await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "hidden:0"])
-    go_on.set()
-    assert await second == [None] * 3
-    await executor.close()
-    assert states(events, "waits") == ["RUNNING", "COMPLETED"] * 3
 
 
 class Busy:

@@ -3,25 +3,21 @@
 import asyncio
 import logging
 import sys
-import threading
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Literal
 
 import pytest
-from fakes import HOUR, HeldDelays
 from simple_tasks import hold, step
 
 from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
-    ProgressEvent,
     TaskState,
     TaskStateEvent,
     WatchItem,
 )
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
-from cascade.runtime._control import constraint_manager
+from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.runtime._scheduler import running_tasks
 from cascade.spec import LazyResult, Router, inject, resource, task
 from cascade.testkit import eventually, time_limit
@@ -29,47 +25,9 @@ from cascade.testkit import eventually, time_limit
 LIMIT = 30.0
 
 
-class Flaky:
-    """A task whose first attempt fails."""
-
-    def __init__(self, *, threaded: bool = False) -> None:
-        self.attempts = 0
-        self.task = task(name="flaky")(self._plain if threaded else self._run)
-
-    async def _run(self) -> int:
-        return self._plain()
-
-    def _plain(self) -> int:
-        self.attempts += 1
-        if self.attempts == 1:
-            raise OSError("not yet")
-        return self.attempts
-
-
 async def write(hub: LocalHub, scope: str, kind: str, **params: Any) -> None:
     async with LocalConnector(hub, source_id="desk") as desk:
         await desk.publish(constraint_topic(scope, kind), {"type": kind, "params": params}, 1, retain=True)
-
-
-async def test_an_engine_whose_executor_was_not_there_works_afterwards() -> None:
-    """A run that ended before its first task was served leaves the admission controller as it was."""
-
-    class Late(ThreadExecutor):
-        tries = 0
-
-        async def start(self) -> None:
-            self.tries += 1
-            if self.tries == 1:
-                raise ConnectionError("no cluster")
-
-    @task
-    def offloaded() -> None: ...
-
-    engine = Engine(executor=Late(), system_resources={"gpu": 1})
-    with pytest.raises(ConnectionError):
-        await engine.run(offloaded())
-    async with time_limit(LIMIT):
-        assert await engine.run(step(2).with_constraints(gpu=1)) == 2
 
 
 @pytest.mark.parametrize("turns", range(8))
@@ -83,92 +41,6 @@ async def test_a_run_cancelled_at_any_moment_gives_its_resources_back(turns: int
     await asyncio.wait({run})
     async with time_limit(LIMIT):
         assert await engine.run(step(1).with_constraints(gpu=1)) == 1
-
-
-async def test_a_limit_that_comes_during_a_retrys_delay_does_not_count_waiting_tasks() -> None:
-    """Who has no slot between two attempts must not be taken for one that runs, and then wait for itself."""
-    hub, flaky, clock = LocalHub(), Flaky(), HeldDelays()
-    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
-    reports: list[dict[str, Any]] = []
-    async with LocalConnector(hub, source_id="reader") as reader:
-
-        async def hear(topic: str, data: dict[str, Any]) -> None:
-            reports.append(data)
-
-        await reader.subscribe("cascade/state/line-3/constraints", hear)
-        run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=HOUR)))
-        await eventually(lambda: flaky.attempts)
-        await write(hub, "task:flaky", "concurrency", limit=1)
-        await eventually(lambda: reports and reports[-1]["applied"])
-        assert reports[-1]["in_scope_running"] == 0
-        clock.end_delays()
-        async with time_limit(LIMIT):
-            assert await run == 2
-
-
-async def test_a_worker_is_free_for_others_during_a_retrys_delay() -> None:
-    """The only thread runs what waits while a failed task sits out its delay."""
-    flaky = Flaky(threaded=True)
-    order: list[str] = []
-
-    @task
-    def other() -> None:
-        order.append(f"other, after {flaky.attempts} of flaky")
-
-    await Engine(executor=ThreadExecutor(1)).run([flaky.task().with_retry(2, delay=0.2), other()])
-    assert order == ["other, after 1 of flaky"]
-
-
-class SlowToClose:
-    """A stream whose end waits for an event."""
-
-    def __init__(self, stream: Any, word: asyncio.Event) -> None:
-        self.stream = stream
-        self.word = word
-
-    def __aiter__(self) -> Any:
-        return self.stream
-
-    async def aclose(self) -> None:
-        await self.word.wait()
-        await self.stream.aclose()
-
-
-async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_started(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """I3 while one manager is still leaving and the next one follows the broker already."""
-    monkeypatch.setattr(constraint_manager, "STOP_LIMIT", LIMIT)
-    hub, word = LocalHub(), asyncio.Event()
-
-    class Slow(LocalConnector):
-        def watch(self, *filters: str) -> Any:
-            return SlowToClose(super().watch(*filters), word)
-
-    await write(hub, "task:held", "pause")
-    started: list[str] = []
-
-    @task
-    async def held() -> None:
-        started.append("held")
-
-    engine = Engine(connector=Slow(hub, source_id="line-3"))
-    ended, blocked = [], []
-    engine.bus.subscribe(LifecycleEvent, lambda e: ended.append(e) if e.status else None)
-    engine.bus.subscribe(
-        TaskStateEvent, lambda e: blocked.append(e) if e.state is TaskState.BLOCKED else None
-    )
-    first = asyncio.create_task(engine.run(step()))
-    await eventually(lambda: ended)
-    assert not first.done()
-    second = asyncio.create_task(engine.run(held()))
-    await eventually(lambda: blocked)
-    word.set()
-    await first
-    assert engine._parts.admission.policy.constrained
-    assert not started
-    second.cancel()
-    await asyncio.wait({second})
 
 
 @pytest.mark.parametrize("how", ["raises", "ends", "refuses"])
@@ -208,33 +80,6 @@ async def test_control_comes_back_after_a_stream_that_failed(
     assert warning.startswith("line-3: the stream of constraints has ended")
     run.cancel()
     await asyncio.wait({run})
-
-
-async def test_nothing_is_reported_about_a_run_that_is_over() -> None:
-    """A call that still runs in a thread reports no progress after ENGINE_STOPPED."""
-    begun, release, asked = threading.Event(), threading.Event(), threading.Event()
-
-    @task
-    def stubborn() -> None:
-        begun.set()
-        release.wait(60)
-        try:
-            checkpoint(done=1)  # type: ignore[unused-awaitable] # in a thread it has waited already
-        finally:
-            asked.set()
-
-    engine = Engine(stop_timeout=0.01)
-    told: list[Any] = []
-    for kind in (LifecycleEvent, ProgressEvent):
-        engine.bus.subscribe(kind, told.append)
-    run = asyncio.create_task(engine.run(stubborn()))
-    await eventually(begun.is_set)
-    run.cancel()
-    await asyncio.wait({run})
-    release.set()
-    await eventually(asked.is_set)
-    await asyncio.sleep(0)  # what a thread hands over comes in the next turn
-    assert [type(event) for event in told] == [LifecycleEvent, LifecycleEvent]
 
 
 async def test_a_run_cancelled_at_any_moment_of_its_end_leaves_no_connector_connected() -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fakes import Plain
 
 from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
-from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber
+from cascade.runtime import EventBus, TelemetrySubscriber
 from cascade.runtime.telemetry import subscriber
-from cascade.spec import task
 from cascade.testkit import eventually
 
 RUN = "r" * 32
@@ -45,44 +43,6 @@ class Telemetry:
         return [int(message["body"]["task_id"][2:]) for _, message, _ in self.connector.sent]
 
 
-async def test_the_task_that_makes_a_burst_does_not_wait_for_its_encoding() -> None:
-    """All messages come in the next iterations, in order, with numbers without a gap."""
-    telemetry = Telemetry()
-    telemetry.publish(*range(500))
-    assert telemetry.sent == []
-    await eventually(lambda: len(telemetry.sent) == 500)
-    assert telemetry.sent == list(range(500))
-    assert [message["seq"] for _, message, _ in telemetry.connector.sent] == list(range(500))
-    telemetry.publish(500)
-    await eventually(lambda: telemetry.sent[-1] == 500)
-
-
-@pytest.mark.parametrize(
-    ("busy", "passed", "many"),
-    [(1.0, 0.1, False), (0.6, 0.1, False), (0.2, 0.1, True), (0.0, 0.1, True), (1.0, 10.0, True)],
-)
-async def test_a_busy_loop_encodes_one_event_at_a_time_and_an_idle_one_many(
-    busy: float, passed: float, many: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tasks go first, for two seconds; of the time that they leave, sending the messages takes the largest part."""
-    now = worked = 0.0
-
-    def clock() -> float:
-        nonlocal now, worked
-        now, worked = now + subscriber.SLICE / 100, worked + subscriber.SLICE / 100
-        return now
-
-    monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=clock, thread_time=lambda: worked))
-    monkeypatch.setattr(subscriber, "TURN", 600.0)
-    telemetry = Telemetry()
-    telemetry.publish(*range(1_000))
-    now, worked = now + passed, worked + passed * busy
-    await asyncio.sleep(0)
-    assert len(telemetry.sent) > 10 if many else len(telemetry.sent) == 1
-    telemetry.subscriber.close()
-    assert telemetry.sent == list(range(1_000))
-
-
 async def test_when_too_many_events_wait_the_oldest_are_encoded_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -93,24 +53,6 @@ async def test_when_too_many_events_wait_the_oldest_are_encoded_at_once(
     assert telemetry.sent == list(range(400))
     await telemetry.subscriber.drain(0.0)
     assert telemetry.sent == list(range(500))
-
-
-async def test_a_drain_leaves_the_loop_to_others_between_its_turns() -> None:
-    """The connector sends in the same iterations: together they must not keep the loop for long."""
-    telemetry, others = Telemetry(), 0
-
-    async def other() -> None:
-        nonlocal others
-        while True:
-            await asyncio.sleep(0)
-            others += 1
-
-    telemetry.publish(*range(5_000))
-    beside = asyncio.create_task(other())
-    await telemetry.subscriber.drain(60.0)
-    beside.cancel()
-    assert telemetry.sent == list(range(5_000))
-    assert others > 1
 
 
 def test_an_event_waits_for_no_loop_that_is_over() -> None:
@@ -163,37 +105,3 @@ async def test_the_messages_of_a_burst_are_those_of_single_events() -> None:
     assert sent[0] == sent[1]
     assert len(sent[0]) == 62
     assert "hunter2" not in str(sent)
-
-
-@task
-async def quick(x: int) -> int:
-    return x
-
-
-@task
-async def failing(x: int) -> int:
-    raise ValueError(x)
-
-
-async def test_every_event_of_a_run_of_small_tasks_arrives_in_order() -> None:
-    """Each task begins before it ends, between the first and the last event of the run."""
-    connector, messages = LocalConnector(), list[dict[str, Any]]()
-
-    async def keep(topic: str, message: dict[str, Any]) -> None:
-        messages.append(message)
-
-    targets = [quick(n) for n in range(300)] + [failing(n) for n in range(3)]
-    async with connector:
-        await connector.subscribe("cascade/telemetry/#", keep)
-        with pytest.raises(ExceptionGroup):
-            await Engine(connector=connector).run(targets, on_failure="continue")
-        await eventually(lambda: len(messages) == 2 + 2 * len(targets))
-    bodies = [each["body"] for each in messages]
-    assert [each["seq"] for each in messages] == list(range(len(messages)))
-    assert [bodies[0]["event"], bodies[-1]["event"]] == ["ENGINE_STARTED", "ENGINE_STOPPED"]
-    states: dict[str, list[str]] = {}
-    for body in bodies[1:-1]:
-        states.setdefault(body["task_id"], []).append(body["state"])
-    assert states == {f"quick:{n}": ["RUNNING", "COMPLETED"] for n in range(300)} | {
-        f"failing:{n}": ["RUNNING", "FAILED"] for n in range(3)
-    }

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cascade.interfaces import TaskState, TaskStateEvent, WorkerLostError
-from cascade.runtime import Engine, ProcessExecutor
-from cascade.spec import task
+from cascade.interfaces import WorkerLostError
+from cascade.runtime import ProcessExecutor
 from cascade.testkit import eventually
 from cascade.testkit._executor import calls
 
@@ -30,23 +29,6 @@ async def executor() -> AsyncIterator[ProcessExecutor]:
     executor = ProcessExecutor(1)
     await executor.run(calls.echo, (1,), {})
     yield executor
-    await executor.close()
-
-
-async def test_no_more_tasks_are_reported_as_running_than_there_are_workers() -> None:
-    """A run of many small tasks: their values are right, and each start follows the end whose place it takes."""
-    executor = ProcessExecutor(2)
-    engine = Engine(executor=executor)
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
-    echo = task(calls.echo)
-    assert await engine.run([echo(n) for n in range(300)]) == list(range(300))
-    most, now = 0, set[str]()
-    for event in events:
-        now.add(event.task_id) if event.state is TaskState.RUNNING else now.discard(event.task_id)
-        most = max(most, len(now))
-    assert most == 2
-    assert len(events) == 600
     await executor.close()
 
 
@@ -69,22 +51,6 @@ async def test_a_call_is_not_failed_by_a_worker_that_died_before_it(executor: Pr
     assert await executor.run(calls.echo, (1,), {}) == 1
 
 
-async def test_a_cancelled_call_that_waits_never_starts(executor: ProcessExecutor, tmp_path: Path) -> None:
-    """The worker and the calls around it go on."""
-    file = tmp_path / "notes"
-    worker = await executor.run(os.getpid, (), {})
-    holding = asyncio.create_task(executor.run(calls.hold, (str(tmp_path),), {}))
-    behind = [asyncio.create_task(executor.run(calls.note, (str(file), n), {})) for n in range(6)]
-    await eventually((tmp_path / "started").exists, 60)
-    for cancelled in (behind[0], behind[3], behind[5]):
-        cancelled.cancel()
-    await asyncio.wait([behind[0], behind[3], behind[5]])
-    (tmp_path / "release").touch()
-    await holding
-    assert [await behind[n] for n in (1, 2, 4)] == [worker] * 3
-    assert noted(file) == ["1", "2", "4"]
-
-
 async def test_calls_behind_a_cancelled_one_run_elsewhere(executor: ProcessExecutor, tmp_path: Path) -> None:
     """The worker of the cancelled call ends; those that wait run once, in another one."""
     file = tmp_path / "notes"
@@ -96,12 +62,6 @@ async def test_calls_behind_a_cancelled_one_run_elsewhere(executor: ProcessExecu
     assert worker not in await asyncio.gather(*behind)
     assert Counter(noted(file)) == Counter(map(str, range(4)))
     assert await executor.settle(50) == 0
-
-
-async def test_calls_that_no_pipe_holds_arrive_whole(executor: ProcessExecutor) -> None:
-    """Large and small ones, in any order."""
-    sizes = [10, 1_000_000, 20, 300_000, 9_000]
-    assert await asyncio.gather(*(executor.run(len, (b"x" * size,), {}) for size in sizes)) == sizes
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.nightly)])

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from desk import limits_of, pass_now
 
 from cascade.interfaces import (
     ConfigurationError,
     Directive,
     ExecutorUnavailable,
     TaskNotPicklableError,
-    TaskTimeoutError,
     WorkerLostError,
 )
 from cascade.runtime import Engine, ProcessExecutor
@@ -113,37 +111,10 @@ def alive(process: int) -> bool:
         return False
 
 
-async def test_tasks_of_a_module_run_in_another_process(tasks: Any) -> None:
-    """Pickle finds the task under the function's name, yet the worker gets the function, and sys.path."""
-    executor = ProcessExecutor(2)
-    values = await Engine(executor=executor).run([tasks.where(), tasks.double(tasks.double(3))])
-    assert values[0] != os.getpid()
-    assert values[1] == 12
-    await executor.close()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows open files as files")
 async def test_programs_that_a_task_starts_inherit_no_pipe_of_the_worker(tasks: Any) -> None:
     """One that goes on would keep the pipes open, and hide that its worker was lost."""
     assert await Engine().run(tasks.inheritable()) == []
-
-
-async def test_a_task_can_select_a_process(tasks: Any) -> None:
-    """An engine without executors creates what such a task needs, and leaves no process behind."""
-    before = children()
-    here, there = await Engine().run([tasks.where(), tasks.elsewhere()])
-    assert here == os.getpid() != there
-    assert not children().keys() - before.keys()
-
-
-async def test_an_error_has_the_traceback_of_the_worker(tasks: Any) -> None:
-    """The cause shows the file and the line where the task failed."""
-    executor = ProcessExecutor(1)
-    with pytest.raises(ValueError, match="boom") as raised:
-        await Engine(executor=executor).run(tasks.fail())
-    assert 'tasks_of_a_user.py", line 13, in fail' in str(raised.value.__cause__)
-    assert any("in task 'fail'" in note for note in raised.value.__notes__)
-    await executor.close()
 
 
 @pytest.mark.parametrize(
@@ -170,23 +141,6 @@ async def test_a_function_that_cannot_be_pickled_is_rejected(function: Any, prob
     await executor.close()
 
 
-async def test_a_task_over_its_time_limit_does_not_cost_a_worker(
-    tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its process is ended, and with one worker the next task runs in another one."""
-    executor, limits = ProcessExecutor(1), limits_of(3600, monkeypatch)
-    engine = Engine(executor=executor)
-    worker = await engine.run(tasks.where())
-    run = asyncio.create_task(engine.run(tasks.hang.with_timeout(3600)(str(tmp_path))))
-    await eventually((tmp_path / "started").exists)
-    pass_now(limits[0])
-    with pytest.raises(TaskTimeoutError):
-        await run
-    await eventually(lambda: worker not in children())
-    assert await engine.run(tasks.double(1)) == 2
-    await executor.close()
-
-
 async def test_processes_started_by_a_stopped_task_end_with_it(tasks: Any, tmp_path: Path) -> None:
     """A program that a task runs does not outlive the abandoned task."""
     executor = ProcessExecutor(1)
@@ -209,14 +163,6 @@ async def test_a_forked_child_does_not_hide_the_loss_of_its_worker(tasks: Any, t
         await Engine(executor=executor).run(tasks.fork_and_die(str(tmp_path)))
     await executor.close()
     assert not children().keys() - before.keys()
-
-
-async def test_a_lost_worker_fails_its_task_at_once() -> None:
-    """A task that has begun runs again only if the user says so."""
-    executor = ProcessExecutor(1)
-    with pytest.raises(WorkerLostError, match=r"task 'die' was started once.*killed by SIGKILL"):
-        await executor.run(calls.die, (), {})
-    await executor.close()
 
 
 async def test_with_reruns_a_call_survives_a_lost_worker(
@@ -381,18 +327,6 @@ def test_an_interrupted_program_ends_with_its_workers(tmp_path: Path) -> None:
     wait_for(lambda: not alive(worker))
 
 
-def test_a_cancel_that_is_repeated_does_not_postpone_the_end() -> None:
-    """The time of the first one counts, else a program that insists would wait for ever."""
-    worker = WorkerProcess()
-    worker.cancel(1)
-    kill_at = worker._kill_at
-    assert kill_at
-    worker.cancel(1)
-    worker.stop()
-    assert worker._kill_at == kill_at
-    worker.close()
-
-
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="no process is stopped there")
 def test_directives_to_a_process_that_does_not_read_wait_for_nothing() -> None:
@@ -411,25 +345,6 @@ def test_directives_to_a_process_that_does_not_read_wait_for_nothing() -> None:
     finally:
         os.kill(worker._process.pid, signal.SIGCONT)
         worker.close()
-
-
-async def test_all_idle_workers_end_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing takes as long as the slowest worker: each one begins to end before any has ended."""
-    both = threading.Barrier(2)
-    close = WorkerProcess.close
-
-    def close_together(worker: WorkerProcess) -> str:
-        both.wait(60)
-        return close(worker)
-
-    monkeypatch.setattr(WorkerProcess, "close", close_together)
-    others = children().keys()  # brokers of the test session
-    executor = ProcessExecutor(2)
-    await asyncio.gather(*(executor.run(calls.meet, (str(tmp_path), name, 2), {}) for name in "ab"))
-    workers = children().keys() - others
-    await executor.close()
-    assert len(workers) == 2
-    await eventually(lambda: not children().keys() & workers)
 
 
 OPTIONS = "(lambda sys: (sys.flags.optimize, sys.warnoptions, sys._xoptions))(__import__('sys'))"

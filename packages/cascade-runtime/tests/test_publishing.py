@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -150,13 +149,6 @@ def talk(lines: int, text: str = "oil is low") -> None:
         log.warning(text)
 
 
-async def test_no_line_is_sent_unless_it_is_asked_for(hub: LocalHub, reader: Reader) -> None:
-    """The default."""
-    await engine(hub).run(talk(3))
-    await reader.ended()
-    assert "logs" not in reader.kinds
-
-
 async def test_lines_of_tasks_are_sent_with_their_task(hub: LocalHub, reader: Reader) -> None:
     """From threads and from the loop; at the level and above; masked, on one line, and cut."""
 
@@ -225,21 +217,6 @@ async def test_a_line_goes_to_the_run_whose_task_logged_it(hub: LocalHub, reader
     assert logging.root.handlers == [
         each for each in logging.root.handlers if "_LineHandler" not in repr(each)
     ]
-
-
-async def test_a_line_that_no_task_has_logged_is_sent_without_one(hub: LocalHub, reader: Reader) -> None:
-    """A thread of a library has no task; the handler of the run sends its line all the same."""
-
-    @task
-    def begin_a_thread() -> None:
-        thread = threading.Thread(target=log.warning, args=("from a thread",))
-        thread.start()
-        thread.join()
-
-    await engine(hub, logs="INFO").run(begin_a_thread())
-    await reader.ended()
-    (line,) = reader.bodies("logs")
-    assert (line["message"], line["task_id"], line["task_name"]) == ("from a thread", "", "")
 
 
 async def test_a_warning_is_shown_on_stderr_as_without_logs(

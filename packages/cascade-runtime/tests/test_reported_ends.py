@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from desk import Desk
 from observers import watch, watch_tasks
 from simple_tasks import collect, double, give, step
 
@@ -18,42 +17,12 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub, checkpoint, publish
+from cascade.runtime import Engine, EventBus, LocalConnector, checkpoint, publish
 from cascade.spec import LazyResult, Router, task
-from cascade.testkit import eventually
 
 
 def told(events: list[TaskStateEvent], name: str) -> list[str]:
     return [event.state.value for event in events if event.task_name == name]
-
-
-@pytest.mark.parametrize("on_failure", ["stop", "continue"])
-async def test_a_task_that_waited_and_ran_is_not_cancelled_when_its_run_ends(
-    desk: Desk, hub: LocalHub, on_failure: Any
-) -> None:
-    """A pause held it; then it started like any other. One beside it never started, and is reported so."""
-    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
-    events = watch_tasks(engine)
-    await desk.put("task:step", "pause")
-    await desk.put("task:double", "pause")
-    release = asyncio.Event()
-
-    @task
-    async def held() -> None:
-        await release.wait()
-        raise ValueError("boom")
-
-    run = asyncio.create_task(engine.run([step(1), double(1), held()], on_failure=on_failure))
-    await eventually(lambda: told(events, "step") == told(events, "double") == ["BLOCKED"])
-    await desk.lift("task:step", "pause")
-    await eventually(lambda: told(events, "step")[-1:] == ["COMPLETED"])
-    if on_failure == "continue":
-        run.cancel()
-    else:
-        release.set()
-    await asyncio.wait({run})
-    assert told(events, "step") == ["BLOCKED", "RUNNING", "COMPLETED"]
-    assert told(events, "double") == ["BLOCKED", "CANCELLED"]
 
 
 async def test_a_task_that_raises_the_cancel_of_another_run_has_failed() -> None:
@@ -153,18 +122,6 @@ def fail_again() -> LazyResult[Any]:
             raise OSError("reset")
 
     return once().with_retry(2)
-
-
-@pytest.mark.parametrize("otherwise", ["value", "call"])
-async def test_a_task_whose_condition_is_false_is_skipped_once_with_its_reason(otherwise: str) -> None:
-    """Also when a value stands for its own, or another call runs instead."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    instead = 5 if otherwise == "value" else double(2)
-    assert await engine.run(step(1).run_if(give(False), otherwise=instead)) in (4, 5)
-    (skipped,) = (event for event in events if event.task_name == "step")
-    assert (skipped.state, skipped.reason) == (TaskState.SKIPPED, "its condition give:0 is false")
-    assert told(events, "double") == ([] if otherwise == "value" else ["RUNNING", "COMPLETED"])
 
 
 async def test_nothing_follows_the_last_event_of_a_run_although_a_task_works_on() -> None:

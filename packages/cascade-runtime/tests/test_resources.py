@@ -161,25 +161,6 @@ async def test_a_teardown_that_ignores_its_cancellation_is_abandoned() -> None:
         release.set()
 
 
-async def test_an_opening_that_ignores_its_cancellation_is_abandoned() -> None:
-    """It delays the run no longer than a task that does not stop, and is closed if it opens after all."""
-    release, log = asyncio.Event(), []
-
-    @resource(scope="task")
-    async def still_running() -> AsyncIterator[str]:
-        while not release.is_set():
-            with suppress(asyncio.CancelledError):
-                await release.wait()
-        yield "still running"
-        log.append("closed")
-
-    async with time_limit(LIMIT), no_leaks():
-        with pytest.raises(TaskTimeoutError):
-            await Engine(stop_timeout=0.01).run(using(still_running).with_timeout(0.01))
-        release.set()
-        await eventually(lambda: log == ["closed"])
-
-
 async def test_a_resource_opened_in_a_thread_after_its_attempt_ended_is_closed_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -260,34 +241,6 @@ async def test_a_run_cancelled_while_it_closes_resources_closes_the_others_too()
         await asyncio.wait({run})
     assert run.cancelled()
     assert log == ["slow", "outer"]
-
-
-async def test_cancelling_every_task_of_the_loop_does_not_change_the_order() -> None:
-    """Open resources wait until their run, which is cancelled too, closes them."""
-    log: list[str] = []
-    begun = asyncio.Event()
-
-    @resource
-    async def outer() -> AsyncIterator[str]:
-        yield "outer"
-        log.append("outer")
-
-    @resource
-    async def inner() -> AsyncIterator[str]:
-        yield "inner"
-        await asyncio.sleep(0)
-        log.append("inner")
-
-    async def work() -> None:
-        begun.set()
-        await endless()
-
-    run = asyncio.create_task(Engine().run(using(outer, inner, work=work)))
-    await begun.wait()
-    for each in asyncio.all_tasks() - {asyncio.current_task()}:
-        each.cancel()
-    await asyncio.wait({run})
-    assert log == ["inner", "outer"]
 
 
 async def test_a_resource_that_could_not_be_opened_is_tried_again() -> None:
@@ -439,41 +392,6 @@ async def test_tasks_that_need_a_resource_at_one_time_open_it_once() -> None:
     assert log == ["open server", "open pool of server", "close pool of server", "close server"]
 
 
-async def test_resources_of_a_task_that_still_runs_close_before_those_of_the_run() -> None:
-    """A task that ignores its cancel keeps nothing open, and nothing that it uses is closed first."""
-    begun, release, log = asyncio.Event(), asyncio.Event(), list[str]()
-
-    @resource
-    async def shared() -> AsyncIterator[str]:
-        yield "shared"
-        log.append("shared")
-
-    @resource(scope="task")
-    async def outer(needed: str = inject(shared)) -> AsyncIterator[str]:
-        yield "outer"
-        log.append("outer")
-
-    @resource(scope="task")
-    async def inner() -> AsyncIterator[str]:
-        yield "inner"
-        log.append("inner")
-
-    async def ignore() -> None:
-        begun.set()
-        while not release.is_set():
-            with suppress(asyncio.CancelledError):
-                await release.wait()
-
-    async with time_limit(LIMIT), no_leaks():
-        run = asyncio.create_task(Engine(stop_timeout=0.01).run(using(outer, inner, work=ignore)))
-        await begun.wait()
-        run.cancel()
-        await asyncio.wait({run})
-        assert log == ["inner", "outer", "shared"]
-        release.set()
-    assert log == ["inner", "outer", "shared"]
-
-
 async def test_a_value_in_the_place_of_a_resource_is_that_of_the_innermost_context() -> None:
     """Contexts add to each other, end with an error too, and hold for resources that others need."""
     opened: list[str] = []
@@ -508,25 +426,6 @@ async def test_a_value_in_the_place_of_a_resource_is_that_of_the_innermost_conte
         await used()
 
 
-async def test_an_override_holds_for_a_run_to_its_end() -> None:
-    """The run was started inside the context; what the program does meanwhile does not matter."""
-    go_on = asyncio.Event()
-
-    @task
-    async def late() -> None:
-        await go_on.wait()
-
-    @task
-    async def read(database: str = inject("database")) -> str:
-        return database
-
-    with override_resource("database", "fake"):
-        run = asyncio.create_task(Engine().run(read().after(late())))
-        await asyncio.sleep(0)
-    go_on.set()
-    assert await run == "fake"
-
-
 @pytest.mark.parametrize("scope", ["run", "task"])
 async def test_every_closing_error_is_noted_on_a_failure(
     scope: Any, caplog: pytest.LogCaptureFixture
@@ -554,24 +453,6 @@ async def test_every_closing_error_is_noted_on_a_failure(
     assert [note for note in caught.value.__notes__ if note.startswith("resources")] == lines
     assert "hunter2" not in str(lines)
     assert "\n" not in lines[1]
-
-
-@pytest.mark.parametrize("exits", ["first", "last"])
-async def test_an_exit_while_closing_goes_before_other_closing_errors(exits: str) -> None:
-    """A group of exceptions cannot hold SystemExit, and the program is to end."""
-
-    def ending(name: str) -> Resource:
-        @resource(name=name)
-        async def each() -> AsyncIterator[str]:
-            yield name
-            if name == exits:
-                raise SystemExit(3)
-            raise OSError("cannot close")
-
-        return each
-
-    with pytest.raises(SystemExit, match="3"):
-        await Engine().run(using(ending("first"), ending("last")))
 
 
 @pytest.mark.parametrize("ends", ["raises GeneratorExit", "is cancelled", "does not end"])

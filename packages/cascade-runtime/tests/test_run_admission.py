@@ -5,17 +5,16 @@ With a clock that stands still, no timer of the engine looks again at what waits
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from desk import Desk
 from observers import watch_tasks
-from simple_tasks import collect, fail, hold, step
+from simple_tasks import fail, hold, step
 
 from cascade.interfaces import TaskCancelledError, TaskStateEvent
-from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
+from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
 from cascade.spec import task
 from cascade.testing import ManualClock
 from cascade.testkit import eventually, time_limit
@@ -98,33 +97,6 @@ async def test_workers_that_join_are_used_by_the_run_that_is_active(resources: d
     assert executor.watchers == []
 
 
-async def test_a_worker_that_is_free_again_serves_another_run_while_its_own_goes_on() -> None:
-    """A task gives its worker back when it ends, and not when its run does."""
-    executor, started, end, release = ThreadExecutor(1), threading.Event(), threading.Event(), asyncio.Event()
-    engine = Engine(executor=executor, clock=ManualClock())
-
-    @task
-    def occupy() -> None:
-        started.set()
-        end.wait(LIMIT)
-
-    @task
-    async def beside() -> None:
-        await release.wait()
-
-    first = asyncio.create_task(engine.run([occupy(), beside()]))
-    await eventually(started.is_set)
-    second = asyncio.create_task(engine.run(work.map(x=[1, 2, 3])))
-    await eventually(lambda: engine._parts.admission.policy.waiting)
-    end.set()
-    async with time_limit(LIMIT):
-        assert await second == [1, 2, 3]
-    assert not first.done()
-    release.set()
-    await first
-    await executor.close()
-
-
 async def test_a_task_that_is_admitted_as_its_run_fails_neither_starts_nor_keeps_what_it_got() -> None:
     """The failure and the admission come in one iteration of the loop; no event names the task."""
     engine = Engine(system_resources={"gpu": 1})
@@ -134,52 +106,6 @@ async def test_a_task_that_is_admitted_as_its_run_fails_neither_starts_nor_keeps
     assert told(events, "hold") == []
     async with time_limit(LIMIT):
         assert await engine.run(step(1).with_constraints(gpu=1)) == 1
-
-
-async def test_a_blocked_task_that_is_cancelled_is_reported_once_and_what_needs_it_is_skipped(
-    desk: Desk, engine: Engine
-) -> None:
-    """With on_failure="continue" the rest of the run goes on, also when only the skipped task is its target."""
-    events = watch_tasks(engine)
-    await desk.put("task:step", "pause")
-    run = asyncio.create_task(engine.run(collect(step(1)), on_failure="continue"))
-    await eventually(lambda: told(events, "step") == ["BLOCKED"])
-    await desk.put("task:step", "cancel", expires_at=4e9)
-    async with time_limit(LIMIT):
-        with pytest.raises(ExceptionGroup) as caught:
-            await run
-    assert [type(error) for error in caught.value.exceptions] == [TaskCancelledError]
-    assert told(events, "step") == ["BLOCKED", "CANCELLED"]
-    assert told(events, "collect") == ["SKIPPED"]
-
-
-async def test_a_retry_that_waits_for_its_start_is_cancelled_and_reported_once(
-    desk: Desk, engine: Engine
-) -> None:
-    """Its second attempt was blocked by a pause; the cancel ends the wait, and the rest of the run goes on."""
-    events = watch_tasks(engine)
-    release = asyncio.Event()
-
-    @task
-    async def beside() -> str:
-        await release.wait()
-        return "beside"
-
-    @task
-    async def flaky() -> None:
-        await desk.put("task:flaky", "pause")
-        await eventually(lambda: desk.applied("task:flaky", "pause"))
-        raise OSError("not yet")
-
-    run = asyncio.create_task(engine.run([beside(), flaky().with_retry(2)], on_failure="continue"))
-    await eventually(lambda: told(events, "flaky") == ["RUNNING", "RETRYING", "BLOCKED"])
-    await desk.put("task:flaky", "cancel", expires_at=4e9)
-    await eventually(lambda: told(events, "flaky")[3:] == ["CANCELLED"])
-    assert not run.done()
-    release.set()
-    with pytest.raises(ExceptionGroup):
-        await run
-    assert told(events, "flaky")[3:] == ["CANCELLED"]
 
 
 @pytest.mark.parametrize("paused", [True, False])

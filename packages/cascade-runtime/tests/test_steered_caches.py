@@ -118,16 +118,3 @@ async def test_cancelling_a_task_by_name_cancels_the_calls_that_wait_for_it(hub:
             await run
     assert [type(error) for error in caught.value.exceptions] == [TaskCancelledError] * 3
     assert [event.state for event in events].count(TaskState.CANCELLED) == 3
-
-
-async def test_a_call_that_waits_for_permission_when_its_run_ends_is_cancelled_once(hub: LocalHub) -> None:
-    """It has looked into its cache, so it runs already; it is not reported a second time as one that never did."""
-    async with Desk(hub) as desk, time_limit(LIMIT):
-        await desk.put("global", "pause")
-        engine, events = watched(hub)
-        run = asyncio.create_task(engine.run(squared.with_cache()(3)))
-        await eventually(lambda: events)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-    assert states(events) == ["BLOCKED", "CANCELLED"]

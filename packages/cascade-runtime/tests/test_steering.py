@@ -160,25 +160,6 @@ async def test_a_concurrency_limit_blocks_and_admits(desk: Desk, engine: Engine)
     assert counting.most == 2
 
 
-async def test_a_new_limit_counts_tasks_that_already_run(desk: Desk, engine: Engine) -> None:
-    """A limit that arrives later counts the running tasks: until they have ended, no other starts."""
-    counting, early = Counting(), Counting()
-    counting.gate.clear()
-    early.gate.clear()
-    events = watch_tasks(engine)
-    run = asyncio.create_task(engine.run([counting.task(1), counting.task(2), step().after(early.task(3))]))
-    await eventually(lambda: counting.running + early.running == 3)
-    await desk.put("global", "concurrency", limit=1)
-    await eventually(lambda: desk.applied("global", "concurrency"))
-    assert desk.reports[-1]["in_scope_running"] == 3
-    early.gate.set()
-    await eventually(lambda: count(events, TaskState.BLOCKED, "step") == 1)
-    assert events[-1].reason.startswith("2 of at most 1 of global are running")
-    assert count(events, TaskState.RUNNING, "step") == 0
-    counting.gate.set()
-    assert await run == [1, 2, 0]
-
-
 async def test_under_a_rate_limit_each_task_waits_for_its_token(desk: Desk, hub: LocalHub) -> None:
     """With a bucket of two tokens, two tasks start at once and all others wait for theirs; none is lost."""
     clock = ManualClock()
@@ -328,54 +309,10 @@ async def test_a_checkpoint_obeys_a_pause_and_reports_progress(
     ]
 
 
-@pytest.mark.parametrize("held", [False, True])
-async def test_a_checkpoint_obeys_a_cancel_in_a_thread(desk: Desk, engine: Engine, held: bool) -> None:
-    """A thread cannot be stopped from outside, but it stops at its checkpoint, even while a pause blocks it there."""
-    ended = threading.Event()
-    rounds: list[int] = []
-
-    @task
-    def long() -> None:
-        try:
-            while True:
-                checkpoint()  # type: ignore[unused-awaitable] # in a thread it has waited already
-                rounds.append(1)
-        finally:
-            ended.set()
-
-    lifecycle = watch(engine)
-    run = asyncio.create_task(engine.run(long()))
-    await eventually(lambda: rounds)
-    if held:
-        await desk.put("global", "pause")
-        await eventually(lambda: any(getattr(e, "state", "") == "BLOCKED" for e in lifecycle))
-        assert "long:0 at a checkpoint" in {each.get_name() for each in asyncio.all_tasks()}
-    await desk.put(f"run:{lifecycle[0].run_id}", "cancel")
-    with pytest.raises(RunCancelledError):
-        await run
-    assert ended.wait(LIMIT)
-    (cancelled,) = [e for e in lifecycle if getattr(e, "state", "") == "CANCELLED"]
-    assert "cannot be stopped" in cancelled.reason
-
-
 async def test_outside_of_a_task_a_checkpoint_does_nothing() -> None:
     """Code with checkpoints can also be called outside of a run."""
     await checkpoint(done=1)
     checkpoint(done=2)  # type: ignore[unused-awaitable] # it is not awaited on purpose
-
-
-async def test_an_engine_without_control_runs_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With a connector that cannot be watched the run works, but it cannot be steered."""
-
-    class Plain:
-        async def connect(self) -> None: ...
-        async def disconnect(self) -> None: ...
-        async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None: ...
-        async def subscribe(self, topic: str, callback: Any, qos: int = 0) -> Any: ...
-
-    with caplog.at_level(logging.WARNING):
-        assert await Engine(connector=Plain()).run(step(1)) == 1
-    assert not caplog.records
 
 
 async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
@@ -411,37 +348,6 @@ async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
     assert not events
     answers.set()
     assert await waiting == 2
-
-
-async def test_a_run_that_begins_while_its_process_stands_still_obeys_a_pause_all_the_same(
-    hub: LocalHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The 2 s are for the broker: what it has sent is read before the run goes on without it."""
-    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.2)
-    monkeypatch.setattr("cascade.transport.waiting.STEP", 0.002)
-    hub.publish(constraint_topic("global", "pause"), b'{"type":"pause"}', retain=True)
-
-    class StandsStill(LocalConnector):
-        def watch(self, *filters: str) -> Any:
-            return after_a_standstill(super().watch(*filters))
-
-    async def after_a_standstill(stream: Any) -> AsyncIterator[WatchItem]:
-        time.sleep(0.3)  # noqa: ASYNC251 - as SIGSTOP does
-        try:
-            async for item in stream:
-                for _ in range(10):  # reading takes some iterations of the loop
-                    await asyncio.sleep(0)
-                yield item
-        finally:
-            await stream.aclose()
-
-    engine = Engine(connector=StandsStill(hub, source_id="line-3"))
-    events = watch_tasks(engine)
-    run = asyncio.create_task(engine.run(step(1)))
-    await eventually(lambda: events)
-    assert [event.state for event in events] == [TaskState.BLOCKED]
-    hub.publish(constraint_topic("global", "pause"), b"", retain=True)
-    assert await run == 1
 
 
 async def test_minimal_payloads_and_the_older_topic_form_are_understood(desk: Desk, engine: Engine) -> None:
@@ -482,21 +388,6 @@ async def test_a_misspelt_type_does_not_lift_the_pause(
     assert await run == 3
 
 
-@pytest.mark.usefixtures("no_stall_warning")
-async def test_another_type_on_the_short_topic_lifts_the_pause_with_a_warning(
-    desk: Desk, engine: Engine, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A valid message of another type replaces the pause, and one WARNING says so."""
-    short = "cascade/constraints/global"
-    await desk.connector.publish(short, {"type": "pause"}, 1, retain=True)
-    run = asyncio.create_task(engine.run(step(3)))
-    await eventually(lambda: desk.reports and short in desk.reports[-1]["applied"])
-    await desk.connector.publish(short, {"type": "concurrency", "params": {"limit": 1}}, 1, retain=True)
-    assert await run == 3
-    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert "now holds concurrency (concurrency-global) and no longer pause (pause-global)" in warning
-
-
 async def test_cancelling_everything_of_a_source(
     desk: Desk, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -514,22 +405,3 @@ async def test_cancelling_everything_of_a_source(
     assert await engine.run(step(4), run_id="later") == 4
     (said,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert said == "line-3: cascade/constraints/source/line-3/@cancel is older than run later, which goes on"
-
-
-async def test_a_run_that_is_not_here_is_no_match(desk: Desk, engine: Engine) -> None:
-    """A pause of a run that no engine has is reported as ``no_match`` and not in force; it is for its own run."""
-    elsewhere, here = (f"cascade/constraints/run/{run_id}/@pause" for run_id in ("elsewhere", "here"))
-    for run_id in ("elsewhere", "here"):
-        await desk.put(f"run:{run_id}", "pause")
-    counting = Counting()
-    run = asyncio.create_task(engine.run(counting.task(3), run_id="here"))
-    await eventually(lambda: desk.reports and len(desk.reports[-1]["applied"]) == 2)
-    report = desk.reports[-1]
-    assert {topic: each["status"] for topic, each in report["applied"].items()} == {
-        elsewhere: "no_match",
-        here: "applied",
-    }
-    assert [row["topic"] for row in report["effective"]] == [here]
-    assert counting.started == 0
-    await desk.lift("run:here", "pause")
-    assert await run == 3

@@ -98,33 +98,6 @@ async def test_tasks_that_wait_when_the_run_stops_are_reported_as_cancelled() ->
     assert events[-1] is end_of(events)
 
 
-async def test_siblings_that_are_being_cancelled_are_not_retried() -> None:
-    """A task that turns its cancellation into an error of its own gets no second attempt in a run that has ended."""
-    attempts: list[int] = []
-    begun = asyncio.Event()
-
-    @task
-    async def turns() -> None:
-        attempts.append(1)
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise OSError("the connection was closed") from None
-
-    @task
-    async def fail_beside() -> None:
-        await begun.wait()
-        raise ValueError("boom")
-
-    engine = Engine()
-    events = watch(engine)
-    with pytest.raises(ValueError, match="boom"):
-        await engine.run([turns().with_retry(5), fail_beside()])
-    assert len(attempts) == 1
-    assert told(events, "turns") == ["RUNNING", "FAILED"]
-
-
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):
     """An error that refuses every attribute."""
@@ -151,24 +124,6 @@ async def test_an_error_that_refuses_attributes_is_raised_like_any_other(threade
         with pytest.raises(ExceptionGroup) as group:
             await Engine().run([declared(), step()], on_failure="continue")
     assert group.value.exceptions == (Frozen(7),)
-
-
-async def test_what_is_no_exception_ends_the_run_too() -> None:
-    """A foreign BaseException is raised from run(), which does not wait for ever."""
-
-    class Halt(BaseException):
-        pass
-
-    @task
-    async def halt() -> None:
-        raise Halt
-
-    engine = Engine()
-    events = watch(engine)
-    async with time_limit(LIMIT):
-        with pytest.raises(Halt):
-            await engine.run([halt(), hold()])
-    assert told(events, "halt") == ["RUNNING", "FAILED"]
 
 
 class Exits:
@@ -359,38 +314,6 @@ async def test_failures_are_not_lost_when_something_else_ends_the_run() -> None:
     (note,) = raised.value.__notes__
     first, second = (line.split(" in task")[0] for line in note.splitlines())
     assert (first, second) == ("before that, 1 of the run's tasks had failed:", "  ValueError: one,")
-
-
-@pytest.mark.parametrize("how", ["it refuses to end", "the run is cancelled once more"])
-async def test_an_abandoned_task_is_reported_as_cancelled(how: str) -> None:
-    """It is reported once: however it ends afterwards, its run is over."""
-    begun, free = asyncio.Event(), asyncio.Event()
-
-    @resource
-    async def slow_to_close() -> AsyncIterator[int]:
-        yield 1
-        free.set()
-        await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name().startswith("refuses")])
-
-    @task
-    async def opens(held: int = inject("slow_to_close")) -> None:
-        pass
-
-    once_more = how == "the run is cancelled once more"
-    engine = Engine(resources=[slow_to_close], stop_timeout=60.0 if once_more else 0.01)
-    events = watch(engine)
-    run = asyncio.create_task(engine.run([opens(), refuses(begun, free)]))
-    await begun.wait()
-    await eventually(lambda: told(events, "opens"))
-    run.cancel()
-    if once_more:
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        run.cancel()
-    async with time_limit(LIMIT):
-        await asyncio.wait({run})
-    assert told(events, "refuses") == ["RUNNING", "CANCELLED"]
-    assert events[-1] is end_of(events)
 
 
 async def test_waiting_tasks_of_a_run_that_is_cancelled_twice_are_reported_as_cancelled() -> None:

@@ -20,9 +20,8 @@ from cascade.runtime import (
     TelemetrySubscriber,
     ThreadExecutor,
 )
-from cascade.runtime._support import publish_queue
 from cascade.spec import task
-from cascade.testkit import eventually, time_limit
+from cascade.testkit import time_limit
 from cascade.wire import View
 
 
@@ -196,41 +195,6 @@ async def test_a_run_that_ends_waits_for_its_own_messages_only() -> None:
     assert len(noise) >= 2
 
 
-async def test_the_queue_to_a_slow_connector_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the queue is full the oldest message is dropped and counted; seq shows the hole."""
-    monkeypatch.setattr(publish_queue, "CAPACITY", 10)
-    connector, bus = Plain(), EventBus()
-    subscriber = TelemetrySubscriber(bus, connector)
-    for n in range(25):
-        bus.publish(TaskStateEvent("r", f"t-{n}", "t", TaskState.RUNNING, 0.0))
-    await subscriber.drain(50)
-    assert [m["seq"] for _, m, _ in connector.sent] == list(range(15, 25))
-    assert (subscriber.produced, subscriber.dropped) == (25, 15)
-
-
-async def test_one_subscriber_serves_a_bus_and_a_connector() -> None:
-    """An engine attaches a subscriber once, and none beside one that its user attached."""
-    connector, bus = Plain(), EventBus()
-    TelemetrySubscriber(bus, connector, qos=0)
-    engine = Engine(connector=connector, bus=bus)
-    await engine.run(double(1))
-    await engine.run(double(1))
-    assert len(connector.sent) == 8
-    assert {qos for _, _, qos in connector.sent} == {0}
-
-
-async def test_no_subscriber_outlives_the_runs_that_needed_it() -> None:
-    """Runs with new connectors on one bus leave none behind; two at the same time share one."""
-    bus = EventBus()
-    for _ in range(3):
-        await Engine(connector=Plain(), bus=bus).run(double(1))
-    assert bus.handlers() == []
-    connector = Plain()
-    await asyncio.gather(*(Engine(connector=connector, bus=bus).run(double(n)) for n in range(3)))
-    assert len(connector.sent) == 12
-    assert bus.handlers() == []
-
-
 async def test_an_executor_that_cannot_settle_does_not_cost_the_result(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -248,28 +212,3 @@ async def test_an_executor_that_cannot_settle_does_not_cost_the_result(
     assert await Engine(executor=executor).run(offloaded()) == 2
     assert "OSError: gone" in caplog.text
     await executor.close()
-
-
-async def test_a_named_connector_names_the_source() -> None:
-    """source in every message is the connector's source_id where it has one."""
-    bus, hub = EventBus(), LocalConnector(source_id="press 3")
-    seen: list[dict[str, Any]] = []
-
-    async def hear(topic: str, data: dict[str, Any]) -> None:
-        seen.append(data)
-
-    await hub.connect()
-    await hub.subscribe("cascade/telemetry/#", hear)
-    await Engine(bus=bus, connector=hub).run(double(1))
-    await eventually(lambda: len(seen) >= 4)
-    await hub.disconnect()
-    assert [m["source"] for m in seen] == ["press 3"] * 4
-
-
-def test_closing_stops_listening() -> None:
-    """A closed subscriber produces nothing more."""
-    bus = EventBus()
-    subscriber = TelemetrySubscriber(bus, Plain())
-    subscriber.close()
-    bus.publish(LifecycleEvent("r", Lifecycle.ENGINE_STARTED, 0.0))
-    assert subscriber.produced == 0

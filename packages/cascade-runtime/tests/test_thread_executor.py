@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 import weakref
 
 import pytest
@@ -15,20 +14,6 @@ from cascade.testkit.waiting import busyness, eventually, time_limit
 
 LIMIT = 50.0
 """Seconds after which what has not happened is a failure."""
-
-
-async def test_calls_run_in_at_most_as_many_threads_as_configured() -> None:
-    """Calls use all workers, and no further thread is started."""
-    executor = ThreadExecutor(3)
-    barrier = threading.Barrier(3)
-
-    def meet() -> int:
-        barrier.wait(LIMIT)
-        return threading.get_ident()
-
-    seen = await asyncio.gather(*(executor.run(meet, (), {}) for _ in range(6)))
-    assert len(set(seen)) == 3
-    await executor.close()
 
 
 async def test_calls_run_in_the_threads_that_the_system_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,63 +36,6 @@ async def test_calls_run_in_the_threads_that_the_system_can_start(monkeypatch: p
     monkeypatch.setattr(threading.Thread, "start", start)
     await executor.close()
     assert ran == [1, 2, 3]
-
-
-async def test_calls_one_after_the_other_need_one_thread() -> None:
-    """Threads start when they are needed: an idle one takes the next call."""
-    executor = ThreadExecutor(4)
-    seen = {await executor.run(threading.get_ident, (), {}) for _ in range(6)}
-    assert len(seen) == 1
-    await executor.close()
-
-
-async def test_errors_of_a_call_are_raised() -> None:
-    """Errors are raised as they are; StopIteration, which a future cannot hold, as RuntimeError."""
-    executor = ThreadExecutor(1)
-    with pytest.raises(ValueError, match="invalid literal"):
-        await executor.run(int, ("x",), {})
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await executor.run(next, (iter(()),), {})
-    assert await executor.run(int, ("7",), {"base": 8}) == 7
-    await executor.close()
-
-
-async def test_a_waiting_call_that_is_cancelled_never_starts() -> None:
-    """Cancelling a call that waits for a thread takes it out of the queue."""
-    executor = ThreadExecutor(1)
-    release = threading.Event()
-    ran: list[int] = []
-    busy = asyncio.create_task(executor.run(release.wait, (LIMIT,), {}))
-    waiting = asyncio.create_task(executor.run(ran.append, (1,), {}))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert await executor.settle(0) == 0
-    release.set()
-    assert await busy is True
-    assert await executor.run(lambda: 2, (), {}) == 2
-    assert not ran
-    await executor.close()
-
-
-async def test_settle_waits_for_an_abandoned_call_up_to_its_timeout() -> None:
-    """It returns how many abandoned calls still run, and returns as soon as none does."""
-    executor = ThreadExecutor(1)
-    started, release = threading.Event(), threading.Event()
-
-    def stuck() -> None:
-        started.set()
-        release.wait(LIMIT)
-
-    call = asyncio.create_task(executor.run(stuck, (), {}))
-    await eventually(started.is_set)
-    call.cancel()
-    await asyncio.wait({call})
-    assert await executor.settle(0.01) == 1
-    release.set()
-    assert await executor.settle(LIMIT) == 0
-    await executor.close()
 
 
 async def test_an_abandoned_call_occupies_no_worker() -> None:
@@ -157,18 +85,6 @@ def test_a_call_that_outlived_its_loop_delays_no_later_run() -> None:
     asyncio.run(abandon())
     assert asyncio.run(settle()) == 0
     release.set()
-
-
-async def test_closing_ends_the_threads() -> None:
-    """After close() no thread is left; close() is idempotent, and the executor can be used again."""
-    executor = ThreadExecutor(2)
-    before = threading.active_count()
-    await asyncio.gather(*(executor.run(time.sleep, (0.001,), {}) for _ in range(4)))
-    await executor.close()
-    await executor.close()
-    await eventually(lambda: threading.active_count() <= before)
-    assert await executor.run(lambda: 1, (), {}) == 1
-    await executor.close()
 
 
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2"])

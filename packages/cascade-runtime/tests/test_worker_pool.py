@@ -85,27 +85,6 @@ async def outcome(call: ProcessCall) -> Any:
     return (await asyncio.gather(call.outcome, return_exceptions=True))[0]
 
 
-async def test_threads_start_as_calls_need_them_and_idle_ones_are_woken_first() -> None:
-    """At most as many as there are workers; calls that were answered or given up need none."""
-    pool = Pool(2)
-    used_before = pool.used
-    first, second, third = submitted(pool, 3)
-    one, other = pool.threads
-    assert (used_before, pool.used) == (False, True)
-    assert (one.send(), other.send()) == (first, second)
-    other.answer()
-    assert await outcome(second) is None
-    assert other.send() is third
-    other.answer()
-    assert other.take() is None
-    submitted(pool, 2)
-    assert (one.log, other.log) == ([], ["wake"])
-    fewer = Pool(3)
-    assert fewer.abandon(submitted(fewer, 1)[0]) is False
-    submitted(fewer, 1)
-    assert len(fewer.threads) == 1
-
-
 async def test_a_system_that_starts_no_thread() -> None:
     """The first call fails in words, and never runs; a later one waits for a thread that there is."""
     pool = Pool(2, most=0)
@@ -118,51 +97,6 @@ async def test_a_system_that_starts_no_thread() -> None:
     assert thread.send() is calls[0]
     thread.answer()
     assert thread.send() is calls[1]
-
-
-async def test_a_call_that_was_not_sent_is_given_up_without_a_worker() -> None:
-    """Whether it waits, or its thread has just taken it; a second time, or after its answer, changes nothing."""
-    pool = Pool(1)
-    first, second, third, fourth = submitted(pool, 4)
-    (thread,) = pool.threads
-    thread.send()
-    assert [pool.abandon(second), pool.abandon(second)] == [False, False]
-    thread.answer()
-    assert pool.abandon(first) is False
-    assert thread.take() is third
-    assert pool.abandon(third) is False
-    assert thread.log == []
-    assert thread.send() is fourth
-
-
-async def test_the_worker_of_a_running_call_that_is_given_up_is_stopped() -> None:
-    """What waits runs in another thread; the one that leaves can still be killed, and is forgotten when it has ended."""
-    pool = Pool(1)
-    first, second = submitted(pool, 2)
-    (leaving,) = pool.threads
-    leaving.send()
-    assert pool.abandon(first) is True
-    assert leaving.take() is None
-    _, successor = pool.threads
-    assert successor.send() is second
-    pool.kill_leaving()
-    assert (leaving.log, successor.log) == (["stop", "kill"], [])
-    pool.left(leaving)
-    pool.left(successor)
-    assert not pool.used
-
-
-async def test_directives_reach_the_thread_that_has_sent_the_call() -> None:
-    """Before it is sent they are only noted, and they go with it."""
-    pool = Pool(2)
-    calls = submitted(pool, 2)
-    one, other = pool.threads
-    pool.direct(calls[1], Directive.PAUSE)
-    assert calls[1].directive is Directive.PAUSE
-    one.send()
-    other.send()
-    pool.direct(calls[1], Directive.RUN)
-    assert (one.log, other.log) == ([], ["run"])
 
 
 async def test_closing_stops_what_runs_and_fails_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
