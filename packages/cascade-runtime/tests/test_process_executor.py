@@ -15,13 +15,11 @@ import pytest
 
 from cascade.interfaces import (
     ConfigurationError,
-    Directive,
     ExecutorUnavailable,
     TaskNotPicklableError,
     WorkerLostError,
 )
 from cascade.runtime import Engine, ProcessExecutor
-from cascade.runtime.executors._worker_process import WorkerProcess
 from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit._executor import calls
@@ -43,12 +41,6 @@ from cascade.spec import task
 
 @task
 def where(): return os.getpid()
-
-@task(name="a name of its own")
-def double(x): return 2 * x
-
-@task
-def fail(): raise ValueError("boom")
 
 @task
 def hang(folder):
@@ -76,9 +68,6 @@ def fork_and_die(folder):
         (Path(folder) / f"child of {os.getppid()}").touch()
         time.sleep(60)
     os._exit(7)
-
-@task(mode="process")
-def elsewhere(): return os.getpid()
 
 @task
 def say(): print("heard")
@@ -224,6 +213,27 @@ async def test_a_worker_that_does_not_start_is_an_error(
     await executor.close()
 
 
+async def test_a_system_that_starts_no_thread_fails_the_call_and_no_later_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call fails in words and never runs; a later one waits for a thread that there is."""
+    executor, before = ProcessExecutor(2), children()
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", fail)
+        with pytest.raises(ExecutorUnavailable, match="cannot start more threads"):
+            await executor.run(calls.echo, (1,), {})
+        assert not children().keys() - before.keys()
+    assert await executor.run(calls.echo, (2,), {}) == 2
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    assert await asyncio.gather(*(executor.run(calls.echo, (n,), {}) for n in (3, 4))) == [3, 4]
+    monkeypatch.undo()
+    await executor.close()
+
+
 @pytest.mark.parametrize("setting", [{"workers": 0}, {"workers": True}, {"reruns": -1}, {"reruns": 1.5}])
 def test_an_invalid_setting_is_rejected(setting: dict[str, int]) -> None:
     """The error names the setting."""
@@ -325,26 +335,6 @@ def test_an_interrupted_program_ends_with_its_workers(tmp_path: Path) -> None:
         os.killpg(program.pid, signal.SIGINT)
         assert program.communicate(timeout=LIMIT * busyness())[0] == "ended\n"
     wait_for(lambda: not alive(worker))
-
-
-@pytest.mark.full
-@pytest.mark.skipif(sys.platform == "win32", reason="no process is stopped there")
-def test_directives_to_a_process_that_does_not_read_wait_for_nothing() -> None:
-    """A pipe holds only so many; the loop that directs the calls must not stand still for one stopped process."""
-    worker = WorkerProcess()
-
-    def direct() -> None:
-        for number in range(8_000):
-            worker.direct(number, Directive.PAUSE)
-
-    os.kill(worker._process.pid, signal.SIGSTOP)
-    try:
-        directing = threading.Thread(target=direct, daemon=True)
-        directing.start()
-        wait_for(lambda: not directing.is_alive())
-    finally:
-        os.kill(worker._process.pid, signal.SIGCONT)
-        worker.close()
 
 
 OPTIONS = "(lambda sys: (sys.flags.optimize, sys.warnoptions, sys._xoptions))(__import__('sys'))"

@@ -97,19 +97,6 @@ async def test_an_error_is_not_also_reported_by_asyncio() -> None:
     assert contexts == []
 
 
-async def test_if_the_computing_call_is_cancelled_the_next_one_computes() -> None:
-    """Cancelling one call cancels no other call."""
-    calls, compute = CallCache(MemoryCache()), Work("v")
-    first, *others = [asyncio.create_task(ask(calls, compute, 1)) for _ in range(3)]
-    await eventually(lambda: compute.started)
-    first.cancel()
-    await eventually(lambda: compute.started == 2)
-    compute.gate.set()
-    assert [answer.value for answer in await asyncio.gather(*others)] == ["v", "v"]
-    assert first.cancelled()
-    assert (compute.started, compute.cancelled) == (2, 1)
-
-
 class Faulty(MemoryCache):
     """Raises the given error in each operation that has one."""
 

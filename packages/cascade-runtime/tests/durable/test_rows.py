@@ -115,58 +115,6 @@ async def test_the_file_says_of_each_attempt_where_it_ran_and_how_it_ended(
     await journal.close()
 
 
-async def test_the_file_says_of_a_run_who_began_it_and_how_it_stands(folder: Path, clock: FakeClock) -> None:
-    """What began it stays; how it stands is what the last attempt came to."""
-    state, began = state_in(folder, clock=clock), clock.now()
-
-    async def after(end: RunStatus | None) -> tuple[Any, ...]:
-        clock.ticks += 10
-        journal = await state.open(dataclasses.replace(RUN, by="otto", target="other"))
-        clock.ticks += 1
-        assert await complete(journal, "f:0", 1)
-        if end is None:
-            await journal.close()
-        else:
-            await journal.end(end, "no steam" if end is RunStatus.FAILED else "")
-        (row,) = rows(folder, "status, ended, error", "run")
-        return (*row.values(),)
-
-    journal = await state.open(RUN)
-    assert await complete(journal, "f:0", 1)
-    assert rows(folder, "run_id, target, status, created, ended, error, by, shape", "run") == [
-        {
-            "run_id": "night",
-            "target": "report",
-            "status": "Running",
-            "created": began,
-            "ended": None,
-            "error": "",
-            "by": "anna",
-            "shape": b"shape",
-        }
-    ]
-    await journal.close()
-    assert await after(RunStatus.FAILED) == ("Failed", clock.now(), "no steam")
-    ended = clock.now()
-    clock.ticks += 10
-    await (await state.open(RUN)).close()  # it records nothing, so the run stands as it did
-    assert rows(folder, "status, ended, error", "run") == [
-        {"status": "Failed", "ended": ended, "error": "no steam"}
-    ]
-    journal = await state.open(RUN)
-    journal.started("g:0", name="g", inputs=b"", code=b"")  # the call returns before the row is written
-    await journal.close()
-    assert rows(folder, "status, ended, error", "run") == [
-        {"status": "Interrupted", "ended": None, "error": ""}
-    ]
-    assert await after(None) == ("Interrupted", None, "")
-    assert await after(RunStatus.SUCCEEDED) == ("Succeeded", clock.now(), "")
-    (run,) = state.runs()
-    assert (run.target, run.by, run.created, run.attempts) == ("report", "anna", began, 6)
-    assert (run.status, run.ended, run.error) == (RecordedStatus.SUCCEEDED, clock.now(), "")
-    assert run.counts == {StepState.COMPLETED: 1, StepState.STARTED: 1}
-
-
 async def steps_in_all_states(journal: Journal, clock: FakeClock) -> None:
     """Bring a step into each state, a second apart."""
 

@@ -326,16 +326,6 @@ async def test_only_the_owner_can_access_the_files(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-async def test_a_folder_in_folders_that_do_not_exist_is_created(tmp_path: Path) -> None:
-    """Only the folder itself is closed to others; the next run takes it as it is."""
-    folder = tmp_path / "plant" / "line" / "runs"
-    await recorded(folder)
-    await recorded(folder, run=RunInfo("morning", "report"))
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(folder.parent.stat().st_mode) == stat.S_IMODE((tmp_path / "plant").stat().st_mode)
-    assert {run.run_id for run in state_in(folder).runs()} == {"night", "morning"}
-
-
 async def test_a_replaced_large_result_leaves_no_file(folder: Path) -> None:
     """Nor does a discarded one."""
     journal = await state_in(folder).open(RUN)
@@ -596,6 +586,51 @@ def hold(folder: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+RACER = """
+import asyncio, sys
+from cascade.interfaces import RunInfo, RunInUseError
+from cascade.runtime import SqliteState
+
+async def main():
+    sys.stdin.readline()
+    try:
+        journal = await SqliteState(sys.argv[1], power_safe=False).open(RunInfo("night", "report"))
+    except RunInUseError as exc:
+        print("refused", exc.pid, flush=True)
+    else:
+        print("has it", flush=True)
+        sys.stdin.readline()
+        await journal.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "rounds", [1, pytest.param(30, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])]
+)
+def test_of_three_processes_one_has_the_run(rounds: int, tmp_path: Path) -> None:
+    """They start at one moment; the others learn which one it is."""
+    command = [sys.executable, "-c", RACER, str(tmp_path / "runs")]
+    for _ in range(rounds):
+        racers = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(3)
+        ]
+        try:
+            for racer in racers:
+                assert racer.stdin is not None
+                racer.stdin.write("go\n")
+                racer.stdin.flush()
+            answers = [racer.stdout.readline().split() for racer in racers if racer.stdout]
+        finally:
+            for racer in racers:
+                racer.communicate("stop\n")
+        (winner,) = [racer for racer, answer in zip(racers, answers, strict=True) if answer == ["has", "it"]]
+        assert sorted(answers) == [["has", "it"], *[["refused", str(winner.pid)]] * 2]
 
 
 async def test_a_key_of_another_size_is_refused(folder: Path) -> None:

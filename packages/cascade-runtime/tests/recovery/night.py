@@ -1,7 +1,7 @@
 """A workflow of fan-out, lazy map, route and loop whose process kills itself at a named moment. Tests start it.
 
-For each line of its input, ``MOMENT TIMES SECONDS``, it forks a process that runs the workflow, or the rest of it,
-and dies at a moment or after some seconds; so only the first one pays for the imports. The process prints
+For each line of its input, ``MOMENT TIMES SECONDS VERSION``, it forks a process that runs the workflow, or the rest of it,
+and dies at a moment or after some seconds, with a schema of this version; so only the first one pays for the imports. The process prints
 ``ran KEY`` when a step's function is called, and ``value`` at the end; then ``exit STATUS`` follows.
 """
 
@@ -18,7 +18,7 @@ from dying import die_at, say
 
 from cascade.interfaces import StepInfo, TaskState, TaskStateEvent
 from cascade.runtime import Engine, SqliteState
-from cascade.runtime._durable import crash_points, results
+from cascade.runtime._durable import crash_points, results, schema
 from cascade.spec import LazyResult, Router, task
 
 
@@ -108,17 +108,20 @@ def heard(event: TaskStateEvent) -> None:
 
 async def main(folder: str, start: int) -> None:
     """Run, or run the rest."""
-    engine = Engine(state_backend=SqliteState(folder, power_safe=False), middleware=[around])
+    state = SqliteState(folder, power_safe=False, keep=None, keep_runs=1)
+    engine = Engine(state_backend=state, middleware=[around])
     engine.bus.subscribe(TaskStateEvent, heard)
     value = await engine.run(target(start), run_id="night")
     say(f"value {value}")
 
 
-def proceed(folder: str, moment: str, times: int, seconds: float, start: int = 27) -> int:
+def proceed(folder: str, moment: str, times: int, seconds: float, start: int = 27, version: int = 1) -> int:
     """Run the workflow in a process of its own; return its status, negative for a signal."""
     child = os.fork()
     if not child:
         die_at(moment, times)
+        schema.SCHEMA_VERSION = version
+        schema.MIGRATIONS = {n: f"ALTER TABLE attempt ADD COLUMN note{n} TEXT" for n in range(1, version)}
         asyncio.run(main(folder, start))
         os._exit(0)
     if seconds:
@@ -132,5 +135,5 @@ if __name__ == "__main__":
     os.chdir(Path(place).parent)
     results.LARGE = 1 << 12
     for line in sys.stdin:
-        at, count, after = line.split()
-        say(f"exit {proceed(place, at, int(count), float(after))}")
+        at, count, after, schema_version = line.split()
+        say(f"exit {proceed(place, at, int(count), float(after), version=int(schema_version))}")

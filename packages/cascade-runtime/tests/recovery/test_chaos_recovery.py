@@ -1,5 +1,6 @@
 """Engines that are killed with -9, at every named moment and at random: the run goes on, and nothing is done twice."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -13,31 +14,17 @@ from pathlib import Path
 import pytest
 from dying import ENVIRONMENT
 
+from cascade.interfaces import RunInfo, RunStatus
+from cascade.runtime import SqliteState
+from cascade.runtime._durable import crash_points
+from cascade.runtime._durable.crash_points import CRASH_POINTS
 from cascade.testkit.waiting import busyness
 
 PROGRAM = Path(__file__).with_name("night.py")
 EXPECTED = 279
 NEVER = "never"
 KEPT = "SELECT key FROM step WHERE state IN (3, 4) AND key NOT LIKE 'collatz:0'"
-POINTS = (
-    "lock-taken",
-    "begin-committed",
-    "start-queued",
-    "called",
-    "effect-done",
-    "encoded",
-    "before-begin",
-    "in-transaction",
-    "committed-unheard",
-    "heard",
-    "big-file-written",
-    "big-file-renamed",
-    "retry-recorded",
-    "expanded-committed",
-    "turn-deleted",
-    "end-committed",
-    "checkpoint",
-)
+POINTS = (*CRASH_POINTS, "called", "effect-done", "heard")
 LONG = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 pytestmark = [
@@ -53,6 +40,7 @@ class Night:
 
     folder: Path
     kills: int = 0
+    version: int = 1
     values: list[str] = field(default_factory=list)
     idempotency_keys: dict[str, str] = field(default_factory=dict)
 
@@ -67,7 +55,7 @@ class Night:
         kept, ran = self.kept(), []
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{moment} {times} {after}\n")
+        self.process.stdin.write(f"{moment} {times} {after} {self.version}\n")
         self.process.stdin.flush()
         for line in self.process.stdout:
             verb, *words = line.split()
@@ -110,41 +98,57 @@ class Night:
         assert set(self.values) == {str(EXPECTED)}
 
 
+async def record_an_old_run(folder: Path) -> None:
+    """Record a run that the next one deletes at its end."""
+    journal = await SqliteState(folder).open(RunInfo("old", "report"))
+    journal.started("f:0", name="f", inputs=b"", code=b"")
+    await journal.completed("f:0", b"x" * (2 << 20))
+    await journal.end(RunStatus.SUCCEEDED)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=LONG) for n in range(2, 12))])
 def test_a_run_killed_at_each_named_moment_goes_on(seed: int, tmp_path: Path) -> None:
     """One kill after the other in one run: each process continues what the ones before have recorded."""
-    dice = random.Random(seed)
+    seeded = random.Random(seed)
+    asyncio.run(record_an_old_run(tmp_path / "runs"))
     night = Night(tmp_path / "runs")
-    last = ("end-committed", "checkpoint")
+    last = ("end-committed", "checkpoint", "pruning")
     early = (
         "lock-taken",
         "begin-committed",
+        "migrating",
         "retry-recorded",
         "big-file-written",
         "big-file-renamed",
         "expanded-committed",
     )
     others = [point for point in POINTS if point not in (*last, *early)]
-    points = [*early, *dice.sample(others, len(others))]
-    for point in points:
+    for point in [*early, *seeded.sample(others, len(others)), *last]:
         before = night.kills
-        night.proceed(point, 1 if point in early else dice.choice([1, 2, 3]))
+        night.version += point == "migrating"
+        night.proceed(point, 1 if point in (*early, *last) else seeded.choice([1, 2, 3]))
         assert night.kills == before + 1, f"it did not reach {point}"
-    for point in last:
-        night.proceed(point)
-    assert night.kills == len(POINTS)
     night.finish()
+    assert not list(night.folder.glob("old.*")), "the deletion that was killed is finished"
     print(f"{night.kills} kills")
+
+
+def test_the_moments_are_those_that_the_sources_name() -> None:
+    """None is tested that is never reached, and none is reached that is not tested."""
+    durable = Path(crash_points.__file__).parent
+    sources = [*durable.glob("*.py"), *(durable.parent / "_storage").glob("*.py")]
+    text = "".join(path.read_text() for path in sources if path.name != "crash_points.py")
+    assert [point for point in CRASH_POINTS if f'"{point}"' not in text] == []
 
 
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=LONG) for n in range(60)])
 def test_a_run_killed_at_random_goes_on(seed: int, tmp_path: Path) -> None:
     """Wherever the process is."""
-    dice = random.Random(seed)
+    seeded = random.Random(seed)
     night = Night(tmp_path / "runs")
     while not night.values and night.kills < 100:
-        night.proceed(after=dice.uniform(0.02, 0.6))
+        night.proceed(after=seeded.uniform(0.02, 0.6))
     night.finish()
     print(f"{night.kills} kills")
 

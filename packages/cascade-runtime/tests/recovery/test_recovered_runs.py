@@ -147,22 +147,6 @@ async def test_a_failed_run_goes_on_at_the_step_that_failed(runs: Runs) -> None:
     assert set(runs.steps().values()) == {StepState.COMPLETED}
 
 
-async def test_a_run_that_is_refused_stays_as_it_was(runs: Runs) -> None:
-    """One that succeeded has succeeded, and one that was interrupted is not deleted as one that failed."""
-    await runs.run(total([size(load("abc"))]))
-    for other in (total([size(load("abcd"))]), total([size(load("abc")), size(load("abc"))])):
-        with pytest.raises(RunChangedError):
-            await runs.run(other)
-        assert runs.status() is RecordedStatus.SUCCEEDED
-        assert not ran
-    assert await runs.run(total([size(load("abc"))])) == 3
-    await runs.state().forget("night")
-    await runs.stopped_in(total([size(load("abc")), hang()]), "hang")
-    with pytest.raises(RunChangedError):
-        await runs.run(total([size(load("abcd")), hang()]))
-    assert runs.status() is RecordedStatus.INTERRUPTED
-
-
 @task
 async def caught(name: str) -> Exception:
     note("caught")

@@ -49,14 +49,6 @@ async def flaky() -> str:
 
 
 @task
-async def other() -> str:
-    tries.append("other")
-    for each in may_end:
-        await each.wait()
-    return "other"
-
-
-@task
 def offloaded(name: str) -> str:
     tries.append(name)
     if name in broken:
@@ -178,25 +170,6 @@ async def test_attempts_that_were_made_before_the_kill_are_not_made_again(night:
     broken.clear()
     night.clock.advance(DELAY)
     assert await run == "made"
-
-
-async def test_a_step_that_waits_for_its_next_attempt_holds_no_place(night: Night) -> None:
-    """Another one runs meanwhile; then it waits for its own."""
-    may_end.append(asyncio.Event())
-    target = flaky.with_retry(3, delay=DELAY).with_constraints(gpu=1)()
-    await night.kill(flaky.with_retry(3, delay=DELAY)())
-    run, events = night.resume([target, other.with_constraints(gpu=1)()], system_resources={"gpu": 1})
-    await eventually(lambda: tries == ["other"])
-    asked = len(night.clock.delays)
-    assert DELAY in night.clock.delays
-    night.clock.advance(DELAY)
-    await eventually(
-        lambda: len(night.clock.delays) > asked or len(tries) > 1
-    )  # it is reported when it waits for long
-    assert tries == ["other"]
-    may_end[0].set()
-    assert await run == ["made", "other"]
-    assert attempts_of(events) == [2]
 
 
 async def test_a_step_that_waits_for_its_next_attempt_holds_no_worker(night: Night) -> None:
