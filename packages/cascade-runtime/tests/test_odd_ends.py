@@ -124,5 +124,5 @@ async def test_a_second_cancel_of_a_task_that_cleans_up_does_not_interrupt_it(
         await asyncio.wait({run})
     assert done == ["clean"]
     assert [event.reason for event in events if event.state is TaskState.CANCELLED] == [
-        "task:leads is cancelled (cascade/constraints/task/leads/@cancel)"
+        "task:leads is cancelled until 2096-10-02T07:06:40Z (cascade/constraints/task/leads/@cancel)"
     ]
