@@ -1,5 +1,8 @@
 """The inner parts of the command that these tests use: a module that moves changes this file."""
 
+# mypy: implicit-reexport
+# ruff: noqa: F401 - imported from here by the tests
+
 from __future__ import annotations
 
 from cascade.cli import _drawing as drawing
@@ -43,65 +46,5 @@ from cascade.cli._workflow.conversions import conversion_of
 from cascade.cli._workflow.docstrings import descriptions, summary
 from cascade.cli._workflow.parameters import of_function
 from cascade.cli._workflow.source import split
-from cascade.cli._workflow.workflow import Workflow, found_in, workflow_of
-
-__all__ = [
-    "SURE_SECONDS",
-    "Change",
-    "Changes",
-    "ComplianceTracker",
-    "ConstraintLine",
-    "EndedLine",
-    "EngineLine",
-    "Feed",
-    "Frame",
-    "Lines",
-    "Picture",
-    "Rates",
-    "RunPanel",
-    "RunSummary",
-    "RunningLine",
-    "Screen",
-    "Server",
-    "Until",
-    "Wait",
-    "WaitingLine",
-    "Workflow",
-    "_ChangePublisher",
-    "as_json",
-    "broker_command",
-    "broker_server",
-    "changes_module",
-    "clearing",
-    "constraints",
-    "conversion_of",
-    "describe",
-    "descriptions",
-    "draw",
-    "drawing",
-    "feeds",
-    "found_in",
-    "history_command",
-    "in_words",
-    "listening",
-    "of_function",
-    "of_lsof",
-    "of_netstat",
-    "of_proc",
-    "only_events",
-    "outbox_command",
-    "outcome",
-    "ps",
-    "publishing",
-    "runs",
-    "served",
-    "setting",
-    "show_module",
-    "show_value",
-    "split",
-    "steer",
-    "summary",
-    "take",
-    "warnings_on_stderr",
-    "workflow_of",
-]
+from cascade.cli._workflow.workflow import Workflow, workflow_of
+from cascade.runtime._outbox.file import OutboxFile

@@ -60,14 +60,6 @@ def logins(monkeypatch: pytest.MonkeyPatch) -> Logins:
     return Logins(monkeypatch)
 
 
-def test_the_option_comes_before_the_environment(logins: Logins, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what the environment names is used without it."""
-    monkeypatch.setenv("CASCADE_BROKER", "mqtt://one")
-    assert logins.of() == ("mqtt://one", None)
-    assert logins.of("--broker", "mqtt://two") == ("mqtt://two", None)
-    assert logins.questions == []
-
-
 @pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "ws", "wss"])
 @pytest.mark.parametrize("given", [True, False])
 def test_a_person_is_asked_for_the_password_of_a_user(

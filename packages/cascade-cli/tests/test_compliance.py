@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Mapping
 from io import StringIO
@@ -343,33 +342,6 @@ async def test_what_came_while_the_command_stood_still_is_read_before_it_gives_u
     assert await publisher._next(loop.time() + 0.05) == message
 
 
-async def test_a_command_that_stood_still_gives_up_if_nothing_came_meanwhile(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It reads for a moment, and not for ever."""
-    monkeypatch.setattr(publishing, "STANDSTILL", 0.01)
-    monkeypatch.setattr(publishing, "READ_SECONDS", 0.05)
-
-    class Stream:
-        async def __anext__(self) -> Message:
-            return await asyncio.Future[Message]()
-
-    publisher = _ChangePublisher(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
-    loop, nexts = asyncio.get_running_loop(), list[float]()
-    timeout_at = asyncio.timeout_at
-
-    def limited(when: float) -> asyncio.Timeout:
-        nexts.append(when - loop.time())
-        if len(nexts) > 1:  # how late this machine is decides nothing
-            monkeypatch.setattr(publishing, "STANDSTILL", math.inf)
-        return timeout_at(when)
-
-    monkeypatch.setattr(asyncio, "timeout_at", limited)
-    assert await publisher._next(loop.time() - 10) is None
-    assert len(nexts) == 2
-    assert 0 < nexts[1] <= 0.05
-
-
 def test_an_answer_whose_session_has_no_birth_is_marked(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -411,16 +383,6 @@ def test_an_engine_that_follows_the_broker_badly_is_waited_for(plant: Plant, syn
     answers = plant.begin(change)
     assert not answers.complete(plant.now)
     assert lists(change, answers, plant.now) == {"unknown": [{"source": "a", "why": "silent"}]}
-
-
-def test_an_engine_that_is_born_later_is_not_waited_for(plant: Plant) -> None:
-    """It reads the change from the broker before its first task starts."""
-    change = pause()
-    answers = plant.begin(change)
-    plant.online("late")
-    plant.report("late", sync="syncing")
-    assert answers.complete(plant.now)
-    assert lists(change, answers, plant.now) == {}
 
 
 @pytest.mark.parametrize(("status", "obeyed"), [("expired", False), ("no_match", False), ("rejected", True)])

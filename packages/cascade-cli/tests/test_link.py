@@ -1,16 +1,10 @@
 """How the command finds its broker, and what it says where there is none, or not the right one."""
 
 import asyncio
-import http.server
-import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,31 +22,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 BOUND = 10.0
 """Seconds for a refusal: several times the connect time-out, and far below what waiting for ever takes."""
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never says anything."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(16)
-        yield listening.getsockname()[1]
-
-
-@pytest.fixture
-def http_port() -> Iterator[int]:
-    """A port of an HTTP server."""
-
-    class Quiet(http.server.BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
-            """Print nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -73,20 +42,6 @@ def test_no_broker_at_all(command: list[str], closed_port: int, capsys: pytest.C
     line = refused(capsys, *command, "--broker", f"mqtt://127.0.0.1:{closed_port}")
     assert f"no connection to 127.0.0.1:{closed_port}" in line
     assert "is the broker running, and on this port?" in line
-
-
-@pytest.mark.full
-def test_a_port_that_is_silent(silent_port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """The connection is there, and no broker."""
-    line = refused(capsys, "ps", "--broker", f"mqtt://127.0.0.1:{silent_port}")
-    assert "not answered in time; check host, port and firewall" in line
-
-
-@pytest.mark.full
-def test_a_port_that_answers_with_http(http_port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is another program's."""
-    line = refused(capsys, "ps", "--broker", f"mqtt://127.0.0.1:{http_port}")
-    assert "is this an MQTT port without TLS?" in line
 
 
 def test_a_host_that_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,35 +139,6 @@ def test_tls_with_an_authority_and_a_client_certificate(
         patch.setenv("CASCADE_MQTT_KEY", "")
         assert "TLS failed" in refused(capsys, "ps", "--broker", broker.url, "--ca", str(strange.ca))
         assert "client certificate" in refused(capsys, "ps", "--broker", broker.url, "--ca", str(made.ca))
-
-
-@pytest.mark.full
-def test_in_a_terminal_a_fault_is_one_line_too(
-    tmp_path: Path, closed_port: int, http_port: int, silent_port: int
-) -> None:
-    """The live screen does not begin: no broker, another program, a silent port, a wrong password, a refused certificate."""
-    require_mosquitto()
-    made = make_certificates(tmp_path / "a")
-    secret = {**os.environ, "CASCADE_MQTT_PASSWORD": "wr0ng"}
-    with ExitStack() as stack:
-        locked = stack.enter_context(Mosquitto(users={"eva": "s3cret"}))
-        guarded = stack.enter_context(Mosquitto(tls=made, require_certificate=True))
-        expected = {
-            f"mqtt://127.0.0.1:{closed_port}": "is the broker running, and on this port?",
-            f"mqtt://127.0.0.1:{http_port}": "is this an MQTT port without TLS?",
-            f"mqtt://127.0.0.1:{silent_port}": "not answered in time",
-            locked.url.replace("://", "://eva@"): "check user name, password",
-            f"{guarded.url} --ca {made.ca}": "client certificate",
-        }
-        opened = {
-            text: stack.enter_context(Terminal(["watch", "--broker", *url.split()], secret, width=300))
-            for url, text in expected.items()
-        }
-        for text, terminal in opened.items():
-            assert terminal.end() == 3
-            (line,) = terminal.text.splitlines()
-            assert line.startswith("cascade: ")
-            assert text in line
 
 
 def test_a_tool_leaves_no_trace(plant: Plant) -> None:

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_modules import outbox_command
+from cli_modules import OutboxFile, outbox_command
 
 import cascade as cs
 from cascade.cli.link import Address
 from cascade.cli.main import main
 from cascade.connectors.mqtt import MqttConnector
 from cascade.runtime import Outbox, SenderSummary
-from cascade.runtime._outbox.file import OutboxFile
-from cascade.runtime._outbox.outbox import OutboxSender
-from cascade.runtime._storage import process_lock
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, NatsServer
 
@@ -150,18 +147,19 @@ async def test_messages_that_cannot_be_read_are_not_said_to_be_sent(
 ) -> None:
     """Their sender is named with the cause, and the exit code is 1; a file in use is its own process's affair."""
     folder = tmp_path / "events"
-    for source in ("press", "oven"):
-        await leave(folder, source, 1)
-        (folder / f"{source}.db").write_bytes(b"These are notes, not a database.\n" * 200)
-    lock = process_lock.take(folder / "oven.lock")
+    await leave(folder, "press", 1)
+    (folder / "press.db").write_bytes(b"These are notes, not a database.\n" * 200)
     command = ["outbox", "send", str(folder), "--broker", "mqtt://broker.example"]
-    assert await asyncio.to_thread(main, command) == 1
+    living = MqttConnector("127.0.0.1", 1, source_id="oven", connect_timeout=0.05)
+    async with Outbox(folder).attached(living, adopt=False) as queue:
+        queue.publish("plant/line", {"n": 1}, 1)
+        await queue.drain(0.0)
+        assert await asyncio.to_thread(main, command) == 1
     remedy = f"move its file out of {folder} if you can do without them"
     assert capsys.readouterr() == (
         "all other messages are sent\n",
         f"the messages of press are not sent: file is not a database; {remedy}\n",
     )
-    lock.release()
 
 
 @pytest.mark.usefixtures("no_answer")
@@ -215,26 +213,6 @@ async def test_messages_that_are_put_aside_are_listed_counted_and_dropped_alone(
     assert main(["outbox", "drop", str(tmp_path), "--yes", "--aside", "--sender", "press"]) == 0
     assert dropped == [("press", True)]
     assert capsys.readouterr() == ("2 messages are dropped\n", "")
-
-
-@pytest.mark.broker
-async def test_a_long_transmission_shows_how_much_waits(
-    broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every few seconds, until no message moves or none is left."""
-    folder = tmp_path / "events"
-    await leave(folder, "press", 3)
-    flush, calls = OutboxSender.flush, list[float]()
-
-    async def flush_later(self: OutboxSender, timeout: float) -> bool:
-        calls.append(timeout)
-        return len(calls) > 1 and await flush(self, 60.0)
-
-    monkeypatch.setattr(OutboxSender, "flush", flush_later)
-    assert await asyncio.to_thread(main, ["outbox", "send", str(folder), "--broker", broker.url]) == 0
-    printed = capsys.readouterr()
-    assert "3 messages wait" in printed.err
-    assert "all messages are sent" in printed.out
 
 
 @pytest.mark.broker

@@ -126,11 +126,3 @@ def test_a_watch_over_mqtt_says_what_it_does_not_know_of_an_engine_on_nats(
     )
     assert "use --broker nats://HOST" in first
     assert last.startswith("run r1 cancelled")
-
-
-def test_no_server_at_all(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Host, port, cause and a question that helps, in one line, with exit code 3."""
-    assert main(["ps", "--broker", f"nats://127.0.0.1:{closed_port}"]) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"no connection to 127.0.0.1:{closed_port}" in line
-    assert "is the broker running, and on this port?" in line

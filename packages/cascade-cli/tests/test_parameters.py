@@ -146,11 +146,6 @@ def test_a_docstring_describes_parameters(text: str) -> None:
     assert summary(text) == "Inspect the parts."
 
 
-def test_nothing_is_described_where_there_is_no_docstring() -> None:
-    """None is what a function without one has."""
-    assert (descriptions(None), summary(None)) == ({}, "")
-
-
 @cs.task
 def give(value: Any, more: Any = None) -> Any:
     return value
@@ -263,19 +258,6 @@ def test_what_is_not_a_workflow_is_refused(found: Any) -> None:
     """Values, classes, coroutine functions, and lists of anything else."""
     with pytest.raises(CommandError, match="is not a workflow"):
         workflow(found)
-
-
-def test_a_task_is_a_function_that_returns_a_lazy_result() -> None:
-    """Its parameters are those of its function, async or not."""
-
-    @cs.task
-    async def load(name: str, times: int = 1) -> str:
-        return name * times
-
-    made = workflow(load)
-    assert [each.name for each in made.parameters] == ["name", "times"]
-    result: Any = cs.run(made.build({"name": "a", "times": 2})[0])
-    assert result == "aa"
 
 
 @pytest.mark.parametrize(

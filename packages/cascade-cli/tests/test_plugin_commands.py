@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -208,64 +207,6 @@ def test_an_image_goes_to_a_pipe_and_never_to_a_terminal(
         assert (tmp_path / "x").read_bytes() == data
 
 
-def test_graphviz_gets_the_graph_and_the_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For images only; text needs none."""
-    from cascade import task, visualize
-
-    @task
-    def one() -> int:
-        return 1
-
-    called: list[tuple[list[str], bytes]] = []
-
-    def run(command: list[str], *, input: bytes, **_: Any) -> Any:  # noqa: A002 - the name of subprocess
-        called.append((command, input))
-        return SimpleNamespace(returncode=0, stdout=b"drawn", stderr=b"a warning")
-
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
-    monkeypatch.setattr("subprocess.run", run)
-    target = one()
-    assert [drawing.draw(target, shape) for shape in ("svg", "png")] == [b"drawn", b"drawn"]
-    graph = visualize(target, format="dot").encode()
-    assert called == [(["/bin/dot", "-Tsvg"], graph), (["/bin/dot", "-Tpng"], graph)]
-    assert drawing.draw(target, "dot") == graph.decode()
-    assert drawing.draw(target, "tree") == "one\n"
-    text = drawing.draw(target, "json")
-    assert isinstance(text, str)
-    assert text.endswith("]\n")
-    assert len(called) == 2
-
-
-NAMES = [
-    "run",
-    "graph",
-    "watch",
-    "ps",
-    "runs",
-    "constraints",
-    "pause",
-    "resume",
-    "limit",
-    "cancel",
-    "clear",
-    "history",
-    "resolve",
-    "outbox",
-    "broker",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_command_has_its_name(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Scripts and pages call it so; without arguments of the caller those of the process count."""
-    assert [*COMMANDS] == NAMES
-    monkeypatch.setattr("sys.argv", ["/usr/bin/cascade", name, "--help"])
-    assert main() == 0
-    assert capsys.readouterr().out.startswith(f"Usage: cascade {name} ")
-
-
 @pytest.mark.parametrize(
     ("shape", "begin"),
     [
@@ -299,22 +240,3 @@ def test_a_graph_is_drawn_in_each_form(
         return
     assert (codes, out[: len(begin)], err) == ([0, 0], begin, "")
     assert picture.read_text("utf-8") == out
-
-
-@pytest.mark.parametrize("error", [OSError("no such program"), subprocess.TimeoutExpired("dot", 60.0)])
-def test_graphviz_that_does_not_work_is_named_with_another_form(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A large graph may take it minutes."""
-
-    def run(*_: object, **__: object) -> None:
-        raise error
-
-    from cascade import task
-
-    monkeypatch.setattr("shutil.which", lambda _: "dot")
-    monkeypatch.setattr("subprocess.run", run)
-    with pytest.raises(CommandError) as caught:
-        drawing.draw(task(lambda: 1)(), "svg")
-    assert str(caught.value) == f"Graphviz failed: {error}; choose --format mermaid, or a smaller graph"
-    assert (caught.value.code, caught.value.__cause__) == (1, error)

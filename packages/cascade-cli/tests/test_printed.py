@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_modules import workflow_of
 
-import cascade as cs
 from cascade.cli import Column, Output
 from cascade.cli.columns import shown
-from cascade.cli.main import main
 
 ROWS: list[dict[str, Any]] = [
     {"run": "night", "n": 3, "note": "x", "none": None},
@@ -96,47 +91,3 @@ def test_a_table_that_fits_exactly_is_a_table(monkeypatch: pytest.MonkeyPatch) -
 def test_a_value_of_json_as_a_person_reads_it(value: Any, text: str) -> None:
     """What is empty is nothing, and zero is something."""
     assert shown(value) == text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["pse"], "unknown command 'pse'; did you mean 'ps'?"),
-        (["xyzzy"], "unknown command 'xyzzy'; cascade --help lists them"),
-        (["--nonsense"], "No such option '--nonsense'; cascade --help lists what it takes"),
-        (["ps", "--nonsense"], "No such option '--nonsense'; cascade ps --help lists what it takes"),
-        (["run", "twice.py", "-p", "a=1", "-p", "a=2"], "the parameter 'a' is given twice; give it once"),
-    ],
-)
-def test_a_mistake_names_what_is_meant(
-    arguments: list[str],
-    line: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """On one line, with exit code 2."""
-    job = "import cascade as cs\n@cs.task\ndef one(a): return a\nworkflow = one(cs.Param('a'))\n"
-    (tmp_path / "twice.py").write_text(job)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    try:
-        assert main(arguments) == 2
-    finally:
-        sys.modules.pop("twice", None)
-    assert capsys.readouterr() == ("", f"cascade: {line}\n")
-
-
-@cs.task
-def double(x: int, *, label: str = "a") -> str:
-    """Double a number.
-
-    :param x: the number
-    """
-    return f"{2 * x} {label}"
-
-
-def test_a_task_has_the_types_of_its_function() -> None:
-    """Also where annotations are texts, as in this file: a number of the command line stays one."""
-    found = {each.name: each.conversion.convert("4") for each in workflow_of(double, "double").parameters}
-    assert found == {"x": 4, "label": "4"}

@@ -137,11 +137,6 @@ def test_a_value_as_json(value: Any, expected: Any) -> None:
     assert as_json(value) == expected
 
 
-def test_a_class_is_text() -> None:
-    """A dataclass itself has no values."""
-    assert "Point" in as_json(Point)
-
-
 @pytest.mark.parametrize(
     ("value", "lines"),
     [(None, []), ("a\nb", ["a", "b"]), ("", [""]), (["a\nb"], ["['a\\nb']"]), (0, ["0"])],
@@ -293,18 +288,6 @@ def test_a_resource_needs_a_name_and_an_amount(
     assert handed == {}
     assert main(["run", "job.py", "--resource", "gpu=0"]) == 0
     assert handed["resources"] == {"gpu": 0.0}
-
-
-def test_a_name_needs_a_broker_that_takes_one(
-    handed: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """No observer would see it, so the command refuses it before the run begins."""
-    assert main(["run", "job.py", "--name", "press"]) == 2
-    problem = "--name is the name at the broker, and no broker is named"
-    assert problem in capsys.readouterr().err
-    assert main(["run", "job.py", "--name", "press", "--broker", "file:out.jsonl"]) == 2
-    assert "a file connector takes no name; leave --name out" in capsys.readouterr().err
-    assert handed == {}
 
 
 def failing(_: Address, **keywords: Any) -> Any:

@@ -1,6 +1,5 @@
 """``cs.main``: a script's own command line."""
 
-import os
 import re
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import pytest
 
 import cascade as cs
 from cascade.testkit.waiting import busyness
-from testing_tools.terminals import Terminal
 
 SCRIPT = '''
 """Add squares.
@@ -84,38 +82,6 @@ def test_bad_input_begins_with_the_name_of_the_script(run: Run, arguments: list[
     done = run(*arguments)
     assert (done.stdout, done.returncode, done.stderr.count("\n")) == ("", 2, 1), done.stderr
     assert done.stderr.startswith(f"squares.py: {line}".removesuffix("squares.py:"))
-
-
-@pytest.mark.full
-@pytest.mark.process
-def test_a_script_shows_its_graph_and_its_steps_without_running(run: Run) -> None:
-    """A graph needs no values; a dry run checks them."""
-    done = run("--graph")
-    assert (done.stdout, done.returncode) == (
-        "total\n├─ square for each\n│  └─ items (input)\n└─ label (input)\n",
-        0,
-    )
-    assert run("--dry-run").returncode == 2
-    done = run("--dry-run", "--label", "x")
-    assert done.stdout.splitlines()[-1] == "total:0\ttask\tinline\tsquare:0, label:0"
-
-
-@pytest.mark.full
-@pytest.mark.process
-def test_a_script_in_a_terminal(run: Run, tmp_path: Path) -> None:
-    """The same progress and result as ``cascade run``; Ctrl-C ends it with 130."""
-    command = (sys.executable, "squares.py")
-    with Terminal(["--label", "sum"], os.environ, command=command, folder=tmp_path) as terminal:
-        assert terminal.end() == 0
-    assert terminal.text.endswith("sum: 14\n")
-    assert " succeeded after " in terminal.text
-    slow = SCRIPT.replace("    return x * x", "    import time; time.sleep(30)")
-    (tmp_path / "squares.py").write_text(slow)
-    with Terminal(["--label", "sum"], os.environ, command=command, folder=tmp_path) as terminal:
-        terminal.wait_for(" running: square")
-        terminal.interrupt()
-        assert terminal.end() == 130
-    assert "Traceback" not in terminal.text
 
 
 @pytest.mark.full

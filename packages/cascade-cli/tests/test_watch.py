@@ -1,6 +1,5 @@
 """``cascade watch``: the real command in a real terminal, against a real broker."""
 
-import json
 import os
 import re
 import subprocess
@@ -74,88 +73,6 @@ def test_colours_and_characters_are_those_of_the_terminal(plant: Plant, style: d
         assert terminal.end() == 130
         assert ("\x1b[32m" in terminal.raw) == (not style.get("NO_COLOR"))
         assert terminal.text.isascii() == ("LC_ALL" in style)
-
-
-@pytest.mark.full
-def test_until_done_ends_with_the_code_of_the_run(plant: Plant) -> None:
-    """Cancelled is 4; afterwards a watcher that comes late gets the same code."""
-    plant.start("press-1")
-    plant.wait_for_runs("press-1")
-    watch = plant.begin("watch", "--until-done", "run-press-1")
-    assert watch.stdout is not None
-    assert "press-1" in watch.stdout.readline()
-    assert plant.cascade("cancel", "run:run-press-1").returncode == 0
-    assert watch.wait(30 * busyness()) == 4
-
-
-@pytest.mark.full
-def test_json_is_one_object_a_line_and_a_closed_pipe_ends_it_quietly(plant: Plant) -> None:
-    """``cascade watch --json | head -1``."""
-    plant.start("press-1", "press-2")
-    plant.wait_for_runs("press-1", "press-2")
-    errors = subprocess.PIPE
-    watch = subprocess.Popen(
-        [*PATIENT, "watch", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        env=plant.environment(),
-    )
-    with watch:
-        assert watch.stdout is not None
-        assert watch.stderr is not None
-        first = json.loads(watch.stdout.readline())
-        assert {"kind", "source", "status"} <= first.keys()
-        watch.stdout.close()
-        assert watch.wait(30 * busyness()) == 0
-        assert watch.stderr.read() == ""
-
-
-@pytest.mark.full
-def test_two_watchers_see_the_same_and_disturb_no_engine(plant: Plant) -> None:
-    """At once; the engine keeps its connection, and one watcher goes on when the other one ends."""
-    plant.start("press-1")
-    plant.wait_for_runs("press-1")
-    (before,) = plant.json("ps")
-    watchers = [plant.begin("watch", "--json") for _ in range(2)]
-    for watcher in watchers:
-        wait_for_line(watcher, kind="run", run_id="run-press-1", status="Running")
-    assert plant.cascade("pause", "--wait").returncode == 0
-    for watcher in watchers:
-        wait_for_line(watcher, kind="constraint", type="pause", applied=["press-1"])
-    watchers[0].terminate()
-    assert watchers[0].wait(30 * busyness()) == 143
-    assert plant.cascade("resume", "--wait").returncode == 0
-    wait_for_line(watchers[1], kind="constraint", type="pause", cleared=True)
-    (after,) = plant.json("ps")
-    assert (after["presence"], after["status"]) == (before["presence"], "online")
-
-
-def wait_for_line(watcher: subprocess.Popen[str], **expected: object) -> None:
-    """Read what a watcher prints until a line has all these values."""
-    assert watcher.stdout is not None
-    for line in watcher.stdout:
-        if expected.items() <= json.loads(line).items():
-            return
-    raise AssertionError(f"the watcher has ended without {expected}")
-
-
-@pytest.mark.full
-def test_a_failure_is_shown_literally(plant: Plant) -> None:
-    """Markup is text, and an escape sequence in an error moves no cursor."""
-    watch = plant.begin("watch", "--plain")
-    assert watch.stdout is not None
-    plant.start("press-0")
-    time_of_day = watch.stdout.readline()  # from now on it sees every event
-    assert time_of_day[2] == ":"
-    plant.start("press-1", tasks=0)
-    for line in watch.stdout:
-        if "failure" in line:
-            break
-    assert "ValueError: [red]odd" in line
-    assert "\x1b" not in line
-    watch.terminate()
-    assert watch.wait(30 * busyness()) == 143
 
 
 BURST = """

@@ -166,11 +166,6 @@ def test_a_command_that_fits_exactly_stands_in_the_line_and_is_never_cut() -> No
         )
 
 
-def test_an_empty_broker_says_what_to_expect() -> None:
-    """An engine without a name retains nothing."""
-    assert "no engines; one without a name shows within 12 s" in screen(View())
-
-
 def events_only(*seqs: int) -> View:
     """A view of which only events have come, the last one 20 s before now."""
     view = View()
@@ -271,14 +266,6 @@ def test_without_a_link_the_screen_stands_still(monkeypatch: pytest.MonkeyPatch)
     assert any("online       68m   1 run" in line for line in again)
     assert any("expired" in line for line in again)
     assert "dim" not in live.styles[3]
-
-
-def test_a_rate_keeps_one_sample_while_time_stands_still() -> None:
-    """A link that is away for days costs no memory, and the rate is the one of the loss."""
-    rates = Rates()
-    rates.note(("s", "r"), 0, 0.0)
-    assert {rates.note(("s", "r"), 40, 10.0) for _ in range(1_000)} == {4.0}
-    assert len(rates._samples["s", "r"]) == 2
 
 
 def test_a_lost_engine_runs_nothing_in_a_line_either() -> None:

@@ -46,12 +46,6 @@ def test_engines_are_listed_by_status_and_name_with_age_runs_and_notes(plant: Vi
     )
 
 
-def test_an_engine_without_presence_that_has_just_reported_has_no_age(plant: ViewPlant) -> None:
-    """When it connected is not known, and it is heard of every 10 s."""
-    plant.report("nameless", "runs", runs=[], recent=[], now=NOW - 3, retained=False)
-    assert plant.picture().engines == (EngineLine("nameless", "online", "", 0, ""),)
-
-
 def test_runs_of_lost_engines_stand_behind_those_that_run(plant: ViewPlant) -> None:
     """Both by source and id; the title is the name of the run, else its target."""
     for source in ("b", "a"):
@@ -176,24 +170,6 @@ def test_without_a_report_running_tasks_and_failures_are_those_of_the_events(pla
     assert plant.picture(later=13.0).runs[0].doubt == ""
 
 
-def test_a_run_never_shows_more_ended_than_known(plant: ViewPlant) -> None:
-    """A report's counts may be ahead of its total; a run without tasks has no share yet."""
-    plant.online("oven")
-    rows = [
-        {"run_id": "a", "target": "t", "counts": {"COMPLETED": 5}, "known": 3, "open": False},
-        {"run_id": "b", "target": "t", "counts": {}, "known": 0, "open": False},
-        {"run_id": "c", "target": "t", "counts": {"COMPLETED": 1}, "known": 4, "open": True},
-        {"run_id": "d", "target": "t", "counts": {"COMPLETED": 4}, "known": 4, "open": True},
-    ]
-    plant.report("oven", "runs", runs=rows, recent=[])
-    assert [(run.ended, run.known, run.fraction) for run in plant.picture().runs] == [
-        (5, 5, 1.0),
-        (0, 0, 0.0),
-        (1, 4, 0.25),
-        (4, 4, 0.99),
-    ]
-
-
 def test_runs_that_are_over_show_how_and_when(plant: ViewPlant) -> None:
     """A name stands for the target; a run without a time of its end stands last."""
     plant.online("oven")
@@ -250,15 +226,6 @@ def test_constraints_show_their_expiry_and_who_obeys_and_refuses(plant: ViewPlan
 def test_a_constraint_in_a_few_words(kind: str, params: dict[str, Any], text: str) -> None:
     """A number is a rate per second; other texts are shown as they were written."""
     assert describe(kind, params) == text
-
-
-@pytest.mark.parametrize(
-    "value", [10**400, [], {"a": 1}, "x" * 1_000, True, -1], ids=lambda value: str(value)[:9]
-)
-def test_a_limit_of_any_value_is_described(value: Any) -> None:
-    """Any client can write one; an integer of JSON may have any size."""
-    assert len(describe("rate_limit", {"rate": value})) <= 60
-    assert len(describe("concurrency", {"limit": value})) <= 60
 
 
 def test_a_rate_counts_the_last_ten_seconds_of_each_run() -> None:

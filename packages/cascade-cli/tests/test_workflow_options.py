@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_modules import found_in, split
+from cli_modules import split
 
 import cascade as cs
-from cascade.cli import CommandError
 from cascade.cli.main import main
 from cascade.cli.script import script
 
@@ -252,18 +251,6 @@ def test_a_name_is_looked_up_in_the_file(
     assert (found.err if code else found.out) == printed
 
 
-def test_a_module_that_offers_nothing_names_what_to_write() -> None:
-    """At its end, without a run."""
-    module = type(sys)("empty")
-    with pytest.raises(CommandError) as caught:
-        found_in(module, "empty.py", "workflow")
-    assert (
-        str(caught.value)
-        == "empty.py has no 'workflow'; write workflow = task(...) there, without running it"
-    )
-    assert caught.value.code == 2
-
-
 def test_a_file_of_a_package_finds_the_package_first_and_its_neighbours_last(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,50 +300,6 @@ def test_a_package_within_a_package_is_imported_by_its_whole_name(
     )
     assert main(["run", "plant_a/plant_b/job_of_b.py", "-q"]) == 0
     assert capsys.readouterr().out == "['plant_a.plant_b.job_of_b', 5]\n"
-
-
-@pytest.mark.parametrize("name", ["sys", "json", "time"])
-def test_a_file_with_the_name_of_a_module_is_refused(
-    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whether that module is a file or part of the interpreter."""
-    (folder / f"{name}.py").touch()
-    assert main(["run", f"{name}.py"]) == 2
-    line = f"cascade: {name}.py has the name of another module, '{name}'; rename the file\n"
-    assert capsys.readouterr().err == line
-
-
-LOUD = """\
-import os
-import cascade as cs
-print("imported", flush=True)
-os.write(1, b"written\\n")
-
-@cs.task(mode="inline")
-def workflow():
-    "Be loud."
-    print("running", flush=True)
-    return 1
-"""
-
-
-def test_what_a_file_prints_is_not_part_of_the_json(
-    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From its import on; its help is for a person and stands on the standard output."""
-    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
-    for number, arguments in enumerate((["--json", "run"], ["run", "--json"])):
-        (folder / f"loud_{number}.py").write_text(LOUD)
-        assert main([*arguments, f"loud_{number}.py", "-q"]) == 0
-        out, err = capfd.readouterr()
-        assert (json.loads(out)["result"], out.count("\n")) == (1, 1)
-        assert err == "imported\nwritten\nrunning\n"
-    (folder / "loud_help.py").write_text(LOUD)
-    for option in ("--help", "-h"):
-        assert main(["run", "loud_help.py", "--json", option]) == 0
-        out, err = capfd.readouterr()
-        assert "Be loud." in out
-        assert err == ""
 
 
 @pytest.mark.parametrize("argument", ["", "/some/where/"])

@@ -1,4 +1,4 @@
-"""The collector's inner parts that these tests use, events, and collectors as programs of their own."""
+"""Events, and collectors as programs of their own."""
 
 import contextlib
 import json
@@ -8,38 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cascade.interfaces.topics import telemetry_topic
-from cascade.ops._collecting import collector as collector_module
-from cascade.ops._collecting import sqlite_file
-from cascade.ops._collecting.collector import Collector
-from cascade.ops._collecting.lines_file import LinesFile
-from cascade.ops._collecting.message import EventFile, Known, Received, Recent
-from cascade.ops._collecting.spans import Spans
-from cascade.ops._collecting.sqlite_file import SqliteFile
-from cascade.ops._commands.collect import BACKLOG
-from cascade.wire import parse_event
+from ops_modules import EventFile, LinesFile, Received, SqliteFile
 
-__all__ = [
-    "BACKLOG",
-    "COLLECTOR",
-    "NOW",
-    "Collector",
-    "EventFile",
-    "Known",
-    "LinesFile",
-    "Received",
-    "Recent",
-    "Spans",
-    "SqliteFile",
-    "collector_module",
-    "event",
-    "kept",
-    "opened",
-    "process",
-    "reading",
-    "received",
-    "sqlite_file",
-]
+from cascade.interfaces.topics import telemetry_topic
+from cascade.wire import parse_event
 
 NOW = 1_800_000_000.0
 

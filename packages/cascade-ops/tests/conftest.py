@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from cascade.cli import main
-from cascade.ops import _retained_writes
-from cascade.ops._doctor import broker_probes, examination, network_probes
 from testing_tools.command_fixtures import no_settings, patient, patient_with_nats, plant
 from testing_tools.engines import PASSWORD
 from testing_tools.patient import SECONDS, lengthen_connecting
@@ -25,12 +23,16 @@ _OF_THE_MACHINE = {"sqlite", "websocket"}
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that drops a message is not waited for."""
-    monkeypatch.setattr(_retained_writes, "ACKNOWLEDGE_SECONDS", 0.05)
+    from ops_modules import retained_writes
+
+    monkeypatch.setattr(retained_writes, "ACKNOWLEDGE_SECONDS", 0.05)
 
 
 @pytest.fixture
 def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer messages and a shorter wait for what does not come; a link that comes late is waited for."""
+    from ops_modules import broker_probes, examination, network_probes
+
     lengthen_connecting(monkeypatch.setattr)
     monkeypatch.setattr(network_probes, "LOOKUP_SECONDS", SECONDS)
     monkeypatch.setattr(network_probes, "CONNECT_SECONDS", SECONDS)

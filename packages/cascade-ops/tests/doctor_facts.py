@@ -1,66 +1,23 @@
-"""The doctor's inner parts that these tests use, and a broker that is in order: tests change one fact of it."""
+"""Facts about a broker that is in order: tests change one of them."""
 
 from __future__ import annotations
 
-from cascade.ops._commands.doctor import findings
-from cascade.ops._doctor import broker_probes, examination, network_probes
-from cascade.ops._doctor.broker_probes import Examined, count_queued, read_back, read_version, retained
-from cascade.ops._doctor.examination import Examination, files_of, target_of
-from cascade.ops._doctor.facts import (
+from ops_modules import (
+    EVENTS,
+    PRESENCE,
+    PROGRESS,
+    SYNC,
     Certificate,
     Configuration,
     Facts,
-    Files,
     Login,
     Reachability,
     Retained,
     Right,
     Target,
 )
-from cascade.ops._doctor.finding import Finding, parted
-from cascade.ops._doctor.local_server import local_configuration
-from cascade.ops._doctor.network_probes import find_websocket, try_port, try_tls
-from cascade.ops._doctor.report import lines_of, plan_of
-from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
-from cascade.wire import View
 
-__all__ = [
-    "EVENTS",
-    "OWN_SYNC",
-    "PRESENCE",
-    "PROGRESS",
-    "STEERING",
-    "SYNC",
-    "Certificate",
-    "Configuration",
-    "Examination",
-    "Examined",
-    "Facts",
-    "Files",
-    "Finding",
-    "Login",
-    "Reachability",
-    "Retained",
-    "Right",
-    "Target",
-    "broker_probes",
-    "count_queued",
-    "examination",
-    "files_of",
-    "find_websocket",
-    "findings",
-    "lines_of",
-    "local_configuration",
-    "network_probes",
-    "parted",
-    "plan_of",
-    "read_back",
-    "read_version",
-    "retained",
-    "target_of",
-    "try_port",
-    "try_tls",
-]
+from cascade.wire import View
 
 NOW = 1_800_000_000.0
 FAR = Target("mqtts", "broker.example", 8883, user="press-3", source_id="press-3")

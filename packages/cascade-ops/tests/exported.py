@@ -1,22 +1,17 @@
-"""The metrics of ``cascade collect``, fed with messages, and the inner parts of them that these tests use."""
+"""The metrics of ``cascade collect``, fed with messages."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from ops_modules import Metrics
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from cascade.interfaces.topics import state_topic, status_topic
-from cascade.ops._exporting import server
-from cascade.ops._exporting.metrics import BUCKETS, MOST_SOURCES, Metrics
-from cascade.ops._exporting.server import served
-from cascade.ops._exporting.totals import MOST_NAMES, OTHER
-
-__all__ = ["BUCKETS", "MOST_NAMES", "MOST_SOURCES", "OTHER", "Exported", "end", "row", "served", "server"]
 
 
 class Exported:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 from paho.mqtt.enums import MQTTProtocolVersion
-from roles import MATRIX, PASSWORD, ROLES, RUN, USERS, Client, printed_rules
+from roles import MATRIX, PASSWORD, ROLES, USERS, Client, printed_rules
 
 from cascade.cli import main
 from cascade.interfaces.access import permits, rules
@@ -23,9 +20,8 @@ from cascade.interfaces.broker_programs import Child
 from cascade.testkit.brokers import Mosquitto
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.ports import free_port
-from cascade.testkit.waiting import busyness
 from testing_tools.certificates import make_certificates
-from testing_tools.engines import Plant, eventually
+from testing_tools.engines import eventually
 
 
 def test_the_rules_are_those_of_the_table() -> None:
@@ -93,62 +89,6 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(
             )
             assert {topic for topic, _ in client.received.copy()} == readable
         assert [client.user for client in clients if client.cuts] == []
-
-
-@pytest.mark.full
-@pytest.mark.broker
-@pytest.mark.process
-def test_a_run_and_every_tool_work_under_the_rules_of_their_roles(
-    guarded: Mosquitto, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The broker refuses no message of an engine; observers only read; a lead steers one project, and reads which rule another scope needs."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-
-    def url(user: str) -> str:
-        return guarded.url.replace("://", f"://{user}@")
-
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, url("press-3")],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60 * busyness(),
-    )
-    assert json.loads(done.stdout) == {"value": [1, 2, 3], "dropped": {}}
-    assert done.stderr == ""
-
-    with Plant(guarded) as plant:
-
-        def cascade(user: str, *arguments: str) -> Any:
-            return plant.cascade(*arguments, "--json", environment={"CASCADE_BROKER": url(user)})
-
-        for user in ("ann", "bob", "wall", "c1"):
-            for command in ("ps", "runs", "constraints"):
-                found = cascade(user, command)
-                assert (found.returncode, found.stderr) == (0, ""), (user, command)
-            assert [row["source"] for row in json.loads(cascade(user, "ps").stdout)] == ["press-3"]
-        assert cascade("ann", "pause", "source:press-3").returncode == 0
-        assert cascade("ann", "resume", "source:press-3").returncode == 0
-        assert cascade("bob", "pause", "project:etl").returncode == 0
-        assert cascade("bob", "resume", "project:etl").returncode == 0
-        for user, scope in (
-            ("bob", "project:default"),
-            ("bob", "global"),
-            ("wall", "global"),
-            ("c1", "run:1"),
-        ):
-            refused = cascade(user, "pause", scope)
-            assert (refused.returncode, refused.stdout) == (3, "")
-            assert "its access list needs the rule" in refused.stderr
-        assert json.loads(cascade("ann", "constraints").stdout) == []
-        kept = cascade("ann", "prune", "--yes")  # what engines have retained is theirs
-        assert kept.returncode == 3
-        assert kept.stderr.startswith(
-            "cascade: the broker has not cleared cascade/state/press-3/constraints and "
-        )
-        assert kept.stderr.endswith("this user needs the rule: topic readwrite cascade/#\n")
-        assert cascade("witness", "prune", "--yes").returncode == 0
-        assert json.loads(cascade("ann", "ps").stdout) == []
 
 
 def test_the_page_on_security_names_every_role() -> None:

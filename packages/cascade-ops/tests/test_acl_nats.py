@@ -3,20 +3,17 @@
 import json
 import re
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from roles import MATRIX, NOTHING, PASSWORD, ROLES, RUN, USERS, Client, nats_rules
+from roles import MATRIX, NOTHING, PASSWORD, ROLES, USERS, Client, nats_rules
 
 from cascade.cli import main
 from cascade.interfaces.access import Roles
 from cascade.interfaces.broker_programs import Child
 from cascade.testkit.brokers import NatsServer
-from testing_tools.engines import Plant, eventually
+from testing_tools.engines import eventually
 
 
 @pytest.fixture
@@ -63,45 +60,6 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(guarded: NatsServ
         }
         found = {each for each in witness.received if each[0] != "end" and not each[1].startswith(b"to read")}
         assert found == expected
-
-
-@pytest.mark.full
-@pytest.mark.broker
-@pytest.mark.process
-def test_a_run_and_every_tool_work_under_the_rules_of_their_roles(
-    guarded: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server refuses no message of an engine (its log names none); observers look; steering is denied to them."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-
-    def url(user: str) -> str:
-        return guarded.url.replace("://", f"://{user}@")
-
-    script = RUN.replace(', protocol="5"', "")
-    done = subprocess.run(
-        [sys.executable, "-c", script, url("press-3")],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    assert json.loads(done.stdout) == {"value": [1, 2, 3], "dropped": {}}
-    assert done.stderr == ""
-    with Plant(guarded) as plant:
-
-        def cascade(user: str, *arguments: str) -> Any:
-            return plant.cascade(*arguments, "--json", environment={"CASCADE_BROKER": url(user)})
-
-        for user in ("ann", "bob", "wall", "c1"):
-            found = cascade(user, "ps")
-            assert (found.returncode, found.stderr) == (0, ""), user
-            assert [row["source"] for row in json.loads(found.stdout)] == ["press-3"]
-        assert cascade("ann", "pause", "source:press-3").returncode == 0
-        assert cascade("ann", "resume", "source:press-3").returncode == 0
-        assert cascade("bob", "pause", "project:etl").returncode == 0
-        assert "ermissions" not in guarded.log
-        assert cascade("wall", "pause").returncode == 3
-        assert [row["scope"] for row in json.loads(cascade("ann", "constraints").stdout)] == ["project:etl"]
 
 
 @pytest.mark.broker

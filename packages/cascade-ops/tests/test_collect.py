@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import COLLECTOR, Collector, Recent, SqliteFile, collector_module, event, kept, process
+from collectors import COLLECTOR, event, kept, process
+from ops_modules import Collector, Recent, SqliteFile, collector_module
 
 import cascade as cs
 from cascade.cli.main import main

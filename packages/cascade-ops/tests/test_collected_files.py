@@ -11,20 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import (
-    NOW,
-    Known,
-    LinesFile,
-    Received,
-    Recent,
-    Spans,
-    SqliteFile,
-    opened,
-    received,
-    sqlite_file,
-)
+from collectors import NOW, opened, received
 from hypothesis import given
 from hypothesis import strategies as st
+from ops_modules import LinesFile, Received, Spans, SqliteFile, sqlite_file
 
 from cascade.cli import main
 from testing_tools.memory_broker import MemoryBroker, Person
@@ -156,32 +146,6 @@ def test_old_events_are_deleted_once_an_hour(tmp_path: Path) -> None:
     assert kept(received(3, NOW + 3_601)) == [2, 3]
     assert kept(received(0, NOW + 3_602)) == [2, 3], "a copy of what was deleted"
     file.close()
-
-
-def test_an_empty_file_gets_the_tables_once(tmp_path: Path) -> None:
-    """The second time they are there, and what is in them stays."""
-    path = tmp_path / "all.sqlite"
-    path.touch()
-    for count in (0, 1):
-        file = SqliteFile(path)
-        file.store([received(count)])
-        file.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-        assert connection.execute("PRAGMA application_id").fetchone() == (0x4353434F,)
-    assert len(rows(path)) == 2
-
-
-def test_an_acknowledgement_names_the_series_that_were_heard_of_last() -> None:
-    """One that is heard of again does not leave."""
-    recent = Recent()
-    for number in range(Recent.MOST):
-        recent.note(f"r{number}", Known())
-    recent.note("r0", Known())
-    recent.note("new", Known())
-    assert len(recent) == Recent.MOST
-    assert [*recent][-2:] == ["r0", "new"]
-    assert "r1" not in recent
 
 
 def test_a_person_reads_what_is_missing_and_since_when(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import NOW, Received, SqliteFile, event
+from collectors import NOW, event
+from ops_modules import Received, SqliteFile
 
 from cascade.cli import main
 from cascade.interfaces.topics import telemetry_topic
@@ -75,18 +76,6 @@ def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
     assert [(each["source"], len(each["steps"])) for each in documents] == [("oven", 0), ("press", 1)]
     alone = json.loads("\n".join(person.types("history", "old", "--from", str(path), "--json")[1]))
     assert (alone["source"], alone["steps"]) == ("press", [])
-
-
-def test_an_empty_list_is_a_sentence(person: Person, tmp_path: Path) -> None:
-    """Of a file without tables, of one without events, and of a run without steps."""
-    (tmp_path / "empty.sqlite").touch()
-    assert person.types("history", "--from", str(tmp_path / "empty.sqlite"))[1] == ["no runs are in the file"]
-    collected(tmp_path / "all.sqlite")
-    assert person.types("history", "--from", str(tmp_path / "all.sqlite"))[1] == ["no runs are in the file"]
-    collected(tmp_path / "one.sqlite", ("press", "run", "07:00:00", {"type": "Other"}))
-    assert person.types("history", "run", "--from", str(tmp_path / "one.sqlite"))[1] == [
-        "no steps are in the file"
-    ]
 
 
 def lifecycle(seq: int, event_name: str, **body: Any) -> dict[str, Any]:

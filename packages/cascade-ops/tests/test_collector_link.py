@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import BACKLOG, Collector, SqliteFile, collector_module, event, kept
+from collectors import event, kept
+from ops_modules import BACKLOG, Collector, SqliteFile, collector_module
 
 from cascade.cli import main
 from cascade.cli.link import Address

@@ -1,6 +1,5 @@
 """``cascade doctor`` on real brokers, on odd ones, and on servers that are not brokers: it names each problem and invents none."""
 
-import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +9,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from doctor_facts import broker_probes, examination
-from paho.mqtt import publish
+from ops_modules import broker_probes
 from paho.mqtt.enums import CallbackAPIVersion
-from roles import nats_rules, printed_rules
+from roles import printed_rules
 
 from cascade.cli import main
 from cascade.interfaces.access import Roles
@@ -100,67 +98,6 @@ def test_nothing_is_wrong_with_a_broker_under_the_rules(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("server", ["mosquitto", "nats-server"])
-def test_an_engine_that_is_online_gets_no_trial_messages(
-    server: str, doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With its user, the probe topics would be its own: they are not tried while it is online."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    lines = nats_rules(ROLES)
-    with guarded() if server == "mosquitto" else NatsServer(lines=lines) as broker:
-        url = f"{as_user(broker, 'press-3')}?source_id=press-3"
-        for status, expected in (("online", {"not_tried"}), ("offline", set())):
-            about = (
-                {"v": "1.0", "ts": "2026-11-22T10:00:00+00:00", "pid": 1, "host": "box", "version": "1"}
-                if status == "online"
-                else {}
-            )
-            text = json.dumps({"status": status, "session": "s1", **about})
-            publish.single(
-                "cascade/status/press-3",
-                text,
-                1,
-                retain=True,
-                hostname=broker.host,
-                port=broker.port,
-                auth={"username": "press-3", "password": PASSWORD},
-            )
-            _, problems, warnings = doctor(url)
-            assert problems == set()
-            assert warnings & {"not_tried"} == expected
-
-
-def test_a_broker_that_refuses_a_further_link_is_named(
-    doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was found before stays."""
-    tried = examination.Examination._try_rights
-
-    async def then_full(self: examination.Examination) -> None:
-        await tried(self)
-        broker.connect_code = 3
-
-    monkeypatch.setattr(examination.Examination, "_try_rights", then_full)
-    with OddBroker() as broker:
-        found = doctor(f"mqtt://{broker.host}:{broker.port}")
-    assert found == (1, {"links_refused"}, {"no_rules", "persistence_unknown"})
-
-
-@pytest.mark.full
-def test_a_denial_that_cuts_the_link_is_named(
-    doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """mosquitto 2.0.11 with max_queued_messages 0; later versions keep the link, and the setting is named there, too."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 1.0)
-    with guarded(max_queued_messages=0) as broker:
-        code, problems, warnings = doctor(as_user(broker, "wall"))
-    assert (code, warnings) == (1, set())
-    assert "queue_unlimited" in problems
-    assert problems <= {"queue_unlimited", "denial_cuts_link"}
-
-
-@pytest.mark.full
 def test_an_open_broker_without_a_store_is_named(
     doctor: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,28 +111,6 @@ def test_an_open_broker_without_a_store_is_named(
         assert "problem  persistence: the broker keeps retained messages in memory only" in out
         assert "It means: a restart of the broker lifts every constraint" in out
         assert "To do: switch persistence on, and restart the broker." in out
-
-
-@pytest.mark.full
-def test_a_user_does_not_protect_a_broker_that_accepts_anyone(
-    doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A client without a user has no password to give."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    with guarded(allow_anonymous=True) as broker:
-        assert doctor(as_user(broker, "ann")) == (1, {"anonymous"}, set())
-
-
-@pytest.mark.full
-def test_a_short_queue_is_seen_from_outside(
-    doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the configuration cannot be read, a burst of retained messages shows the limit."""
-    require_mosquitto()
-    monkeypatch.setattr(examination, "MESSAGES", 150)
-    monkeypatch.setattr(examination, "local_configuration", lambda _: None)
-    with Mosquitto(max_queued_messages=50, lines=SAFE) as broker:
-        assert doctor(broker.url) == (0, set(), {"no_rules", "queue", "persistence_unknown"})
 
 
 @pytest.mark.full
@@ -221,51 +136,6 @@ def test_nats_server_has_no_problem(doctor: Callable[..., Any]) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("switches", "code", "problems", "warnings"),
-    [
-        ({}, 0, set(), set()),
-        ({"copies": True}, 0, set(), set()),
-        ({"ack_delay": 0.02}, 0, set(), set()),
-        ({"retained_for_wildcards": False}, 1, {"no_wildcards"}, set()),
-        ({"retained_order": "late", "late_seconds": 60.0}, 0, set(), {"order"}),  # only an echo ends its wait
-        ({"retained_limit": 20}, 1, {"set_cut"}, set()),
-        ({"refused_filters": frozenset({"cascade/constraints/#"})}, 1, {"read_denied"}, set()),
-        ({"connect_code": 3}, 3, {"broker_refuses"}, set()),
-        ({"connect_code": 5}, 3, {"login"}, set()),
-    ],
-)
-def test_an_odd_broker_is_named(
-    switches: dict[str, Any],
-    code: int,
-    problems: set[str],
-    warnings: set[str],
-    doctor: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each mode by its name, and nothing else."""
-    if "retained_order" in switches:  # on a busy machine what comes late comes later still
-        monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 2.5)
-    with OddBroker(**switches) as broker:
-        usual = {"no_rules", "persistence_unknown"} if code != 3 else set()
-        assert doctor(f"mqtt://{broker.host}:{broker.port}") == (code, problems, warnings | usual)
-
-
-@pytest.mark.full
-def test_version_and_messages_in_flight_are_shown(
-    doctor: Callable[..., Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As the broker states them; fewer messages in flight than mosquitto allows as it is installed are a warning."""
-    require_mosquitto()
-    with Mosquitto(max_queued_messages=65_000, lines=(*SAFE, "max_inflight_messages 5")) as broker:
-        assert main(["doctor", "--broker", broker.url]) == 0
-        out, _ = capsys.readouterr()
-        assert "ok       the broker identifies itself as mosquitto version 2." in out
-        assert "ok       messages in flight at a time: 5\n" in out
-        assert doctor(broker.url) == (0, set(), {"no_rules", "inflight"})
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
     ("switches", "found"),
     [
         ({}, r"rumqttd \u001b[2J\u000a1"),
@@ -284,15 +154,6 @@ def test_a_version_is_shown_where_it_may_be_read(
         lines = [line for line in out.splitlines() if "the broker identifies" in line]
         assert lines == ([f"ok       the broker identifies itself as {found}"] if found else [])
         assert "a message of 64 KiB arrives" in out
-
-
-@pytest.mark.full
-def test_a_limit_of_packets_is_named(doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report of 64 KiB breaks the link there."""
-    monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 1.0)
-    with OddBroker(max_packet=10_000) as broker:
-        code, problems, _ = doctor(f"mqtt://{broker.host}:{broker.port}")
-    assert (code, problems) == (1, {"size"})
 
 
 @pytest.mark.parametrize(
@@ -329,41 +190,6 @@ def test_a_port_that_refuses_is_named(doctor: Callable[..., Any]) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         assert doctor(f"mqtt://127.0.0.1:{bound.getsockname()[1]}") == (3, {"refused"}, set())
-
-
-@pytest.mark.full
-@pytest.mark.wrong_messages("a presence that no engine has", "cascade/status/+")
-def test_engines_that_collide_and_ghosts_are_named(doctor: Callable[..., Any], broker: Broker) -> None:
-    """Births of several sessions while it looks; a retained presence of a dead engine."""
-    stop = threading.Event()
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.connect(broker.host, broker.port)
-    client.loop_start()
-
-    def birth(name: str, session: int, status: str = "online") -> None:
-        text = json.dumps({"status": status, "session": f"s{session}"})
-        client.publish(f"cascade/status/{name}", text, 1, retain=True).wait_for_publish(20)
-
-    def collide() -> None:
-        session = 0
-        while not stop.wait(0.02):
-            session += 1
-            birth("press-3", session)
-
-    birth("dead", 0, "offline")
-    thread = threading.Thread(target=collide)
-    thread.start()
-    try:
-        _, problems, warnings = doctor(broker.url)
-    finally:
-        stop.set()
-        thread.join()
-        for name in ("press-3", "dead"):
-            client.publish(f"cascade/status/{name}", None, 1, retain=True).wait_for_publish(20)
-        client.disconnect()
-        client.loop_stop()
-    assert "collision" in problems
-    assert "ghosts" in warnings
 
 
 def test_a_command_line_that_cannot_work_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

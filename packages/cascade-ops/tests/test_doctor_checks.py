@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doctor_facts import (
-    CONFIGURED,
+from doctor_facts import CONFIGURED, FAR, NOW, good, right
+from ops_modules import (
     EVENTS,
-    FAR,
-    NOW,
     OWN_SYNC,
     PRESENCE,
     PROGRESS,
@@ -33,11 +31,9 @@ from doctor_facts import (
     Target,
     examination,
     findings,
-    good,
     lines_of,
     parted,
     plan_of,
-    right,
 )
 
 from cascade.interfaces.abilities import Lacking, Limitation

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
-from doctor_facts import examination
 from paho.mqtt import publish
 from roles import ROLES, nats_rules
 
 from cascade.cli import main
-from cascade.connectors.nats import NatsConnector
 from cascade.testkit.brokers import NatsServer
-from testing_tools import patient
 from testing_tools.certificates import make_certificates
 from testing_tools.engines import PASSWORD
 
@@ -56,34 +49,6 @@ def make_bucket(server: NatsServer, **settings: Any) -> None:
     """Make the bucket as another program, or an older server, does."""
     config = {"name": "KV_cascade", "subjects": ["$KV.cascade.>"], "max_msgs_per_subject": 1}
     ask(server, "STREAM.CREATE.KV_cascade", {**config, "allow_rollup_hdrs": True, **settings})
-
-
-@contextmanager
-def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port of this machine where a function answers each client, in a thread."""
-    clients: list[tuple[socket.socket, threading.Thread]] = []
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = server.accept()
-                thread = threading.Thread(target=answer, args=(client,))
-                clients.append((client, thread))
-                thread.start()
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            for client, each in clients:
-                with suppress(OSError):
-                    client.shutdown(socket.SHUT_RDWR)
-                each.join()
-                client.close()
 
 
 @pytest.mark.full
@@ -195,41 +160,6 @@ def test_a_bucket_of_another_program_is_named(
 
 
 @pytest.mark.full
-def test_an_older_server_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
-    """It makes a bucket without time to live; on a newer server only the bucket is old."""
-    with NatsServer() as server:
-        make_bucket(server)
-
-        def pretend(client: socket.socket) -> None:
-            with suppress(OSError), socket.create_connection((server.host, server.nats_port)) as upstream:
-                greeting = upstream.makefile("rb").readline()
-                client.sendall(re.sub(rb'"version":"[^"]*"', b'"version":"2.10.22"', greeting))
-                up = threading.Thread(target=pump, args=(client, upstream))
-                up.start()
-                pump(upstream, client)
-                up.join()
-
-        with answering(pretend) as port:
-            url = f"nats://127.0.0.1:{port}"
-            assert doctor(url) == (1, {"no_presence"}, OPEN)
-            remedy = remedy_of(capsys, url, "no_presence")
-            assert remedy.startswith(
-                "upgrade to nats-server 2.11 or newer (this is 2.10.22) and delete the bucket"
-            )
-        assert doctor(server.nats_url) == (1, {"no_presence"}, OPEN)
-        assert remedy_of(capsys, server.nats_url, "no_presence").startswith("delete the bucket")
-
-
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Carry bytes one way until either end is closed."""
-    with suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    with suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.mark.full
 def test_credentials_that_are_refused_are_named(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,33 +175,6 @@ def test_credentials_that_are_refused_are_named(
         out, err = capsys.readouterr()
         assert PASSWORD not in out + err
         assert "linked: NATS" in out
-
-
-@pytest.mark.full
-def test_another_program_on_the_port_is_named(
-    doctor: Doctor, closed_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A web server, one that stays silent, and none; what to do names the ports of NATS."""
-
-    def refuse(client: socket.socket) -> None:
-        with suppress(OSError):
-            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            client.shutdown(socket.SHUT_RDWR)
-
-    def hold(client: socket.socket) -> None:
-        with suppress(OSError):
-            while client.recv(1 << 12):
-                pass
-
-    for answer, name in ((refuse, "not_a_broker"), (hold, "silent")):
-        with answering(answer) as port:
-            if name == "silent":
-                monkeypatch.setattr(patient, "SECONDS", 0.5)
-            url = f"nats://127.0.0.1:{port}"
-            assert doctor(url) == (3, {name}, set())
-            assert "4222" in remedy_of(capsys, url, name)
-    assert doctor(f"nats://127.0.0.1:{closed_port}") == (3, {"refused"}, set())
-    assert "4222" in remedy_of(capsys, f"nats://127.0.0.1:{closed_port}", "refused")
 
 
 @pytest.mark.full
@@ -314,40 +217,3 @@ def test_engines_of_mqtt_in_the_same_account_are_named(
         assert doctor(server.nats_url) == (0, set(), OPEN | expected)
         if expected:
             assert "the same protocol" in remedy_of(capsys, server.nats_url, "two_networks")
-
-
-@pytest.mark.full
-def test_engines_of_nats_are_named_over_mqtt(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their presence is renewed in the bucket, which MQTT clients of the account can hear."""
-    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 60.0)
-    with NatsServer() as server:
-        announced = threading.Event()
-        ended = threading.Event()
-
-        async def announce() -> None:
-            async with NatsConnector(server.host, server.nats_port, source_id="press-3", presence_ttl=1):
-                announced.set()
-                await asyncio.to_thread(ended.wait)
-
-        engine = threading.Thread(target=lambda: asyncio.run(announce()))
-        engine.start()
-        try:
-            assert announced.wait(60)
-            code, problems, warnings = doctor(server.url)
-        finally:
-            ended.set()
-            engine.join()
-        assert (code, problems, warnings & {"two_networks"}) == (0, set(), {"two_networks"})
-    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.2)
-    with NatsServer() as server:
-        assert "two_networks" not in doctor(server.url)[2]
-
-
-@pytest.mark.full
-def test_a_limit_of_messages_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
-    """A report may have 64 KiB."""
-    with NatsServer(lines=["max_payload: 40000"]) as server:
-        code, problems, _ = doctor(server.nats_url)
-        assert (code, problems) == (1, {"size"})
-        assert main(["doctor", "--broker", server.nats_url, "--fix-plan"]) == 1
-        assert "     max_payload: 1048576\n" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
-from doctor_facts import (
+from ops_modules import (
     Certificate,
     Configuration,
     Facts,
@@ -62,14 +62,6 @@ def test_a_server_of_this_machine_is_found_by_its_port(tmp_path: Path) -> None:
         "mosquitto", {"include_dir": "conf.d", "persistence": "true"}, ()
     )
     assert local_configuration(1884, proc=tmp_path) is None
-
-
-def test_a_url_is_read_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name of an engine is in the URL, or in the environment."""
-    assert target_of("mqtts://a%20b:pw@h?source_id=x") == Target("mqtts", "h", 8883, "a b", "x")
-    monkeypatch.setenv("CASCADE_SOURCE_ID", "y")
-    assert target_of("mqtt://h:1") == Target("mqtt", "h", 1, "", "y")
-    assert "pw" not in repr(target_of("mqtts://a:pw@h"))
 
 
 def test_files_with_secrets_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

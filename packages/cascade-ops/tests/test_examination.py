@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from doctor_facts import (
+from ops_modules import (
     EVENTS,
     OWN_SYNC,
     PRESENCE,
@@ -422,48 +422,6 @@ async def test_telemetry_is_tried_where_this_environment_reports(
     assert found == {EVENTS: f"{base}/events", PROGRESS: f"{base}/progress"}
 
 
-class Waits:
-    """What the examination has waited for, and whether it has come."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, seconds: float = 60.0) -> None:
-        self.came: list[bool] = []
-        self._seconds = seconds
-        monkeypatch.setattr(examination, "happens", self._happens)
-        monkeypatch.setattr(examination, "ANSWER_SECONDS", seconds)
-
-    async def _happens(self, event: asyncio.Event, seconds: float) -> bool:
-        came = await broker_probes.happens(event, seconds)
-        if seconds == self._seconds:
-            self.came.append(came)
-        return came
-
-
-@pytest.mark.parametrize(
-    ("retained", "unread", "untried", "came"),
-    [
-        ({}, frozenset(), "", True),
-        ({status_topic("press"): {"status": "online", "session": "s"}}, frozenset({"x"}), "press", True),
-        ({status_topic("other"): {"status": "online", "session": "s"}}, frozenset({"x"}), "", False),
-    ],
-    ids=["everything has arrived", "its presence has arrived", "neither"],
-)
-async def test_whether_the_engine_is_online_is_known_from_its_presence_or_from_the_end(
-    retained: dict[str, Any],
-    unread: frozenset[str],
-    untried: str,
-    came: bool,
-    broker: TriedBroker,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Whatever comes first: only a broker that shows neither is waited for until the time is over."""
-    waits = Waits(monkeypatch, seconds=60.0 if came else 0.06)
-    broker.retained.update(retained)
-    broker.unread = unread
-    broker.denies = lambda topic: topic.startswith(SYNCS[0])
-    facts = await examined(broker)
-    assert (facts.untried, waits.came) == (untried, [came])
-
-
 async def test_more_topics_than_can_be_listed_are_not_leftovers(broker: TriedBroker) -> None:
     """Which of them are left over is then not known, but for registers that have expired."""
     broker.retained[status_topic("dead")] = {"status": "offline", "session": "s"}
@@ -499,20 +457,6 @@ async def test_a_broker_that_accepts_nobody_without_a_user_is_not_anonymous(
     assert facts.rights
     assert set(addresses) == {(URL, "s3cret"), ("mqtt://127.0.0.1:1", None)}
     assert broker.open == 0
-
-
-async def test_without_a_named_engine_of_this_user_retained_messages_are_tried_on_any_topic(
-    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No engine listens there, so that nothing is waited for."""
-    waits = Waits(monkeypatch)
-    facts = await examined(broker, "mqtt://127.0.0.1:1")
-    assert facts.retained == Retained(5, exact=True, received=5, queued=5)
-    assert (facts.untried, waits.came) == ("", [])
-    kept = {
-        topic.rpartition("-")[0] for topic, payload, retain in broker.sent if retain and payload is not None
-    }
-    assert kept == {f"{SYNCS[0]}{NAME}"}
 
 
 @pytest.mark.parametrize(

@@ -266,27 +266,6 @@ class Home:
 @pytest.mark.full
 @pytest.mark.broker
 @pytest.mark.process
-def test_a_run_that_ended_before_the_discovery_is_no_news(plant: Plant) -> None:
-    """``cascade ha`` reads what the engine retains: only the next run makes an event."""
-    plant.start("press-1", tasks=0, run_id="old").wait()
-    plant.json("ha", "press-1")
-    home = Home(plant, "press-1")
-    (made,) = home.retained("homeassistant/#").values()
-    ended = made["components"]["run_ended"]
-
-    def event() -> str:
-        return "".join(
-            rendered(ended["value_template"], each) for each in home.retained(ended["state_topic"]).values()
-        )
-
-    assert event() == ""
-    plant.start("press-1", tasks=0, run_id="new").wait()
-    assert json.loads(event())["run_id"] == "new"
-
-
-@pytest.mark.full
-@pytest.mark.broker
-@pytest.mark.process
 def test_home_assistant_steers_a_live_engine(plant: Plant) -> None:
     """The engine obeys the payloads of the discovery message; prune and --remove leave nothing behind."""
     source = "pi.local/line 3"

@@ -10,7 +10,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from exported import MOST_NAMES, MOST_SOURCES, OTHER, Exported, end, row
+from exported import Exported, end, row
+from ops_modules import MOST_NAMES, MOST_SOURCES, OTHER
 
 from cascade.cli import main
 from cascade.interfaces.topics import status_topic, telemetry_topic

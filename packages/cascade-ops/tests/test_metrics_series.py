@@ -7,15 +7,13 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
-from unittest.mock import MagicMock
 
 import click
 import pytest
-from exported import BUCKETS, MOST_SOURCES, OTHER, Exported, end, row, served, server
-from prometheus_client import CollectorRegistry
+from exported import Exported, end, row
+from ops_modules import BUCKETS, MOST_SOURCES, OTHER, served
 from prometheus_client.parser import text_string_to_metric_families
 
-from cascade.cli.errors import CommandError
 from cascade.cli.link import Address
 from cascade.interfaces.topics import status_topic, telemetry_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
@@ -243,51 +241,3 @@ async def test_the_metrics_follow_presence_and_reports_and_no_events(feed: Feed)
         await eventually(lambda: feed.filters)
     reports = {f"cascade/state/+/{kind}" for kind in ("runs", "constraints", "summary")}
     assert {*feed.filters} == {"cascade/status/+", *reports}
-
-
-@pytest.mark.parametrize(
-    ("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("box-1", "box-1")]
-)
-async def test_a_person_reads_where_the_metrics_are_and_nothing_serves_them_afterwards(
-    feed: Feed, host: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the port that was free, and brackets round an address of IPv6; also after a failure the server is closed."""
-    asked: list[tuple[int, str]] = []
-    http, thread = MagicMock(server_port=9464), MagicMock()
-
-    def start(port: int, host: str, registry: CollectorRegistry) -> Any:
-        asked.append((port, host))
-        assert next(family.name for family in registry.collect()) == "cascade_broker_up"
-        return http, thread
-
-    monkeypatch.setattr(server, "start_http_server", start)
-
-    async def serve() -> None:
-        async with served(Address("mqtt://broker.example"), host, 0):
-            assert capsys.readouterr().err == f"metrics are served at http://{shown}:9464/metrics\n"
-            assert not http.mock_calls
-            raise RuntimeError("jam")
-
-    with pytest.raises(RuntimeError, match="jam"):
-        await serve()
-    assert asked == [(0, host)]
-    assert [call[0] for call in http.mock_calls] == ["shutdown", "server_close"]
-    thread.join.assert_called_once_with()
-
-
-async def test_a_port_that_cannot_be_opened_is_a_fault_of_the_command_line(
-    feed: Feed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The exit code is that of usage, and the remedy names the option."""
-
-    def start(port: int, host: str, registry: CollectorRegistry) -> Any:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(server, "start_http_server", start)
-    with pytest.raises(CommandError) as raised:
-        async with served(Address("mqtt://broker.example"), "127.0.0.1", 80):
-            pass
-    assert raised.value.code == 2
-    assert str(raised.value) == (
-        "127.0.0.1:80 cannot be opened: Permission denied; choose another for --prometheus"
-    )
