@@ -1,5 +1,8 @@
 """A server of the page on a free port, in the loop of the test, and the inner parts of it that tests use."""
 
+# mypy: implicit-reexport
+# ruff: noqa: F401 - imported from here by the tests
+
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -8,12 +11,11 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Origin, Subprotocol
 
 from cascade.testkit.ports import free_port
-from cascade.web._assembly import assemble
+from cascade.web._assembly import assemble, script_names, squeezed, squeezed_style
+from cascade.web._relay import relay
 from cascade.web._relay_access import RelayAccess
 from cascade.web._server import WebServer
-from cascade.web._upstream import Upstream
-
-__all__ = ["HOST", "RelayAccess", "Upstream", "browser", "close_of", "served"]
+from cascade.web._upstream import NoBroker, Upstream
 
 HOST = "127.0.0.1"
 

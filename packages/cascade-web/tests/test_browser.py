@@ -201,29 +201,6 @@ async def test_a_file_uses_the_brokers_own_websocket_port(tabs: Tabs, tmp_path: 
 
 
 @pytest.mark.full
-@EACH_BROKER
-async def test_a_broker_that_is_away_is_shown_in_words_until_it_is_back(
-    tabs: Tabs, closed_port: int, kind: Kind
-) -> None:
-    """The relay's reason stands on the page, no number does; a broker that restarts is found again."""
-    async with served(Upstream("127.0.0.1", closed_port)) as port:
-        tab = await tabs.open(f"http://127.0.0.1:{port}/")
-        await expect(tab.page.get_by_text(f"no broker at 127.0.0.1:{closed_port}").first).to_be_visible()
-        await expect(tab.page.get_by_text(re.compile("^No engines"))).to_have_count(0)
-    with fresh(kind) as broker:
-        async with served(Upstream.of(broker.url)) as port:
-            tab = await tabs.open(f"http://127.0.0.1:{port}/")
-            await expect(tab.page.get_by_text(re.compile("^No engines"))).to_be_visible()
-            broker.kill()
-            await expect(
-                tab.page.get_by_text(re.compile("^No link: the broker has closed the connection")).first
-            ).to_be_visible()
-            await expect(tab.page.get_by_text(re.compile("^No engines"))).to_have_count(0)
-            broker.start()
-            await expect(tab.page.get_by_text(re.compile("^No engines"))).to_be_visible()
-
-
-@pytest.mark.full
 async def test_a_link_without_its_token_says_what_to_open(tabs: Tabs) -> None:
     """With the token, from the fragment, the page is linked; the token is in no request for the page itself."""
     require_mosquitto()

@@ -38,10 +38,25 @@ def test_it_serves_the_page_until_ctrl_c() -> None:
         assert terminal.end() == 130
     (policy,) = re.findall('http-equiv="Content-Security-Policy" content="([^"]*)"', page())
     assert headers["Content-Security-Policy"] == f"{policy}; frame-ancestors 'none'"
-    assert headers["Content-Type"] == "text/html; charset=utf-8"
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
     assert "Traceback" not in terminal.text
+
+
+@pytest.mark.process
+def test_a_link_for_others_has_a_token_and_the_relay_only_where_it_is_used() -> None:
+    """The printed lines say who may use the link, and which way the page takes to the broker."""
+    for broker, own, way in (
+        ("mqtt://plant:1883", r"#token=[\w-]{24}", "through this command"),
+        ("ws://plant:9001/a", r"\?broker=ws%3A%2F%2Fplant%3A9001%2Fa", "directly"),
+    ):
+        arguments = ["web", "--broker", broker, "--bind", "0.0.0.0", "--port", str(free_port())]
+        with Terminal(arguments, os.environ, width=200) as terminal:
+            text = terminal.wait_for("Ctrl-C ends it.")
+            terminal.interrupt()
+            assert terminal.end() == 130
+        assert re.search(
+            rf"^Open http://\S+:\d+/{own} \(anyone with this link may use it\)$", text, re.MULTILINE
+        )
+        assert f"The page uses the broker {broker} {way}.\n" in text
 
 
 @pytest.mark.full

@@ -203,21 +203,6 @@ async def test_a_page_that_is_opened_late_counts_what_it_has_seen_of_a_run_on_na
 
 
 @pytest.mark.full
-async def test_a_run_on_nats_is_shown_whatever_characters_its_names_have(
-    tabs: Tabs, gate: asyncio.Event
-) -> None:
-    """A subject of NATS has an escape for a dot and a space, which nats-server shows to MQTT clients as it is."""
-    with NatsServer() as server:
-        async with served(Upstream.of(server.url)) as port, nats_engine(server, "nats.1 north") as nats:
-            tab = await opened(tabs, f"http://127.0.0.1:{port}/")
-            async with running(nats.run(work(gate), run_id="2026.11.23 late")):
-                run = region(tab.page, "Runs").get_by_role("row")
-                await expect(run).to_contain_text("nats.1 north · run 2026.11.23 l…")
-                await expect(run).to_contain_text("3 completed, 2 running")
-                await expect(row(tab.page, "nats.1 north")).to_contain_text("not known")
-
-
-@pytest.mark.full
 async def test_an_engine_on_nats_without_a_name_reports_and_does_not_get_what_the_page_sets(
     tabs: Tabs, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -284,25 +269,22 @@ async def test_an_engine_on_nats_without_a_name_reports_and_does_not_get_what_th
 
 # A user who may not read the state of engines
 
-PERMITTED = ("cascade.telemetry.>", "cascade.constraints", "cascade.constraints.>")
+PERMITTED = ("cascade.telemetry.>", "cascade.constraints", "cascade.constraints.>", "cascade.sync.wall.*")
 
 
-def blind(kind: type[Mosquitto] | type[NatsServer], *, sync: bool = True, state: bool = False) -> Broker:
+def blind(kind: type[Mosquitto] | type[NatsServer], *, state: bool = False) -> Broker:
     """Make a broker whose user ``wall`` may read events and constraints, and not the state of engines.
 
     :param state: whether it may read the reports of engines, and not their births; for nats-server.
-    :param sync: whether the user may read back what it sends to itself: by that the page knows that everything has arrived.
     """
     if kind is Mosquitto:
         acl = ["user press", "topic readwrite cascade/#", "user wall"]
         acl += ["topic read cascade/telemetry/#", "topic read cascade/constraints/#"]
-        acl += ["topic readwrite cascade/sync/wall/+"] if sync else []
+        acl += ["topic readwrite cascade/sync/wall/+"]
         return fresh(
             kind, users=dict.fromkeys(("press", "wall"), PASSWORD), acl=acl, max_queued_messages=65_000
         )
-    own = json.dumps(
-        [*PERMITTED, *(["cascade.sync.wall.*"] if sync else []), *(["cascade.state.*.*"] if state else [])]
-    )
+    own = json.dumps([*PERMITTED, *(["cascade.state.*.*"] if state else [])])
     lines = [
         "authorization {", "  users = [",
         f'    {{ user: "press", password: "{PASSWORD}" }}',
@@ -367,22 +349,6 @@ async def test_a_broker_that_hides_state_without_a_word_leaves_both_causes_possi
                 "this user may not read cascade/status/+ and cascade/state/+/+"
             )
             await expect(row(page, "press-1")).to_contain_text("not known")
-
-
-@pytest.mark.full
-async def test_where_the_broker_does_not_show_that_everything_has_arrived_no_engine_is_said_to_lack_a_state(
-    tabs: Tabs, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
-) -> None:
-    """Its birth may still come."""
-    with blind(Mosquitto, sync=False) as broker:
-        async with watched(tabs, broker, monkeypatch, gate) as page:
-            await expect(page.locator("#problems")).to_contain_text(
-                "does not show that everything has arrived"
-            )
-            await expect(row(page, "press-1")).to_contain_text(
-                "so far only events, neither a birth nor a report"
-            )
-            await expect(banner(page)).to_have_count(0)
 
 
 @pytest.mark.full

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
+from served_page import script_names, squeezed, squeezed_style
 
 from cascade.web import page
-from cascade.web._assembly import script_names, squeezed, squeezed_style
 
 PARTS = files("cascade.web") / "_page"
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from browsing import Tab, Tabs
-from pages import EACH_BROKER, Kind, fresh, publish_all, region, row, with_websocket
+from pages import EACH_BROKER, Kind, fresh, region, row
 from playwright.async_api import Page, expect
 from served_page import Upstream, served
 
-from cascade.interfaces.access import Roles, rules
-from cascade.interfaces.topics import status_topic
-from cascade.ops._access.mosquitto import access_list
-from cascade.ops._access.nats import authorization
+from cascade.cli import main
 from cascade.testkit.brokers import Broker, Mosquitto
-from cascade.testkit.ports import free_port
 from cascade.web import page as made_page
 
 pytestmark = [
@@ -26,17 +25,20 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
-ROLES = Roles(engines={"press-1": "default"}, operators=("ann",), observers=("wall",))
+ROLES = ("--engine", "press-1", "--operator", "ann", "--observer", "wall")
 PASSWORD = "s3cret"
 NO_ENGINES = re.compile("^No engines")
 
 
 def guarded(kind: Kind) -> Broker:
     """Make a broker with the rules of ``cascade acl``."""
-    passwords = dict.fromkeys(ROLES.users, PASSWORD)
+    with redirect_stdout(StringIO()) as printed:
+        assert main(["acl", *ROLES, *(() if kind is Mosquitto else ("--for", "nats"))]) == 0
+    lines = re.sub(r"\$PASSWORD_\w+", json.dumps(PASSWORD), printed.getvalue()).splitlines()
     if kind is Mosquitto:
-        return fresh(kind, users=passwords, acl=access_list(rules(ROLES)), max_queued_messages=65_000)
-    return fresh(kind, lines=authorization(rules(ROLES), passwords))
+        passwords = dict.fromkeys(ROLES[1::2], PASSWORD)
+        return fresh(kind, users=passwords, acl=lines, max_queued_messages=65_000)
+    return fresh(kind, lines=lines)
 
 
 async def log_in(page: Page, user: str, password: str = PASSWORD) -> None:
@@ -93,23 +95,6 @@ async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> N
                 "Nothing has arrived: the broker has nothing"
             )
             await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
-
-
-@pytest.mark.full
-async def test_a_page_from_https_names_what_to_do_about_a_broker_without_tls(tabs: Tabs) -> None:
-    """The browser would refuse it without a word."""
-    tab = await tabs.empty()
-    await tab.page.route(
-        "https://plant.example/**", lambda route: route.fulfill(body=made_page(), content_type="text/html")
-    )
-    await tab.page.goto(f"https://plant.example/?broker={quote('ws://broker.example:9001', safe='')}")
-    problem = tab.page.locator("#problems")
-    await expect(problem).to_contain_text(
-        "This page came over https, and a browser opens no ws:// connection from there."
-    )
-    await expect(problem).to_contain_text("wss://")
-    await expect(tab.page.get_by_label("Broker")).to_be_visible()
-    assert tab.complaints == []
 
 
 async def file_page(tabs: Tabs, folder: Path, address: str) -> Tab:
@@ -171,44 +156,3 @@ async def test_a_broker_without_a_websocket_port_is_told_from_one_that_is_away(
         await expect(problem).to_contain_text("cascade web")
         await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
         await expect(tab.page.get_by_label("Broker")).to_be_visible()
-
-
-@pytest.mark.full
-async def test_an_address_that_cannot_be_one_is_refused_at_once(tabs: Tabs, tmp_path: Path) -> None:
-    """With what to write instead."""
-    tab = await file_page(tabs, tmp_path, "mqtt://broker:1883")
-    await expect(tab.page.get_by_role("alert").first).to_contain_text("Write the broker's WebSocket address")
-    assert [each for each in tab.requests if not each.startswith("file:")] == []
-
-
-@pytest.mark.full
-@EACH_BROKER
-async def test_a_frozen_broker_is_not_a_live_one(tabs: Tabs, kind: Kind, tmp_path: Path) -> None:
-    """A page without a relay whose broker was restarted: it says that the connection is lost, then that it is back."""
-    port = free_port()
-    with with_websocket(kind, port) as broker:
-        publish_all(
-            broker,
-            {
-                status_topic("press-1"): {
-                    "status": "online",
-                    "session": "s",
-                    "ts": "t",
-                    "pid": 1,
-                    "host": "pi",
-                    "version": "1",
-                }
-            },
-        )
-        tab = await file_page(tabs, tmp_path, f"ws://127.0.0.1:{port}")
-        await expect(row(tab.page, "press-1")).to_contain_text("online")
-        broker.terminate()
-        problem = tab.page.locator("#problems")
-        await expect(problem).to_contain_text("No link")
-        await expect(problem).to_contain_text("what you see is from then")
-        await expect(problem).to_contain_text("The page connects again by itself.")
-        await expect(tab.page).to_have_title("Cascade: no link")
-        await expect(tab.page.get_by_role("button", name="Pause everything")).to_be_disabled()
-        broker.start()
-        await expect(problem).to_be_empty()
-        await expect(tab.page.get_by_role("button", name="Pause everything")).to_be_enabled()

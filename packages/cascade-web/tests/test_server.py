@@ -10,18 +10,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from served_page import HOST, browser, close_of, served
+from served_page import (
+    HOST,
+    NoBroker,
+    RelayAccess,
+    Upstream,
+    WebServer,
+    assemble,
+    browser,
+    close_of,
+    relay,
+    served,
+)
 
 from cascade.cli import CommandError
 from cascade.interfaces import ConfigurationError
 from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import time_limit
-from cascade.web import _command, page
-from cascade.web._assembly import assemble
-from cascade.web._relay import relay
-from cascade.web._relay_access import RelayAccess
-from cascade.web._server import WebServer
-from cascade.web._upstream import NoBroker, Upstream
+from cascade.web import page
 
 UPSTREAM = Upstream(HOST, 1)
 
@@ -172,74 +178,6 @@ async def test_a_broker_that_breaks_off_closes_the_browser_in_words(
             await websocket.send(b"x")
         assert await close_of(websocket) == (1001, "the broker has closed the connection")
     assert not [each for each in caplog.records if each.levelno > logging.INFO]
-
-
-@pytest.mark.parametrize(
-    ("host", "place", "url", "way"),
-    [
-        (
-            "127.0.0.1",
-            "mqtt://plant:1883",
-            "http://127.0.0.1:80/ (this machine only)",
-            "through this command",
-        ),
-        (
-            "127.0.0.1",
-            "ws://plant:9001/a",
-            "http://127.0.0.1:80/?broker=ws%3A%2F%2Fplant%3A9001%2Fa (this machine only)",
-            "directly",
-        ),
-        (
-            "192.0.2.1",
-            "mqtts://plant:8883",
-            "http://192.0.2.1:80/#token=t0ken (anyone with this link may use it)",
-            "through this command",
-        ),
-        (
-            "192.0.2.1",
-            "wss://plant:443",
-            "http://192.0.2.1:80/?broker=wss%3A%2F%2Fplant%3A443 (anyone with this link may use it)",
-            "directly",
-        ),
-    ],
-)
-async def test_the_link_is_printed_with_what_it_needs_and_for_whom(
-    monkeypatch: pytest.MonkeyPatch, host: str, place: str, url: str, way: str
-) -> None:
-    """A token where others can open it and the relay is used; a port that is taken is named."""
-    lines: list[str] = []
-
-    class Ended(Exception):
-        pass
-
-    def line(text: str) -> None:
-        lines.append(text)
-        if text == "Ctrl-C ends it.":
-            raise Ended
-
-    made: list[tuple[Upstream | None, RelayAccess]] = []
-
-    class Listener:
-        def __init__(self, page: object, upstream: Upstream | None, access: RelayAccess) -> None:
-            made.append((upstream, access))
-
-        @asynccontextmanager
-        async def listening(self, *_: object) -> AsyncIterator[None]:
-            yield
-
-    output = SimpleNamespace(json=False, line=line)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    monkeypatch.setattr("cascade.web._upstream.urls.tls_context_of", lambda *_, **__: context)
-    monkeypatch.setattr(_command, "settings", lambda: SimpleNamespace(output=output))
-    monkeypatch.setattr(_command, "WebServer", Listener)
-    monkeypatch.setattr("secrets.token_urlsafe", lambda _: "t0ken")
-    address: Any = SimpleNamespace(place=place, url=place)
-    with pytest.raises(Ended):
-        await _command._serve(address, host, 80)
-    assert lines == [f"Open {url}", f"The page uses the broker {place} {way}.", "Ctrl-C ends it."]
-    ((upstream, access),) = made
-    assert (upstream is None) is (way == "directly")
-    assert access.token == (None if host == "127.0.0.1" else "t0ken")
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
