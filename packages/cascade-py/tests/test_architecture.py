@@ -6,7 +6,8 @@ import importlib.metadata
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -294,103 +295,32 @@ def test_all_sources_are_read(sources: dict[str, Module]) -> None:
 # The checks themselves, on a small tree with one fault at a time.
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Four distributions without a fault."""
-    write(tmp_path, SDK, "cascade/__init__.py", "from cascade.runtime import engine")
-    write(tmp_path, BASE, "cascade/interfaces/__init__.py", "import json")
-    write(
-        tmp_path, "cascade-runtime", "cascade/runtime/engine.py", "from cascade.interfaces import Connector"
-    )
-    write(
-        tmp_path, "cascade-connector-mqtt", "cascade/connectors/mqtt/__init__.py", "import cascade.interfaces"
-    )
-    return tmp_path
-
-
-def write(packages: Path, distribution: str, path: str, source: str) -> None:
-    """Write a source file of a distribution."""
-    file = packages / distribution / "src" / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(source, "utf-8")
-
-
 @pytest.mark.parametrize(
-    ("distribution", "path", "source", "found"),
+    ("check", "path", "source", "found"),
     [
-        (
-            BASE,
-            "interfaces/x.py",
-            "def f():\n    from cascade.runtime import engine",
-            "cascade.runtime.engine",
-        ),
-        ("cascade-runtime", "runtime/x.py", "from cascade.connectors import mqtt", "cascade.connectors.mqtt"),
-        ("cascade-runtime", "runtime/x.py", "from .. import interfaces", "cascade (cascade-py)"),
-        (
-            "cascade-connector-mqtt",
-            "connectors/mqtt/x.py",
-            "from ...runtime.engine import Engine",
-            "cascade.runtime",
-        ),
-        (SDK, "sdk.py", "from cascade.connectors.mqtt import MqttConnector", "cascade.connectors.mqtt"),
-        ("cascade-odd", "odd.py", "import cascade.interfaces", "cascade.interfaces (cascade-interfaces)"),
+        (wrong_arrows, "runtime/x.py", "from cascade.connectors import mqtt", "cascade.connectors.mqtt"),
+        (wrong_arrows, "runtime/x.py", "from .. import interfaces", "cascade (cascade-py)"),
+        (cycle_of, "runtime/engine.py", "def f():\n    from . import x", "cascade.runtime.x"),
+        (wrong_folders, "runtime/_support/a.py", "from cascade.runtime import engine", "_support -> engine"),
+        (private_imports, "connectors/y.py", "from cascade.runtime._a import B", "imports cascade.runtime._a"),
+        (lambda modules: undeclared(modules, defaultdict(set)), "y.py", "import pytest", "imports pytest without"),
     ],
-)
-def test_a_wrong_arrow_is_found(tree: Path, distribution: str, path: str, source: str, found: str) -> None:
-    """An import upwards, sideways, of the SDK's own file, or by a stranger is named."""
-    write(tree, distribution, f"cascade/{path}", source)
-    (arrow,) = wrong_arrows(read_modules(tree))
-    assert found in arrow
-
-
-def test_a_cycle_is_found(tree: Path) -> None:
-    """Modules that import each other are named, however they write it."""
-    write(tree, "cascade-runtime", "cascade/runtime/a.py", "from cascade.runtime.b import B")
-    write(tree, "cascade-runtime", "cascade/runtime/b.py", "def f():\n    from . import a")
-    assert set(cycle_of(read_modules(tree))) == {"cascade.runtime.a", "cascade.runtime.b"}
-
-
-@pytest.mark.parametrize(
-    ("path", "source", "found"),
-    [
-        (
-            "runtime/_admission/a.py",
-            "from cascade.runtime._scheduler.b import B",
-            "_admission -> _scheduler: cascade.runtime._admission.a imports cascade.runtime._scheduler.b.B",
-        ),
-        ("runtime/_support/a.py", "from cascade.runtime import engine", "_support -> engine"),
-        ("runtime/_new/a.py", "from cascade.runtime import engine", "_new -> engine"),
-    ],
-)
-def test_an_import_against_the_way_of_the_data_is_found(
-    tree: Path, path: str, source: str, found: str
+)  # fmt: skip
+def test_a_wrong_import_is_found(
+    tmp_path: Path, check: Callable[[dict[str, Module]], list[str]], path: str, source: str, found: str
 ) -> None:
-    """Upwards, into the engine, or from a folder that the table does not know."""
-    write(tree, "cascade-runtime", "cascade/runtime/_scheduler/b.py", "B = 1")
-    write(tree, "cascade-runtime", f"cascade/{path}", source)
-    (edge,) = wrong_folders(read_modules(tree))
-    assert found in edge
-
-
-@pytest.mark.parametrize("name", ["cascade.runtime._graph.node.Node", "cascade.runtime.engine._helper"])
-def test_an_import_of_what_is_private_is_found(tree: Path, name: str) -> None:
-    """A module in a private folder, and a private name of a public module."""
-    module, _, imported = name.rpartition(".")
-    write(tree, "cascade-runtime", "cascade/runtime/_graph/node.py", "Node = 1")
-    write(tree, SDK, "cascade/sdk.py", f"from {module} import {imported}")
-    (found,) = private_imports(read_modules(tree))
-    assert f"cascade.sdk imports {name}" in found
-
-
-def test_an_undeclared_import_is_found(tree: Path) -> None:
-    """An import that the distribution does not ask for is named, of a stranger or of one of ours."""
-    write(tree, "cascade-runtime", "cascade/runtime/x.py", "import pytest")
-    declared = {
-        SDK: {"cascade-runtime"},
-        BASE: set[str](),
-        "cascade-runtime": {BASE},
-        "cascade-connector-mqtt": set[str](),
+    """Each check names it, wherever it stands in the file."""
+    sources = {
+        f"{SDK}/src/cascade/__init__.py": "",
+        f"{BASE}/src/cascade/interfaces/__init__.py": "import json",
+        "cascade-runtime/src/cascade/runtime/engine.py": "",
+        "cascade-runtime/src/cascade/runtime/_a.py": "B = 1",
+        "cascade-runtime/src/cascade/runtime/x.py": "from cascade.runtime import engine",
+        "cascade-connector-mqtt/src/cascade/connectors/mqtt.py": "import cascade.interfaces",
     }
-    stranger, ours = undeclared(read_modules(tree), declared)
-    assert "imports pytest without asking" in stranger
-    assert "without asking for cascade-interfaces (cascade.connectors.mqtt)" in ours
+    owner = "cascade-runtime" if path.startswith("runtime") else "cascade-connector-y"
+    for name, text in (sources | {f"{owner}/src/cascade/{path}": source}).items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+    assert found in str(check(read_modules(tmp_path)))

@@ -13,32 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from figures import command
-from figures.table import Row, at_least, at_most, no_more_above, no_more_than
 from figures.versions import Comparison, Verdict
-
-
-def test_the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians() -> None:
-    row = Row("r", "us", ours=(10, 60, 90), theirs=(10, 20, 90))
-    assert row.ratio == 1
-
-
-@pytest.mark.parametrize(
-    ("target", "ours", "theirs", "reached"),
-    [
-        (at_most(3), 30, 10, True),
-        (at_most(3), 30.1, 10, False),
-        (at_least(0.85), 85, 100, True),
-        (at_least(0.85), 84, 100, False),
-        (no_more_than(50), 50, 1, True),
-        (no_more_than(50), 51, 100, False),
-        (no_more_above(20), 120, 100, True),
-        (no_more_above(20), 121, 100, False),
-    ],
-)
-def test_each_kind_of_target_bounds_its_own_number(
-    target: object, ours: float, theirs: float, reached: bool
-) -> None:
-    assert Row("r", "ms", (ours,), "x", (theirs,), target).reached is reached  # type: ignore[arg-type]
 
 
 @pytest.mark.process

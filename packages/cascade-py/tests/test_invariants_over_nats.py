@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -103,28 +102,6 @@ async def plant(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         await client.close()
 
 
-@pytest.mark.wrong_messages("a register with any bytes", "cascade/constraints/#")
-async def test_i1_i5_the_registers_are_the_keys_of_the_bucket(plant: Plant) -> None:
-    """After random writes, clears and cuts each key is a register; an invalid one changes no other."""
-    chance, keys = random.Random(18), set[str]()
-    topics = [constraint_topic(f"task:t{n}", "pause") for n in range(12)]
-    running = plant.run(1)
-    for _ in range(25):
-        topic = chance.choice(topics)
-        is_clear = chance.random() < 0.3
-        await plant.put(topic, b"" if is_clear else {"type": "pause"})
-        (keys.discard if is_clear else keys.add)(topic)
-        if chance.random() < 0.1:
-            await plant.cut()
-    await eventually(lambda: plant.applied() == keys, what="the registers equal the keys")
-    before = dict(plant.reports[-1]["applied"])
-    await plant.put(PAUSE, b"\xff{")
-    await eventually(lambda: plant.status(PAUSE).startswith("rej"), what="the rejection")
-    assert {topic: row for topic, row in plant.reports[-1]["applied"].items() if topic != PAUSE} == before
-    plant.gate.set()
-    await running
-
-
 async def test_i2_i3_a_pause_holds_over_cuts_and_one_that_was_cleared_does_not_come_back(
     plant: Plant,
 ) -> None:
@@ -144,53 +121,3 @@ async def test_i2_i3_a_pause_holds_over_cuts_and_one_that_was_cleared_does_not_c
     assert len(await running) == 50
     await plant.cut()
     await plant.reported(PAUSE, "")
-
-
-async def test_i4_i9_i10_limits_add_up_and_lifting_one_frees_what_waits(plant: Plant) -> None:
-    """The strictest counts; raising it starts waiting tasks at once; what waits holds no slot of another task."""
-    task_limit = constraint_topic("task:step", "concurrency")
-    await plant.put(LIMIT, {"type": "concurrency", "params": {"limit": 3}})
-    running = plant.run(20)
-    await eventually(lambda: plant.running == 3)
-    await plant.put(task_limit, {"type": "concurrency", "params": {"limit": 8}})
-    await plant.reported(task_limit, "applied")
-    assert plant.running == 3
-    await plant.put(LIMIT, b"")
-    await eventually(lambda: plant.running == 8)
-    other = cs.task(name="other")(lambda: 7)
-    async with asyncio.timeout(50):
-        assert await cs.arun(other(), connector=plant.engine) == 7
-    await plant.put(task_limit, b"")
-    await eventually(lambda: plant.running == 20)
-    plant.gate.set()
-    await running
-
-
-@pytest.mark.wrong_messages("registers with any bytes", "cascade/constraints/#")
-async def test_i6_i7_any_bytes_leave_the_engine_running(plant: Plant) -> None:
-    """On every topic, also many of them, and large ones."""
-    chance = random.Random(7)
-    running = plant.run(3)
-    for number in range(60):
-        scope = chance.choice(["global", f"task:x{number}", "source:press-3", f"run:{number}"])
-        await plant.put(constraint_topic(scope, "pause"), chance.randbytes(chance.choice([1, 30, 70_000])))
-    mark = constraint_topic("task:mark", "pause")
-    await plant.put(mark, {"type": "pause"})
-    await plant.reported(mark, "applied")
-    plant.gate.set()
-    assert await running == [0, 1, 2]
-
-
-async def test_i8_a_report_claims_only_what_is_in_force(plant: Plant) -> None:
-    """Neither what is invalid, nor what has expired, nor a run that is not here is in effect."""
-    gone, old = constraint_topic("run:gone", "pause"), constraint_topic("source:press-3", "pause")
-    running = plant.run(1)
-    await plant.put(gone, {"type": "pause"})
-    await plant.put(old, {"type": "pause", "expires_at": 1.0})
-    await plant.put(PAUSE, {"type": "puase"})
-    await plant.reported(gone, "no_match")
-    await eventually(lambda: plant.status(PAUSE) not in ("", "applied"))
-    assert plant.reports[-1]["effective"] == []
-    assert plant.status(old) == "expired"
-    plant.gate.set()
-    await running

@@ -1041,7 +1041,3 @@ def test_no_name_in_a_program_has_such_a_word() -> None:
 )
 def test_a_word_is_found_wherever_it_is_printed(source: str, found: list[str]) -> None:
     assert [text for _, text in texts(source) if PRIVATE_WORDS.search(text)] == found
-
-
-def test_a_word_is_found_in_a_name() -> None:
-    assert [name for _, name in names("told = x.let_go") if PRIVATE_WORDS.search(name)] == ["told", "let go"]

@@ -6,10 +6,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from cascade.interfaces.distribution import VERSION
-
 PACKAGES = Path(__file__).parents[2]
 SDK = "cascade-py"
 FIRST = '__path__ = __import__("pkgutil").extend_path(__path__, __name__)'
@@ -99,49 +95,3 @@ def test_ours_are_pinned_to_the_same_minor() -> None:
 
 
 # The check itself, on a small tree with one fault at a time.
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Two distributions without a fault."""
-    for distribution, portion in ((SDK, "cascade"), ("cascade-connector-x", "cascade/connectors/x")):
-        folder = tmp_path / distribution / "src" / portion
-        folder.mkdir(parents=True)
-        (tmp_path / distribution / "pyproject.toml").touch()
-        (folder / "__init__.py").touch()
-        (folder / "py.typed").touch()
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("path", "found"),
-    [
-        ("cascade/py.typed", ["cascade/py.typed is owned by cascade-connector-x and cascade-py"]),
-        (
-            "cascade/connectors/__init__.py",
-            ["would close a shared package", "cascade/connectors has no py.typed"],
-        ),
-        (
-            "cascade/__init__.py",
-            ["cascade/__init__.py is owned by", "only cascade-py may hold", "cascade has no py.typed"],
-        ),
-        ("elsewhere.py", ["elsewhere.py lies outside the namespace"]),
-        ("cascade/connectors/y/__init__.py", ["cascade/connectors/y has no py.typed"]),
-    ],
-)
-def test_a_fault_is_found(tree: Path, path: str, found: list[str]) -> None:
-    """A file with two owners or in the wrong place, and a portion without types, are named."""
-    file = tree / "cascade-connector-x/src" / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
-    messages = faults(tree)
-    assert len(messages) == len(found)
-    assert all(part in line for part, line in zip(found, messages, strict=True))
-
-
-def test_every_distribution_has_the_one_version() -> None:
-    versions = {
-        path.parent.name: tomllib.loads(path.read_text("utf-8"))["project"]["version"]
-        for path in PACKAGES.glob("*/pyproject.toml")
-    }
-    assert set(versions.values()) == {VERSION}

@@ -206,34 +206,6 @@ def test_settings_go_along_with_a_url(offered: list[str], monkeypatch: pytest.Mo
 # The command line of a script
 
 
-@pytest.mark.parametrize("arguments", [None, ["--graph"]])
-def test_main_hands_its_target_and_arguments_on_and_exits_with_the_code(
-    arguments: list[str] | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Others of the group are not asked."""
-    calls: list[Any] = []
-
-    class Point:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def load(self) -> Any:
-            def command_line(*args: Any, **options: Any) -> int:
-                calls.append((self.name, args, options))
-                return 3
-
-            return command_line
-
-    points = [Point("other"), Point("script"), Point("third")]
-    monkeypatch.setattr(
-        "importlib.metadata.entry_points", lambda group: points if group == "cascade.command_lines" else []
-    )
-    target = one()
-    with pytest.raises(SystemExit) as ended:
-        cs.main(target, arguments=arguments)
-    assert (ended.value.code, calls) == (3, [("script", (target,), {"arguments": arguments})])
-
-
 def test_main_is_refused_while_a_program_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that imports the script must not read the command line."""
     monkeypatch.setattr("cascade.interfaces.main_module.is_importing_main", lambda: True)

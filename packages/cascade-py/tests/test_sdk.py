@@ -33,13 +33,6 @@ def test_the_example_in_the_docstring_runs_as_printed() -> None:
     assert doctest.testmod(cs).failed == 0
 
 
-def test_every_public_name_is_there() -> None:
-    """All that __all__ promises can be had, the lazily imported ones too, and nothing else."""
-    assert all(getattr(cs, name) is not None for name in cs.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        cs.nonsense  # noqa: B018
-
-
 def test_run_gives_the_value() -> None:
     """cs.run works from plain synchronous code, twice in a row, for one target and for a list."""
     assert cs.run(double(double(1))) == 4

@@ -12,11 +12,8 @@ import pytest
 
 import cascade as cs
 from cascade.interfaces import InputsError, TaskState, TaskStateEvent
-from cascade.interfaces.topics import constraint_topic
-from cascade.runtime import LocalHub
 from cascade.sdk import plugins
 from cascade.testing import FakeExecutor, ManualClock, Recorder, override_resource
-from cascade.testkit import eventually
 
 
 @cs.task
@@ -209,31 +206,6 @@ print(sorted(shown))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['image/svg+xml', 'text/plain', 'text/vnd.mermaid']\n"
-
-
-async def test_a_rate_limit_starts_one_task_per_token() -> None:
-    """With a bucket of two tokens two start at once; then one for each two hundredth of a second, by the run's clock."""
-    clock, hub, bus = ManualClock(), LocalHub(), cs.EventBus()
-    started: list[int] = []
-
-    @cs.task
-    async def step(x: int) -> int:
-        started.append(x)
-        return x
-
-    async with cs.LocalConnector(hub) as desk:
-        limit = {"type": "rate_limit", "params": {"rate": "200/s", "capacity": 2}}
-        await desk.publish(constraint_topic("task:step", "rate_limit"), limit, 1, retain=True)
-        run = asyncio.create_task(
-            cs.arun(step.map(x=range(10)), connector=cs.LocalConnector(hub), clock=clock, bus=bus)
-        )
-        for expected in range(2, 11):
-            await eventually(lambda: len(started) >= expected)  # noqa: B023
-            for _ in range(20):
-                await asyncio.sleep(0)
-            assert len(started) == expected
-            clock.advance(1 / 200 + 1e-9)
-        assert await run == list(range(10))
 
 
 @cs.task
