@@ -20,6 +20,7 @@ from typing import Any
 from cascade.interfaces._pickled_errors import defines_reduce, reduced
 from cascade.interfaces.call_context import StepInfo, in_worker, step_in_worker
 from cascade.interfaces.errors import TaskNotPicklableError
+from cascade.interfaces.forked_children import end_forked_child, generation
 from cascade.interfaces.main_module import MAIN
 from cascade.interfaces.tracebacks import begin_in_user_code
 
@@ -87,11 +88,13 @@ def run_packed(packed: bytes | memoryview, pack: Pack = pack) -> bytes:
                 "its function or an argument", f"cannot be read in the worker: {_described(exc)}", ""
             )
         )
-    entered = in_worker.set(True)
+    began, entered = generation(), in_worker.set(True)
     known = step_in_worker.set(StepInfo(*step_fields) if step_fields is not None else None)
     try:
         value = function(*args, **kwargs)
+        end_forked_child(began)
     except BaseException as exc:
+        end_forked_child(began, exc)
         return _pack_error(exc, pack)
     finally:
         in_worker.reset(entered)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+from cascade.interfaces.forked_children import forget_handler, restore_in_children
+
 T = TypeVar("T")
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -38,7 +40,8 @@ class Termination:
     """Cancels the coroutine that it guards at the first SIGTERM or SIGHUP, and exits at the second.
 
     It does so in the main thread only, and only for a signal that has its default handler: a handler
-    of the user's own and a SIGHUP ignored by ``nohup`` stay. At the end it restores the default.
+    of the user's own and a SIGHUP ignored by ``nohup`` stay. At the end it restores the default. A child that a task
+    forks gets the default, too, and Python's own handler of Ctrl-C in place of asyncio's: it is not part of the run.
     The exit status is 128 and the number of the signal, as a shell reports it.
     """
 
@@ -46,12 +49,15 @@ class Termination:
         self._received: int | None = None
         self._guarded: asyncio.Task[Any] | None = None
         self._installed: list[int] = []
+        self._is_main_thread = threading.current_thread() is threading.main_thread()
+        self._on_interrupt = signal.getsignal(signal.SIGINT)
 
     def __enter__(self) -> Termination:
-        if threading.current_thread() is threading.main_thread():
+        if self._is_main_thread:
             for number in _SIGNALS:
                 if signal.getsignal(number) is signal.SIG_DFL:
                     signal.signal(number, self._terminate)
+                    restore_in_children(number, self._terminate, signal.SIG_DFL)
                     self._installed.append(number)
         return self
 
@@ -60,12 +66,19 @@ class Termination:
     ) -> None:
         for number in self._installed:
             signal.signal(number, signal.SIG_DFL)
+            forget_handler(number)
+        if self._is_main_thread:
+            forget_handler(signal.SIGINT)
         if self._received is not None and isinstance(error, asyncio.CancelledError):
             raise SystemExit(128 + self._received) from None
 
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
         """Await ``work``; this is the asyncio task that a signal cancels."""
         self._guarded = asyncio.current_task()
+        # asyncio has replaced it meanwhile
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        if self._is_main_thread and on_interrupt is not self._on_interrupt:
+            restore_in_children(signal.SIGINT, on_interrupt, self._on_interrupt)
         return await work
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Clock, UsageError
+from cascade.interfaces.forked_children import end_forked_child, generation
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.admission_client import RunAdmission
@@ -55,6 +56,7 @@ class RunningTasks:
         # a context variable that one task sets must not reach the next one
         self.context = contextvars.copy_context()
         self._loop = asyncio.get_running_loop()
+        self._generation = generation()
         self._outcome = outcome
         self._runner = runner
         # one bound method for all tasks
@@ -182,9 +184,11 @@ class RunningTasks:
                 if node not in self.running:
                     await asyncio.sleep(0)
                 value = await start(node, self._attempts)
+                end_forked_child(self._generation)
                 if type(value) not in PLAIN and may_hold_lazies(value):
                     value = await with_calls(value)
             except BaseException as exc:
+                end_forked_child(self._generation, exc)
                 # this coroutine, which was abandoned, is freed
                 if self._loop.is_closed():
                     raise
@@ -215,10 +219,12 @@ class RunningTasks:
                 self._attempts.begin(node)
                 args, kwargs = node.scope.arguments(node)
                 value = node.definition.function(*args, **kwargs)
+                end_forked_child(self._generation)
                 has_to_await = type(value) not in PLAIN and (
                     type(value) is CoroutineType or may_hold_lazies(value)
                 )
             except BaseException as exc:
+                end_forked_child(self._generation, exc)
                 self._outcome.raised(node, exc)
             else:
                 if has_to_await:

@@ -17,6 +17,7 @@ from typing import Any
 
 from cascade.interfaces import ConfigurationError, ExecutorUnavailable
 from cascade.interfaces.executor import AbandonedCalls
+from cascade.interfaces.forked_children import end_forked_child, generation
 
 
 def check_count(setting: str, value: object, *, least: int = 1) -> None:
@@ -185,6 +186,7 @@ class _Call:
         """Run the call in this thread and pass its outcome to the loop; return False if it was abandoned."""
         value: Any = None
         error: BaseException | None = None
+        began = generation()
         try:
             value = self._context.run(self._function, *self._args, **self._kwargs)
         except StopIteration as exc:  # a future cannot hold it (PEP 479)
@@ -192,6 +194,7 @@ class _Call:
             error.__cause__ = exc
         except BaseException as exc:
             error = exc
+        end_forked_child(began, error)
         with self._lock:
             self._thread = None
             abandoned = self._abandoned

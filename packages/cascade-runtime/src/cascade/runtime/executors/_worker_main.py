@@ -19,6 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cascade.interfaces.call_context import in_call
+from cascade.interfaces.forked_children import restore_in_children
 from cascade.interfaces.pickled_calls import run_packed
 from cascade.runtime.executors._main_pickling import pack
 from cascade.runtime.executors._pipe_frames import READY, RESULT, Frame, FrameReader
@@ -64,7 +65,8 @@ class _Worker:
         self._stopped = False
 
     def serve(self) -> None:
-        signal.signal(signal.SIGTERM, self._stop)
+        before = signal.signal(signal.SIGTERM, self._stop)
+        restore_in_children(signal.SIGTERM, self._stop, before)
         threading.Thread(target=self._follow, name="cascade control", daemon=True).start()
         self._answers.send(READY)
         for call in self._calls:

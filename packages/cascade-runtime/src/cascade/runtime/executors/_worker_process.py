@@ -30,6 +30,7 @@ from cascade.runtime.executors._pipe_frames import (
 )
 from cascade.runtime.executors._worker_call import GRACE
 from cascade.runtime.executors._worker_main import STOP_TIMEOUT
+from cascade.transport.event_loop import inert_in_children
 
 if sys.platform != "win32":
     import select
@@ -60,10 +61,15 @@ class WorkerProcess:
             answers, self._answers = _pipe(inherited, kept, writes=True)
             self._process = _start(requests, control, answers)
             self._ends = kept.pop_all()
+        inert_in_children(self)
         if sys.platform != "win32":
             os.set_blocking(self._control.fileno(), False)
         self._reader = FrameReader(self._answers)
         self._arrival = _Arrival(self._answers)
+
+    def become_inert(self) -> None:
+        """In a forked child: close the copies of the pipes, which would keep the process alive after this one."""
+        self._ends.close()
 
     def next_number(self) -> int:
         """Return the number of the call that is sent next; directives, reports and answers name the call by it."""
