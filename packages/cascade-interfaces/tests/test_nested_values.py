@@ -17,7 +17,6 @@ from cascade.spec import (
     LazyResult,
     Param,
     Router,
-    Search,
     call_of,
     find_lazies,
     read_inputs,
@@ -37,7 +36,6 @@ def take(value: Any) -> Any:
 
 
 LAZY = one()
-MANY = [*range(100), LAZY]
 
 
 class Names(list[Any]):
@@ -251,35 +249,6 @@ def test_numpy_makes_no_array_of_a_lazy_result(make: Callable[[Any], Any]) -> No
         make(LAZY)
 
 
-def test_an_array_of_other_objects_passes() -> None:
-    """What an array of objects holds is looked at once, whatever it is."""
-    for value in (array_of([1]), array_of(None), np.ones(3), np.zeros(2, dtype="i4,O")):
-        assert find_lazies(value) == []
-        take(value)
-
-
-def test_objects_without_lazy_results_are_left_alone() -> None:
-    """Classes, functions, modules and tasks are not looked into, whatever they hold."""
-    for value in (Holder, take, types, one, take.partial(value=LAZY), object(), range(3)):
-        assert find_lazies(value) == []
-
-
-@task
-def take_three(first: Any, second: Any = 0, third: Any = 0) -> None: ...
-
-
-@pytest.mark.parametrize("place", ["first", "second", "third"])
-def test_each_argument_of_a_call_is_looked_into(place: str) -> None:
-    """Whatever stands before and after the one that holds a lazy result where no value can take its place."""
-    arguments: dict[str, Any] = {key: [LAZY, [1]] for key in ("first", "second", "third")}
-    take_three(*arguments.values())
-    arguments[place] = [Holder(LAZY)]
-    with pytest.raises(TaskCallError, match="a lazy result stands in a Holder"):
-        take_three(*arguments.values())
-    with pytest.raises(TaskCallError, match="a lazy result stands in a Holder"):
-        take_three(**arguments)
-
-
 def test_an_attribute_of_an_error_is_looked_at_like_its_arguments() -> None:
     """An error that a task gets as an argument may have both; one without lazy results passes."""
     error = ValueError("late", 1)
@@ -371,14 +340,6 @@ def test_one_object_in_is_one_object_out() -> None:
     assert made == [7]
 
 
-def test_a_search_remembers_only_containers_without_lazy_results() -> None:
-    """A large list is looked through again for each call if it has one."""
-    search = Search()
-    for _ in range(2):
-        assert search.inside([*range(100)]) == []
-        assert search.inside(MANY) == [LAZY]
-
-
 def test_a_container_that_holds_itself_is_copied_once() -> None:
     """Its copy holds the copy; without a lazy result inside it is passed on itself."""
     inner: dict[str, Any] = {}
@@ -396,13 +357,6 @@ def test_a_container_that_holds_itself_is_copied_once() -> None:
     list.append(names, names)
     with pytest.raises(TaskCallError, match="a Names holds itself and a lazy result"):
         take(names)
-
-
-def test_calls_in_a_set_have_the_order_of_their_declaration() -> None:
-    """A set has another order in each process; step keys must not."""
-    lazies = [take(n) for n in range(20)]
-    assert find_lazies(set(lazies)) == lazies
-    assert find_lazies([lazies[3], frozenset(lazies[:2])]) == [lazies[0], lazies[1], lazies[3]]
 
 
 def test_a_default_argument_cannot_be_lazy() -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from cascade.interfaces import TaskCallError, TaskNotPicklableError
+from cascade.interfaces import TaskNotPicklableError
 from cascade.interfaces.call_context import StepInfo, in_worker, step_in_worker
 from cascade.interfaces.pickled_calls import RemoteTraceback, open_answer, pack, pack_call, run_packed
-from cascade.spec import task
 
 MODULE = """
 from cascade.spec import task
@@ -90,22 +89,6 @@ def test_an_answer_that_cannot_be_read_here_is_an_error() -> None:
     """An answer that is damaged is a result that cannot be read."""
     with pytest.raises(TaskNotPicklableError, match="its result cannot be read here"):
         open_answer(pickle.dumps([1])[:-3], "double")
-
-
-def call_wrongly() -> None:
-    """Make an error of Cascade's own, whose arguments are not its message."""
-    task(name="inner")(len)(1, 2, 3)  # type: ignore[arg-type, call-arg]
-
-
-def test_errors_of_cascade_itself_come_back_whole(module: Any) -> None:
-    """Their attributes too, and where they were raised."""
-    module.call_wrongly = call_wrongly
-    call_wrongly.__module__ = "pickled_tasks"
-    with pytest.raises(TaskCallError, match="task 'inner'") as raised:
-        there_and_back(call_wrongly)
-    assert raised.value.task_name == "inner"
-    assert isinstance(raised.value.__cause__, RemoteTraceback)
-    assert "in call_wrongly" in raised.value.__cause__.text
 
 
 class FromNumber(Exception):
@@ -222,14 +205,6 @@ def test_a_group_of_errors_comes_back_with_its_members() -> None:
     ]
 
 
-def test_a_library_that_pickles_every_error_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some enter all classes of errors in ``copyreg``, for their own purposes."""
-    monkeypatch.setitem(copyreg.dispatch_table, FromNumber, lambda error: (FromNumber, error.args))
-    with pytest.raises(FromNumber) as raised:
-        there_and_back(raise_number, 0)
-    assert str(raised.value) == "part 7 is bad"
-
-
 def test_code_in_a_worker_can_tell_that_it_is_there() -> None:
     """Also after an error; what needs the engine (``cs.publish``) refuses to work there."""
     assert there_and_back(ask_where) is True
@@ -299,13 +274,6 @@ def test_a_call_that_cannot_be_sent_as_a_whole_is_an_error_of_the_call() -> None
         TaskNotPicklableError, match=r": the call cannot be pickled \(ValueError: too long\)$"
     ):
         pack_call(give, ("x" * 200, "y" * 200), {}, pack=pack_little)
-
-
-@pytest.mark.parametrize("number", [1, 2, 12])
-def test_a_builtin_that_hides_its_parameters_has_numbered_arguments(number: int) -> None:
-    """Counted from 1."""
-    with pytest.raises(TaskNotPicklableError, match=f": argument number {number} cannot be pickled"):
-        pack_call(max, (*range(number - 1), Unsendable()), {})
 
 
 def test_a_refusal_by_name_says_what_to_do_and_hides_the_pickler() -> None:

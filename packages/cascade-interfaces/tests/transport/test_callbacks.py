@@ -44,32 +44,6 @@ def deliver(peer: Peer, topic: str, *numbers: int) -> None:
 
 
 @leaping
-async def test_every_callback_gets_a_message_once_and_of_its_own() -> None:
-    """However many of its filters match, and whatever the others do with theirs."""
-    peer = Peer()
-    async with MemoryConnector(peer) as connector:
-        one, other = Reader(), Reader()
-
-        async def change(topic: str, data: dict[str, Any]) -> None:
-            data["n"] = "changed"
-
-        await connector.subscribe("a/#", change)
-        await connector.subscribe("a/#", one)
-        await connector.subscribe("a/1", other)
-        watch = connector.watch("a/+", "a/1", "+/1")
-        deliver(peer, "a/1", 1)
-        deliver(peer, "a/2", 2)
-        deliver(peer, "b/2", 3)
-        await until(lambda: len(one.got) == 2)
-        assert one.got == [("a/1", {"n": 1}), ("a/2", {"n": 2})]
-        assert other.got == [("a/1", {"n": 1})]
-        items = [await anext(watch) for _ in range(3)]
-        assert [each.topic for each in items if isinstance(each, Message)] == ["a/1", "a/2"]
-        counts = connector.statistics()
-        assert (counts.delivered, counts.discarded) == (7, {})
-
-
-@leaping
 async def test_a_callback_may_be_a_plain_function() -> None:
     """Nothing is awaited then."""
     peer = Peer()
@@ -218,25 +192,6 @@ async def test_messages_that_no_callback_has_taken_are_counted_at_the_end(
     await asyncio.sleep(1.0)
     deliver(peer, "a", 4)
     await until(lambda: reader.numbers == [1, 4])
-    await connector.disconnect()
-    assert not other_tasks()
-
-
-@leaping
-async def test_a_callback_that_disconnects_serves_the_next_session_too() -> None:
-    """What waited behind its call belonged to the session that it has ended."""
-    peer = Peer()
-    connector = MemoryConnector(peer)
-    reader = Reader(lambda n: connector.disconnect() if n == 1 else None)
-    await connector.connect()
-    await connector.subscribe("a", reader)
-    deliver(peer, "a", 1, 2)
-    await until(lambda: not connector.connected)
-    await connector.connect()
-    await asyncio.sleep(1.0)
-    deliver(peer, "a", 3)
-    await until(lambda: reader.numbers == [1, 3])
-    assert connector.statistics().discarded == {"waiting at disconnect": 1}
     await connector.disconnect()
     assert not other_tasks()
 

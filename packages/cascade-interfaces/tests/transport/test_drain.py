@@ -107,13 +107,6 @@ def test_a_drain_waits_as_long_as_a_link_is_likely(unlinked_since: float | None,
     assert Draining(unlinked_since=unlinked_since).seconds() == pytest.approx(seconds, abs=0.01)
 
 
-def test_a_link_that_ends_during_the_drain_is_waited_for() -> None:
-    """The next attempts are awaited until the time limit."""
-    draining = Draining(unlinked_since=None)
-    draining.at(1.0, draining.lose_link)
-    assert draining.seconds() == pytest.approx(LIMIT, abs=0.01)
-
-
 def test_a_drain_ends_with_the_last_message() -> None:
     """Also when the link came back late and each message takes almost the time without progress."""
     draining = Draining(unlinked_since=-9.0)
@@ -140,17 +133,6 @@ def test_a_process_that_stood_still_takes_in_answers_before_it_gives_up() -> Non
     assert not draining.outbox.pending
 
 
-def test_a_drain_that_was_woken_shortly_before_its_end_takes_in_answers_too() -> None:
-    """Half a second is left when it looks; then the process stands still."""
-    draining = Draining(unlinked_since=None)
-    draining.at(NO_PROGRESS - 0.5, draining.link)  # which is up already
-    draining.at(NO_PROGRESS - 0.1, draining.stand_still)
-    for number in range(4):
-        draining.at(12.0 + number, draining.send)
-    assert draining.seconds() == pytest.approx(15.0)
-    assert not draining.outbox.pending
-
-
 @pytest.mark.parametrize("unlinked_since", [-math.inf, None])
 def test_a_drain_without_any_time_takes_in_answers_that_are_there(unlinked_since: float | None) -> None:
     """What the peer has already got is not counted as lost."""
@@ -158,15 +140,6 @@ def test_a_drain_without_any_time_takes_in_answers_that_are_there(unlinked_since
     draining.at(0.0, draining.answer_soon)
     assert draining.seconds(0.0) == 0.0
     assert draining.left == 0
-
-
-def test_a_limit_holds_although_a_link_makes_progress() -> None:
-    """Five messages, one each second: three of them leave in time."""
-    draining = Draining(unlinked_since=None)
-    for number in range(5):
-        draining.at(1.0 + number, draining.send)
-    assert draining.seconds(3.5) == pytest.approx(3.5)
-    assert draining.left == 2
 
 
 def test_an_empty_outbox_is_waited_for_by_nobody() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -174,23 +173,6 @@ async def test_a_link_on_which_a_message_is_never_acknowledged_ends(
 
 
 @leaping
-async def test_a_link_whose_messages_are_acknowledged_late_goes_on() -> None:
-    """At each look another message is the oldest."""
-    peer = Peer()
-    connector = await connected(peer)
-    for n in range(1, 10):
-        peer.silent.add("publish")
-        connector.publish_nowait(TELEMETRY, {"n": n}, 1)
-        await asyncio.sleep(0.1)
-        peer.silent.clear()
-        await asyncio.sleep(24.9)
-        peer.resume()
-    await until(lambda: not connector.statistics().pending)
-    assert connector.statistics().connections == 1
-    await connector.disconnect()
-
-
-@leaping
 async def test_a_message_is_not_blamed_for_links_that_ended_by_themselves() -> None:
     """It is sent until it arrives."""
     peer = Peer()
@@ -327,23 +309,3 @@ async def test_statistics_state_the_window_of_the_link() -> None:
     assert "memory:1 connecting, 0 sent" in repr(connector)
     await connector.disconnect()
     assert "memory:1 disconnected, 0 sent" in repr(connector)
-
-
-@leaping
-async def test_a_link_that_is_lost_before_it_is_established_was_none(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Nothing is sent over it, and it is not counted."""
-    caplog.set_level(logging.INFO)
-    peer = Peer()
-    peer.fail("subscribe", LinkLost(Fails(Kind.UNREACHABLE)))
-    connector = await connected(peer, source_id="s")
-    assert not connector.statistics().linked
-    assert connector.statistics().connections == 0
-    connector.publish_nowait(TELEMETRY, {}, 1)
-    await asyncio.sleep(0.01)
-    assert peer.published() == []
-    assert not any("connected to" in record.getMessage() for record in caplog.records)
-    await until(lambda: peer.published() == ["{}"])
-    assert connector.statistics().connections == 1
-    await connector.disconnect()

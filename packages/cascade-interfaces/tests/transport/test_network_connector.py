@@ -14,7 +14,6 @@ import pytest
 from leaping_loop import leaping
 from network_in_memory import TELEMETRY, MemoryConnector, Peer, connected, until
 
-from cascade.interfaces.abilities import Delivery
 from cascade.interfaces.errors import (
     ConfigurationError,
     InvalidPayloadError,
@@ -66,31 +65,6 @@ async def test_what_can_be_published_does_not_depend_on_the_link(linked: bool, a
     expected = ['{"a": 1}', '{"a": 2}', '{"a": 3}', ""]
     assert peer.published() == (expected if linked else [])
     assert connector.statistics().dropped == ({} if linked else {NOT_CONNECTED: 4})
-
-
-@leaping
-async def test_text_is_sent_as_it_is_and_its_delivery_reported_once() -> None:
-    """A message that is not sent is returned, at once without a session."""
-    peer = Peer()
-    connector = MemoryConnector(peer, outbox_bytes=100)
-    reports = list[tuple[str, Delivery]]()
-
-    def settled(name: str) -> Callable[[Delivery], None]:
-        return lambda delivery: reports.append((name, delivery))
-
-    connector.deliver_nowait(TELEMETRY, "{}", settled=settled("early"))
-    assert reports == [("early", Delivery.RETURNED)]
-    await connector.connect()
-    connector.deliver_nowait(TELEMETRY, '{"b":  2}', settled=settled("sent"))
-    connector.deliver_nowait(TELEMETRY, "x" * 100, settled=settled("large"))
-    assert reports[1:] == [("large", Delivery.REFUSED)]
-    await connector.flush(5.0)
-    assert reports[2:] == [("sent", Delivery.TAKEN)]
-    assert [each[2:] for each in peer.calls("publish")] == [('{"b":  2}', 1, False)]
-    peer.silent.add("publish")
-    connector.deliver_nowait(TELEMETRY, "{}", settled=settled("left"))
-    await connector.disconnect()
-    assert reports[3:] == [("left", Delivery.RETURNED)]
 
 
 @leaping
@@ -244,26 +218,6 @@ async def test_no_earlier_run_is_taken_from_the_own_report_or_from_none(payload:
     await connector.disconnect()
 
 
-@leaping
-async def test_an_own_subscription_to_the_reports_of_runs_outlives_the_reading_of_the_earlier_one() -> None:
-    """Only the last reader of a filter ends it at the peer."""
-    peer = Peer()
-    connector = await connected(peer, source_id="s")
-    got = list[str]()
-
-    async def receive(topic: str, data: dict[str, Any]) -> None:
-        got.append(data["presence"])
-
-    await connector.subscribe(RUNS, receive)
-    await asyncio.sleep(1.0)
-    peer.client.deliver(RUNS, report("another"), retain=True)
-    await asyncio.sleep(1.0)
-    peer.client.deliver(RUNS, report("a third"))
-    await until(lambda: got == ["another", "a third"])
-    assert peer.calls("unsubscribe") == []
-    await connector.disconnect()
-
-
 @pytest.mark.parametrize("keywords", [{}, {"source_id": "s", "presence": False}], ids=["unnamed", "without"])
 @leaping
 async def test_without_presence_nothing_is_published_or_read_unasked(keywords: dict[str, Any]) -> None:
@@ -294,20 +248,6 @@ async def test_what_cannot_be_published_is_an_error_at_the_call_and_nothing_is_s
             await connector.publish(TELEMETRY, each, 1)
         assert connector.statistics().accepted == 3
     assert peer.published() == ['{"a": 2}', '{"a": 3}', ""]
-
-
-@leaping
-async def test_messages_are_not_retained_and_need_no_answer_unless_the_caller_says_so() -> None:
-    """Only those whose delivery is reported need one."""
-    peer = Peer()
-    async with MemoryConnector(peer) as connector:
-        await connector.publish(TELEMETRY, {})
-        connector.publish_nowait(TELEMETRY, {})
-        connector.deliver_nowait(TELEMETRY, "{}", settled=lambda _: None)
-        await connector.publish(TELEMETRY, {}, 2, retain=True)
-        connector.publish_nowait(TELEMETRY, {}, 1, retain=True)
-    kinds = [each[3:] for each in peer.calls("publish")]
-    assert kinds == [(0, False), (0, False), (1, False), (2, True), (1, True)]
 
 
 @leaping

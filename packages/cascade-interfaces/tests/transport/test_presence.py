@@ -19,13 +19,6 @@ def born() -> Presence:
 
 
 class TestPresence:
-    def test_every_link_has_a_session_of_its_own(self) -> None:
-        """Will and offline message carry the same one; only the offline message of a clean end has a reason."""
-        presence = Presence("s", named=True)
-        first, second = presence.begin(), presence.begin()
-        assert first["payload"] != second["payload"]
-        assert json.loads(presence.offline()) == {**json.loads(second["payload"]), "reason": "ended"}
-
     def test_anything_but_the_own_birth_is_replaced_by_it(self) -> None:
         """Any offline message, also of the own session, a foreign birth, an empty message and garbage."""
         for payload in (
@@ -41,17 +34,6 @@ class TestPresence:
             assert presence.due() == 6.0
             presence.receive(presence.birth(10.0).encode(), 10.1)
             assert presence.due() is None
-
-    def test_births_of_one_session_are_equal_and_a_second_apart(self) -> None:
-        """Many foreign messages lead to one birth a second; its echo ends that."""
-        presence = born()
-        for n in range(10):
-            presence.receive(b"", 5.0 + n / 100)
-        assert presence.due() == 6.0
-        assert presence.birth(6.0) == presence.birth(6.0)
-        assert presence.due() is None
-        presence.receive(b"", 6.1)
-        assert presence.due() == 7.0
 
     def test_a_birth_is_renewed_within_its_lifetime(self) -> None:
         """On a network without wills, of an unnamed process too; another's message is answered sooner, and not at the end."""

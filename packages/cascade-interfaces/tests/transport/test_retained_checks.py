@@ -144,19 +144,6 @@ async def test_messages_in_front_of_the_answer_follow_linked(desks: list[Desk]) 
     assert await desk.items() == expected[2:]
 
 
-async def test_a_link_that_ends_in_front_of_the_answer_takes_its_messages_along(desks: list[Desk]) -> None:
-    """The next link brings the retained ones again, and no message comes behind ``Lost``."""
-    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
-    desks.append(desk)
-    desk.answering.clear()
-    await settle()
-    desk.hear("a/1")
-    desk.task.cancel()
-    await settle()
-    desk.queue.note(Lost("the link is down"))
-    assert await desk.items() == [Lost("the link is down")]
-
-
 @pytest.mark.parametrize("limit", ["WATCH_MESSAGES", "WATCH_BYTES"])
 async def test_what_waits_for_the_answer_is_bounded(
     limit: str, desks: list[Desk], monkeypatch: pytest.MonkeyPatch
@@ -171,114 +158,6 @@ async def test_what_waits_for_the_answer_is_bounded(
         desk.hear("a/1", retain=False)
     desk.answering.set()
     assert await desk.items() == [Lost("queue full"), Linked()]
-
-
-async def test_after_an_overflow_no_complete_is_yielded_before_the_set_is_there_again(
-    desks: list[Desk], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither one that waited, nor that of the check that went on, nor that of a further link."""
-    monkeypatch.setattr("cascade.transport.incoming.watches.WATCH_MESSAGES", 4)
-    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
-    desks.append(desk)
-    await settle()
-    desk.hear("a/1")
-    await desk.echo()
-    await desk.echo()
-    assert len(desk.sent) == 1
-    for _ in range(2):  # beside these there is room for the Complete
-        desk.hear("a/2", retain=False)
-    desk.queue.note(Complete(False, frozenset()))  # of a link that came meanwhile
-    live = Message("a/2", b"x", retain=False)
-    assert [item for item in await desk.items() if not isinstance(item, Linked)] == [
-        Lost("queue full"),
-        live,
-        live,
-    ]
-    assert len(desk.sent) == 2
-    desk.hear("a/1")
-    desk.hear("a/2")
-    await desk.echo()
-    await desk.echo()
-    assert (await desk.items())[-1] == Complete(False, frozenset({"a/1", "a/2"}))
-
-
-async def test_a_closed_watch_ends_its_checks(desks: list[Desk]) -> None:
-    """Nothing is sent, and no task is left."""
-    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
-    desks.append(desk)
-    await settle()
-    desk.queue.end()
-    desk.checks.end()
-    await asyncio.wait_for(desk.task, 50)
-    assert desk.queue.watch_link is None
-
-
-async def test_a_refused_filter_is_tried_again_and_reported_once(desks: list[Desk]) -> None:
-    """``Linked`` follows when it is granted; the sync topics do not concern the reader."""
-    desk = Desk("a", canary=None, lock=asyncio.Lock())
-    desks.append(desk)
-    desk.refused = ("a",)
-    await settle()
-    assert await desk.items() == [Lost(REFUSED)]
-    desk.checks.check_again()
-    await settle()
-    assert await desk.items() == []
-    desk.refused = (OWN,)
-    desk.checks.check_again()
-    await settle()
-    assert await desk.items() == [Linked()]
-    assert desk.published == []
-
-
-async def test_a_nonce_does_not_wait_for_the_answer_to_subscribe(desks: list[Desk]) -> None:
-    """SUBSCRIBE and nonce take one round trip; the set is complete when both are answered."""
-    desk = Desk("a/#", canary=(canary := Canary()), lock=asyncio.Lock())
-    desks.append(desk)
-    canary.kept = True
-    desk.answering.clear()
-    await settle()
-    assert (len(desk.sent), len(desk.published)) == (1, 1)
-    desk.hear("a/1")
-    desk.hear(canary_topic(SOURCE))
-    await desk.echo()
-    assert await desk.items() == []
-    assert not desk.checks.subscribed.done()
-    desk.answering.set()
-    assert await desk.items() == [
-        Linked(),
-        Message("a/1", b"x", retain=True),
-        Complete(True, frozenset({"a/1"})),
-    ]
-
-
-async def test_a_check_that_is_refused_in_the_end_is_not_complete(desks: list[Desk]) -> None:
-    """The echo of the sync topics came before the answer that refuses the reader's filter."""
-    desk = Desk("a", canary=None, lock=asyncio.Lock())
-    desks.append(desk)
-    desk.refused = ("a",)
-    desk.answering.clear()
-    await desk.echo()
-    desk.answering.set()
-    assert await desk.items() == [Lost(REFUSED)]
-    assert not desk.retained.checking
-
-
-async def test_further_topics_are_subscribed_to_before_the_next_complete(desks: list[Desk]) -> None:
-    """Without a link they are part of the next SUBSCRIBE."""
-    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
-    desks.append(desk)
-    await desk.echo()
-    await desk.echo()
-    await desk.items()
-    desk.queue.change(["b"], [])
-    await settle()
-    assert desk.sent[-1] == ("b",)
-    desk.hear("b")
-    await desk.echo()
-    desk.task.cancel()
-    await asyncio.wait([desk.task])
-    desk.queue.change(["c"], ["b"])
-    assert desk.retained.filters == ("c", "a/#", OWN)
 
 
 @leaping

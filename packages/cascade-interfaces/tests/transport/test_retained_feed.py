@@ -30,20 +30,6 @@ class Reader:
             return [await self.queue.next() for _ in range(count)]
 
 
-async def test_live_messages_come_behind_the_set() -> None:
-    """Whatever the network sends first."""
-    reader = Reader("a/#")
-    reader.feed.live(IncomingMessage("a/live", b"0"))
-    reader.feed.entry("a/kept", b"1")
-    reader.feed.finish()
-    assert await reader.items(4) == [
-        Linked(),
-        Message("a/kept", b"1", True),
-        Complete(True, frozenset({"a/kept"})),
-        Message("a/live", b"0", False),
-    ]
-
-
 async def test_a_set_that_is_sent_anew_brings_only_what_is_new() -> None:
     """The queue has the messages up to the position from which it is asked for."""
     reader = Reader("a/#")
@@ -58,20 +44,6 @@ async def test_a_set_that_is_sent_anew_brings_only_what_is_new() -> None:
         Message("a/2", b"2", True),
         Complete(True, frozenset({"a/1", "a/2"})),
     ]
-
-
-async def test_a_topic_that_is_added_while_a_set_is_sent_anew_hides_nothing_of_it() -> None:
-    """The queue has only what the set has brought by then, or what it had when the set began."""
-    reader = Reader("a/1")
-    reader.feed.entry("a/1", b"1", 7)
-    reader.feed.finish()
-    for has, brought, wanted in ((0, [], 0), (0, [3, 4], 4), (7, [], 7), (7, [3], 7), (7, [8], 8)):
-        reader.feed.begin(has)
-        for position in brought:
-            reader.feed.entry("a/1", b"1", position)
-        reader.renewed.clear()
-        reader.queue.change(["b"], [])
-        assert reader.renewed == [wanted]
 
 
 async def test_what_went_with_a_store_is_forgotten_and_not_cleared() -> None:
@@ -138,15 +110,6 @@ async def test_a_removed_topic_leaves_the_set_unless_a_filter_covers_it() -> Non
             assert complete.forgotten == (left if late else set())
 
 
-async def test_without_a_store_live_messages_come_at_once() -> None:
-    """The subscription is granted all the same."""
-    reader = Reader("a")
-    reader.feed.live(IncomingMessage("a", b"0"))
-    reader.feed.give_up()
-    assert reader.feed.granted.done()
-    assert await reader.items(2) == [Linked(), Message("a", b"0", False)]
-
-
 async def test_a_feed_ends_with_its_link() -> None:
     """Nothing is asked of a link that is gone; that of the next one stays."""
     reader = Reader("a")
@@ -155,21 +118,6 @@ async def test_a_feed_ends_with_its_link() -> None:
     assert reader.queue.watch_link is later
     later.close()
     assert reader.queue.watch_link is None
-
-
-async def test_a_feed_reports_its_subscription_and_the_end_of_its_set_once() -> None:
-    """However often the link says so; a set that is sent anew has an end of its own."""
-    reader = Reader("a")
-    for _ in range(2):
-        reader.feed.grant()
-    reader.feed.entry("a", b"1")
-    for _ in range(2):
-        reader.feed.finish()
-    reader.feed.begin(1)
-    reader.feed.finish()
-    complete = Complete(True, frozenset({"a"}))
-    items = await reader.items(4)
-    assert items == [Linked(), Message("a", b"1", True), complete, Complete(True, frozenset())]
 
 
 async def test_the_message_of_an_added_topic_is_brought_by_the_next_set_however_old_it_is() -> None:
@@ -187,22 +135,6 @@ async def test_the_message_of_an_added_topic_is_brought_by_the_next_set_however_
         reader.feed.entry("a", b"1", 9)
         reader.feed.finish()
         assert await reader.items(len(expected) + 1) == [*expected, Complete(True, frozenset({"a", "b"}))]
-
-
-@pytest.mark.parametrize("added", [["a/2", "b"], ["b", "a/2"], ["a/2", "a/3"]], ids=" ".join)
-async def test_topics_that_are_added_together_need_a_set_if_one_of_them_is_not_covered(
-    added: list[str],
-) -> None:
-    """If all of them are, what is there already is complete at once."""
-    reader = Reader("a/+")
-    reader.feed.entry("a/1", b"1", 5)
-    reader.feed.finish()
-    await reader.items(3)
-    reader.queue.filters.update(dict.fromkeys(added, 0))
-    reader.queue.change(added, [])
-    assert reader.renewed == ([5] if "b" in added else [])
-    if "b" not in added:
-        assert await reader.items(1) == [Complete(True, frozenset({"a/1"}))]
 
 
 async def test_a_set_without_its_end_is_not_complete_for_an_added_topic() -> None:
@@ -288,19 +220,3 @@ async def test_a_callback_gets_the_set_and_what_is_live_behind_it() -> None:
         await queue.idle()
     assert calls == [("a/1", {"n": 1}), ("a/live", {}), ("a/1", {})]
     await queue.stop(reason="end")
-
-
-async def test_a_set_that_is_sent_anew_from_its_start_brings_births_again() -> None:
-    """A reader that has lost messages needs all of it, whether or not a value has changed."""
-    topic = status_topic("s")
-    reader = Reader("#")
-    reader.feed.entry(topic, b"online", 4)
-    reader.feed.finish()
-    await reader.items(3)
-    reader.feed.check_again()
-    assert reader.renewed == [0]
-    reader.feed.begin(0)
-    reader.feed.entry(topic, b"online", 4)
-    reader.feed.finish()
-    complete = Complete(True, frozenset({topic}))
-    assert await reader.items(2) == [Message(topic, b"online", True), complete]

@@ -101,19 +101,6 @@ def test_a_check_subscribes_to_everything_in_one_packet_and_then_sends_its_nonce
     ]
 
 
-def test_the_first_check_of_a_name_publishes_the_canary_and_looks_again() -> None:
-    desk = Desk()
-    desk.hear("c/a")
-    desk.echo()
-    assert desk.actions[0] == Publish(CANARY, {"source": SOURCE}, retain=True)
-    assert len(of(desk.actions, Subscribe)) == 1
-    desk.hear("c/a")
-    desk.hear(CANARY, retain=False)  # the copy of a live message proves nothing
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a"}))]
-
-
 def test_the_live_copy_of_the_canary_proves_nothing() -> None:
     """A broker passes it on although it keeps no retained message: a cleared pause may be a withheld one."""
     desk = Desk()
@@ -122,20 +109,6 @@ def test_the_live_copy_of_the_canary_proves_nothing() -> None:
     desk.hear(CANARY, retain=False)
     desk.echo()
     assert of(desk.actions, Complete) == []
-
-
-def test_without_a_name_a_second_echo_counts_and_nothing_is_proved() -> None:
-    """A broker that sends the set behind the first echo sends it before the second one, if it is quick."""
-    desk = Desk(named=False)
-    desk.hear("c/a")
-    desk.echo()
-    assert desk.actions == [Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
-    desk.hear("c/b")
-    desk.echo()
-    assert desk.actions == []
-    desk.hear("c/c")
-    desk.wait()
-    assert desk.actions == [Complete(False, frozenset({"c/a", "c/b", "c/c"}))]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -200,40 +173,6 @@ def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
     assert desk.actions == [Complete(True, frozenset({"c/a"}))]
 
 
-def test_an_exact_filter_of_the_watch_stays_subscribed_after_a_recheck() -> None:
-    desk = Desk(filters=("c/a", ALL))
-    desk.establish("c/a")
-    desk.check_again()
-    desk.hear(CANARY)
-    desk.echo()
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset())]
-
-
-def test_a_recheck_whose_order_is_not_proved_waits_until_nothing_arrives() -> None:
-    """The echo comes first; what follows within 0.2 s still counts, and each retained message extends the wait."""
-    desk = Desk(named=False)
-    desk.hear("c/a")
-    desk.hear("c/b")
-    desk.echo()
-    desk.echo()
-    desk.check_again()
-    desk.echo()
-    desk.echo()
-    assert desk.actions[0] == Subscribe(("c/a", "c/b"))
-    desk.echo()
-    assert desk.actions == []
-    desk.now += retained_set.QUIET / 2
-    desk.hear("c/a")
-    assert desk.set.due() == desk.now + retained_set.QUIET
-    desk.hear("c/b")
-    desk.wait()
-    assert desk.actions == [
-        Unsubscribe(("c/a", "c/b")),
-        Complete(False, frozenset({"c/a", "c/b"})),
-    ]
-
-
 def test_a_large_recheck_goes_out_in_packets_of_two_hundred() -> None:
     desk = Desk()
     topics = [f"c/{n}" for n in range(450)]
@@ -242,16 +181,6 @@ def test_a_large_recheck_goes_out_in_packets_of_two_hundred() -> None:
     desk.hear(CANARY)
     desk.echo()
     assert [len(a.filters) for a in desk.actions if isinstance(a, Subscribe)] == [200, 200, 50]
-
-
-def test_a_live_message_is_newer_than_the_retained_one_behind_it() -> None:
-    """A broker that answers late may send what has been cleared meanwhile."""
-    desk = Desk(named=False)
-    assert desk.hear("c/a", empty=True, retain=False)
-    assert not desk.hear("c/a")
-    desk.echo()
-    desk.echo()
-    assert desk.actions == [Complete(False, frozenset())]
 
 
 def test_a_canary_that_was_lost_means_that_nothing_missing_was_cleared() -> None:
@@ -305,47 +234,6 @@ def test_a_blocked_event_loop_is_not_taken_for_a_withheld_canary() -> None:
     assert desk.actions == [Complete(True, frozenset())]
 
 
-def test_echoes_without_the_canary_count_for_their_own_check_only() -> None:
-    """A slow broker sends one in each check; a blocked event loop in a later check does not mean that it withholds the canary."""
-    desk = Desk()
-    desk.establish("c/a")
-    for blocked in [0.0] * retained_set.MISSES + [10 * retained_set.CANARY_LIMIT]:
-        desk.check_again()
-        desk.now += blocked
-        desk.echo()
-        assert desk.actions == []
-        desk.wait()
-        desk.hear("c/a")
-        desk.hear(CANARY)
-        desk.echo()
-        assert desk.actions == [Complete(True, frozenset({"c/a"}))]
-
-
-def test_a_canary_that_the_broker_stores_late_is_asked_for_again() -> None:
-    """The answer to the SUBSCRIBE right behind the canary may come before the canary is stored."""
-    desk = Desk()
-    desk.echo()
-    assert Publish(CANARY, {"source": SOURCE}, retain=True) in desk.actions
-    while True:
-        desk.echo()
-        if of(desk.actions, Subscribe):
-            break
-        assert desk.actions == []
-        desk.wait()
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a"}))]
-
-
-def test_without_any_echo_the_check_is_begun_again_later_and_nothing_is_taken_as_complete() -> None:
-    desk = Desk()
-    desk.wait()
-    assert desk.actions == []
-    desk.wait()
-    assert of(desk.actions, Subscribe)
-
-
 def test_a_lost_link_asks_for_nothing_until_it_is_back() -> None:
     desk = Desk()
     desk.set.lost()
@@ -354,16 +242,6 @@ def test_a_lost_link_asks_for_nothing_until_it_is_back() -> None:
     assert desk.set.extend(["c/run"], 0.0) == []
     assert "c/run" in desk.set.filters
     assert desk.set.shrink(["c/run"]) == []
-    assert "c/run" not in desk.set.filters
-
-
-def test_topics_can_be_added_and_taken_out_while_it_is_on() -> None:
-    desk = Desk()
-    desk.establish("c/a")
-    assert desk.set.extend(["c/run", "c/run"], 0.0)[0] == Subscribe(("c/run",))
-    assert desk.set.extend(["c/run"], 0.0) == []
-    assert desk.set.filters[0] == "c/run"
-    assert desk.set.shrink(["c/run", "c/other"]) == [Unsubscribe(("c/run",))]
     assert "c/run" not in desk.set.filters
 
 
@@ -383,85 +261,12 @@ def test_beyond_its_bound_nothing_is_taken_as_gone(monkeypatch: pytest.MonkeyPat
     assert desk.actions == [Complete(False, frozenset({"c/0", "c/1", "c/2"}))]  # it is within the bound again
 
 
-def test_an_extension_is_complete_behind_the_messages_of_its_topics() -> None:
-    """Also while a check goes on, and without asking for the other topics again."""
-    desk = Desk()
-    desk.establish("c/a")
-    actions = desk.set.extend(["d/run"], desk.now)
-    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
-    desk.hear("d/run")
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a", "d/run"}))]
-    desk.check_again()
-    old = desk.set._check.nonce
-    desk.set.extend(["d/other"], desk.now)
-    for topic in ("c/a", "d/run", CANARY, "d/other"):
-        desk.hear(topic)
-    desk.hear(sync_topic(SOURCE, old), retain=False)
-    assert desk.actions == []
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a", "d/run", "d/other"}))]
-
-
 def test_an_extension_before_a_check_has_ended_leaves_the_check_to_later() -> None:
     """A check that was interrupted is begun anew as a whole."""
     desk = Desk()
     desk.set.interrupt()
     assert desk.set.extend(["d/run"], 0.0) == [Subscribe(("d/run",))]
     assert not desk.set.checking
-
-
-def test_an_extension_of_a_check_that_waits_until_nothing_arrives_is_waited_for_too() -> None:
-    """What comes of the other topics meanwhile does not complete a set without the new one."""
-    desk = Desk(named=False)
-    desk.echo()
-    desk.hear("c/a")
-    desk.echo()  # the broker has echoed early
-    assert desk.actions == []
-    actions = desk.set.extend(["d/run"], desk.now)
-    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
-    desk.hear("c/b")
-    assert desk.set.tick(desk.now + retained_set.QUIET) == []
-    desk.hear("d/run")
-    desk.echo()
-    assert desk.actions == []
-    desk.wait()
-    assert desk.actions == [Complete(False, frozenset({"c/a", "c/b", "d/run"}))]
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_an_extension_of_a_recheck_that_waits_until_nothing_arrives_is_waited_for_too(
-    named: bool,
-) -> None:
-    """What the recheck has asked for is not gone meanwhile; then nothing is asked for twice."""
-    desk = Desk(named=named)
-    if named:
-        desk.establish("c/a", "c/b")
-    else:
-        desk.hear("c/a")
-        desk.hear("c/b")
-        desk.echo()
-        desk.echo()
-    desk.check_again()
-    desk.echo()
-    if named:  # the canary comes behind the echo
-        desk.hear(CANARY)
-        desk.wait()
-    desk.echo()
-    assert desk.actions[0] == Subscribe(("c/a", "c/b"))
-    desk.echo()
-    assert desk.actions == []
-    actions = desk.set.extend(["d/run"], desk.now)
-    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
-    desk.hear("c/a")
-    assert desk.set.tick(desk.now + retained_set.QUIET) == []
-    desk.hear("d/run")
-    desk.echo()
-    assert desk.actions == []
-    desk.hear("c/b")
-    desk.wait()
-    both = ("c/a", "c/b")
-    assert desk.actions == [Unsubscribe(both), Complete(named, frozenset({*both, "d/run"}))]
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -484,24 +289,6 @@ def test_an_extension_whose_echo_does_not_come_is_not_complete(quiet: bool) -> N
     assert desk.set.due() == due + retained_set.RETRY
     desk.wait()
     assert desk.actions[0] == Subscribe(("d/run", ALL, f"cascade/sync/{SOURCE}/+"))
-
-
-def test_a_check_within_a_recheck_leaves_its_topics() -> None:
-    """They are asked for anew if they are missing again."""
-    desk = Desk()
-    desk.establish("c/a", "c/b")
-    desk.check_again()
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.echo()
-    desk.check_again()
-    assert desk.actions[0] == Unsubscribe(("c/b",))
-    assert isinstance(desk.actions[1], Subscribe)
-    assert desk.set.leave_recheck() == []
-    for topic in ("c/a", "c/b", CANARY):
-        desk.hear(topic)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a", "c/b"}))]
 
 
 def test_a_canary_that_never_came_back_before_shows_no_loss_of_the_store() -> None:
@@ -537,33 +324,6 @@ def test_two_watches_of_a_name_both_learn_that_the_store_was_lost() -> None:
     second.hear(CANARY)
     second.echo()
     assert second.actions == [lost]
-
-
-def test_a_canary_behind_an_echo_makes_rechecks_wait_until_nothing_arrives() -> None:
-    """The broker has echoed early, so it may do that again."""
-    desk = Desk()
-    desk.establish("c/a", "c/b")
-    desk.check_again()
-    desk.echo()
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.wait()
-    desk.echo()
-    assert desk.actions[0] == Subscribe(("c/b",))
-    desk.echo()
-    assert desk.actions == []
-    desk.hear("c/b")
-    desk.wait()
-    assert desk.actions[-1] == Complete(True, frozenset({"c/a", "c/b"}))
-
-
-def test_a_reader_of_sync_topics_gets_the_messages_of_its_own_checks() -> None:
-    """Other readers do not, however wide their filters are."""
-    for filters, shown in (((f"cascade/sync/{SOURCE}/+", ALL), True), (("#",), False)):
-        desk = Desk(filters=filters)
-        assert desk.set.filters[-1] == f"cascade/sync/{SOURCE}/+"
-        assert len(set(desk.set.filters)) == len(desk.set.filters)
-        assert desk.hear(sync_topic(SOURCE, "n"), retain=False) is shown
 
 
 def test_a_link_that_stays_up_is_looked_at_again_after_a_minute() -> None:
@@ -611,24 +371,6 @@ def test_a_proved_check_ends_the_long_pauses_between_checks() -> None:
     assert desk.set.due() == desk.now + retained_set.RETRY
 
 
-@pytest.mark.parametrize("end", ["interrupt", "lost", "postpone"])
-def test_an_extension_behind_an_overflow_a_lost_link_or_a_refusal_is_not_complete(end: str) -> None:
-    """Although a check had ended before: what has been missed since then comes with the next whole check."""
-    desk = Desk()
-    desk.establish("c/a")
-    if end == "postpone":
-        desk.set.postpone(desk.now)
-    else:
-        getattr(desk.set, end)()
-    expected: list[Action] = [] if end == "lost" else [Subscribe(("d/run",))]
-    assert desk.set.extend(["d/run"], desk.now) == expected
-    desk.actions = desk.set.begin(desk.now)
-    for topic in ("d/run", "c/a", CANARY):
-        desk.hear(topic)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a", "d/run"}))]
-
-
 def test_a_kept_canary_that_is_late_is_waited_for_before_it_counts_as_lost() -> None:
     """A slow broker on an old link has lost nothing; what it then does not bring is asked for by name, and gone."""
     desk = Desk()
@@ -667,23 +409,6 @@ def test_a_canary_that_stays_away_is_published_once_and_then_counts_as_withheld(
         late = retained_set.REPEAT + 0.001
         assert 0 < published[0] - began - retained_set.CANARY_LIMIT / 2 < late
         assert 0 < warned[0] - published[0] - retained_set.CANARY_LIMIT < late
-
-
-def test_a_live_message_hides_the_retained_ones_of_its_own_check_only() -> None:
-    """A reader that missed the next change gets it with the next check."""
-    desk = Desk()
-    desk.establish("c/a")
-    for _ in range(2):
-        assert desk.hear("c/a", retain=False)
-    assert desk.hear("c/b", retain=False, empty=True)
-    assert not desk.hear("c/a")
-    assert not desk.hear("c/b")
-    desk.check_again()
-    assert desk.hear("c/a")
-    assert desk.hear("c/b")
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a", "c/b"}))]
 
 
 def test_a_message_that_arrives_in_time_makes_a_check_wait_until_nothing_more_does() -> None:

@@ -86,34 +86,6 @@ def filled(count: int) -> Outbox:
     return outbox
 
 
-def one_that_broke_a_link() -> Outbox:
-    outbox = Outbox(max_messages=10, max_bytes=1_000)
-    outbox.accept("breaks", "{}", 1, False)
-    outbox.take()
-    outbox.restore(blame=True)
-    return outbox
-
-
-@pytest.mark.parametrize("steady_after", [0.01, 3600.0])
-async def test_what_broke_a_link_alone_waits_until_the_next_one_is_steady(
-    steady_after: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not a moment earlier, but then without anything else having to happen."""
-    monkeypatch.setattr("cascade.transport.senders.STEADY_AFTER", steady_after)
-    client, outbox = Client(), one_that_broke_a_link()
-    senders, tasks = senders_of(client, outbox)
-    senders.start()
-    if steady_after < 1:
-        await eventually(lambda: client.published == ["breaks"])
-    else:
-        for _ in range(50):
-            senders.wake()
-            await asyncio.sleep(0)
-        assert client.published == []
-        assert outbox.pending == 1
-    await end(senders, tasks)
-
-
 @pytest.mark.parametrize(("qos", "expected"), [(0, 1), (1, 20)])
 async def test_what_needs_no_answer_wakes_one_sender(qos: int, expected: int) -> None:
     """It sends all that waits; nineteen others would wake for nothing. Answers are awaited side by side."""
@@ -136,56 +108,6 @@ async def test_what_needs_no_answer_wakes_one_sender(qos: int, expected: int) ->
         senders.wake()
     await eventually(lambda: len(client.published) >= 20)
     assert len(ran) == expected - qos  # one of the twenty still waits for its answer
-    await end(senders, tasks)
-
-
-async def test_what_comes_later_wakes_a_sender_again() -> None:
-    """Each message that needs no answer leaves, although all senders had gone idle before it."""
-    client, outbox = Client(), filled(0)
-    senders, tasks = senders_of(client, outbox)
-    senders.start()
-    expected: list[str] = []
-    for topic in "abc":
-        expected.append(topic)
-        outbox.accept(topic, "{}", 0, False)
-        senders.wake()
-        await eventually(lambda: client.published == expected)
-    await end(senders, tasks)
-
-
-async def test_retained_messages_do_not_wait_for_one_another() -> None:
-    """A network that acknowledges what it keeps answers them at QoS 0, too: they are sent side by side."""
-    client, outbox = DistantClient(), filled(0)
-    senders, tasks = senders_of(client, outbox)
-    senders.start()
-    outbox.accept("a", "{}", 0, True)
-    senders.wake()
-    await eventually(lambda: len(client.published) == 1)
-    for _ in range(5):
-        outbox.accept("a", "{}", 0, True)
-        senders.wake()
-    await eventually(lambda: len(client.published) == 6)
-    await end(senders, tasks)
-
-
-async def test_a_sender_begins_when_a_message_needs_it() -> None:
-    """A run of few messages does not begin and end twenty; one that has answered takes the next message."""
-    client, outbox = DistantClient(), filled(0)
-    senders, tasks = senders_of(client, outbox)
-    senders.start()
-    assert (len(tasks), senders.count) == (1, 20)
-    for count in (1, 2, 3):
-        outbox.accept("a", "{}", 1, False)
-        senders.wake()
-        await eventually(lambda count=count: len(client.published) == count)  # type: ignore[misc]
-        assert len(tasks) == count
-    client.answer()
-    await eventually(lambda: outbox.sent == 3)
-    for _ in range(3):
-        outbox.accept("a", "{}", 1, False)
-        senders.wake()
-    await eventually(lambda: len(client.published) == 6)
-    assert len(tasks) == 3
     await end(senders, tasks)
 
 
@@ -278,27 +200,6 @@ async def test_senders_do_not_multiply_on_a_busy_loop(
     await end(senders, tasks)
 
 
-async def test_senders_multiply_again_once_the_loop_is_no_longer_busy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A measurement of a busy loop ends without an error, and the next one begins."""
-    problems: list[dict[str, object]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
-    monkeypatch.setattr("cascade.transport.senders.BUSY", -60.0)
-    client, outbox = DistantClient(), filled(100)
-    senders, tasks = senders_of(client, outbox, limit=40)
-    senders.start()
-    await eventually(lambda: len(client.published) == 20)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert senders.count == 20
-    monkeypatch.setattr("cascade.transport.senders.BUSY", 60.0)
-    await eventually(lambda: len(client.published) == 40)
-    assert problems == []
-    await end(senders, tasks)
-
-
 @pytest.mark.parametrize(("qos", "most"), [(1, 20), (0, 40)])
 async def test_only_an_acknowledgement_shows_that_a_peer_is_near(
     qos: int, most: int, monkeypatch: pytest.MonkeyPatch
@@ -345,21 +246,6 @@ async def test_a_program_that_waits_for_the_outbox_gets_the_senders_of_a_near_pe
     senders.stop()
     senders.hurry()
     assert senders.count == most
-    await end(senders, tasks)
-
-
-async def test_what_needs_no_answer_gets_no_further_sender() -> None:
-    """One sender sends all of it."""
-    client, outbox = Client(), filled(0)
-    senders, tasks = senders_of(client, outbox)
-    senders.start()
-    outbox.accept("a", "{}", 0, False)
-    senders.wake()
-    await eventually(lambda: client.published == ["a"])
-    for _ in range(100):
-        outbox.accept("a", "{}", 0, False)
-    senders.hurry()
-    assert senders.count == 20
     await end(senders, tasks)
 
 

@@ -17,7 +17,7 @@ from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import status_topic
 from cascade.interfaces.watch import Linked, Lost
 from cascade.transport.faults import Kind
-from cascade.transport.outbox import NOT_CONNECTED, POISON, UNSENT
+from cascade.transport.outbox import NOT_CONNECTED, UNSENT
 
 CLOSED, CREDENTIALS, TAKEN_OVER, UNREACHABLE = (
     Fails(kind) for kind in (Kind.CLOSED, Kind.CREDENTIALS, Kind.TAKEN_OVER, Kind.UNREACHABLE)
@@ -51,28 +51,6 @@ async def test_a_peer_is_asked_until_it_is_there_and_each_absence_is_logged_once
     assert warnings() == [absent, lost]
     await connector.disconnect()
     assert not other_tasks()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "sends", "pause"), [(1.0, False, 1.0), (1.0, True, 0.5), (6.0, False, 0.5)]
-)
-@leaping
-async def test_a_link_was_of_use_if_it_carried_something_or_held(
-    seconds: float, sends: bool, pause: float
-) -> None:
-    """A peer that closes each link before it carried anything is not asked several times a second."""
-    peer = Peer()
-    connector = await connected(peer)
-    for _ in range(2):
-        before = len(peer.clients)
-        if sends:
-            connector.publish_nowait(TELEMETRY, {}, 1)
-        await asyncio.sleep(seconds)
-        ended = now()
-        peer.client.lose()
-        await until(lambda: len(peer.clients) > before and connector.statistics().linked)  # noqa: B023
-    assert peer.times["connect"][-1] - ended == pytest.approx(pause)
-    await connector.disconnect()
 
 
 @leaping
@@ -130,22 +108,6 @@ async def test_connect_returns_in_time_and_slow_peers_get_more_time_with_each_at
 
 
 @leaping
-async def test_a_connect_that_is_cancelled_leaves_nothing(warnings: Callable[[], list[str]]) -> None:
-    """Neither a task nor an open client, and nothing is logged."""
-    peer = Peer()
-    peer.silent.add("connect")
-    connector = MemoryConnector(peer)
-    connecting = asyncio.create_task(connector.connect())
-    await asyncio.sleep(0.5)
-    connecting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await connecting
-    await asyncio.sleep(0)
-    assert (connector.connected, peer.client.closed, warnings()) == (False, True, [])
-    await until(lambda: not other_tasks())
-
-
-@leaping
 async def test_a_drain_asks_at_once_and_then_often() -> None:
     """The link ended a moment ago: what waits is sent if the peer comes back."""
     peer = Peer()
@@ -176,27 +138,6 @@ async def test_a_drain_waits_for_a_later_attempt_only_if_that_comes_in_time(
     assert now() - began == pytest.approx(seconds, abs=0.05)
     assert connector.statistics().sent == sent
     assert len(warnings()) == (1 if sent else 2)
-
-
-@leaping
-async def test_what_was_not_delivered_is_logged_at_the_end_for_its_own_session(
-    warnings: Callable[[], list[str]],
-) -> None:
-    """Reports that newer ones have replaced are not missing."""
-    peer = Peer()
-    peer.fail("connect", *[UNREACHABLE] * 9)
-    connector = await connected(peer)
-    for n in range(3):
-        connector.publish_nowait(TELEMETRY, {"n": n})
-        connector.publish_nowait(STATUS, {"n": n}, 1, retain=True)
-    await connector.disconnect()
-    assert warnings()[1:] == ["messages for memory:1 that were not delivered: 4 unsent at disconnect"]
-    peer.errors.clear()
-    await connector.connect()
-    await connector.publish(TELEMETRY, {}, 1)
-    await connector.disconnect()
-    assert len(warnings()) == 2
-    assert connector.statistics().dropped[UNSENT] == 4
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -251,23 +192,6 @@ async def test_a_network_without_wills_gets_births_again_and_withdrawals_also_wi
     topic = peer.calls("publish")[-1][1]
     assert topic == status_topic(connector.source_id)
     assert "offline" in peer.published(topic)[-1]
-
-
-@leaping
-async def test_a_birth_is_published_again_within_its_lifetime() -> None:
-    """Until the link is lost, and again on the next one."""
-    peer = Peer()
-    connector = await connected(peer, source_id="s", lifetime=12.0)
-    await asyncio.sleep(20.5)
-    assert len(peer.published(STATUS)) == 6
-    peer.fail("connect", *[UNREACHABLE] * 4)
-    peer.client.lose()
-    await asyncio.sleep(7.0)
-    assert len(peer.published(STATUS)) == 6
-    await until(lambda: connector.statistics().linked)
-    await asyncio.sleep(4.1)
-    assert len(peer.published(STATUS)) == 8
-    await connector.disconnect()
 
 
 @leaping
@@ -326,34 +250,6 @@ async def test_two_processes_that_disconnect_each_other_slow_down(
     who, _, keyword = text.partition("|")
     advice = f"each disconnects the other; give every process a {keyword} of its own; trying again in 30 s"
     assert errors == ([f"{who} at memory:1: {advice}"] if text else [])
-    await connector.disconnect()
-
-
-@leaping
-async def test_a_message_that_breaks_links_is_put_aside_and_all_others_arrive(
-    warnings: Callable[[], list[str]],
-) -> None:
-    """It is found in halves, sent alone on two links, and logged with its topic and size."""
-    peer = Peer()
-    connector = await connected(peer, client_id="c")
-    poison = TELEMETRY + "/poison"
-
-    def receive(topic: str) -> None:
-        if topic == poison:
-            peer.silent.add("publish")
-            peer.client.lose()
-        else:
-            peer.silent.discard("publish")
-
-    peer.on_publish = lambda item: receive(item.topic)
-    for n in range(8):
-        connector.publish_nowait(poison if n == 3 else TELEMETRY, {"n": n}, 1)
-    await until(lambda: not connector.statistics().pending)
-    assert set(peer.published()) == {f'{{"n": {n}}}' for n in range(8) if n != 3}
-    assert connector.statistics().dropped == {POISON: 1}
-    size = len(poison) + len('{"n": 3}')
-    assert f"a message for {poison} {POISON} and is put aside ({size} bytes)" in warnings()
-    assert not any("each disconnects" in each for each in warnings())
     await connector.disconnect()
 
 
@@ -420,28 +316,6 @@ async def test_an_error_of_the_connector_itself_is_logged_and_tried_again(
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert "unexpected error while connecting to memory:1; please report it" in record.getMessage()
     assert record.exc_info is not None
-    await connector.disconnect()
-
-
-@leaping
-async def test_a_flush_waits_for_everything_published_before_it() -> None:
-    """Also for messages that are encoded in later turns of the loop; without a session nothing is waited for."""
-    peer = Peer()
-    connector = MemoryConnector(peer)
-    assert await connector.flush(1.0)
-    await connector.connect()
-    peer.silent.add("publish")
-    await connector.publish(TELEMETRY, {}, 1)
-    began = now()
-    assert not await connector.flush(2.0)
-    assert now() - began == pytest.approx(2.0)
-    peer.silent.clear()
-    peer.client.lose()
-    flushing = asyncio.create_task(connector.flush(20.0))
-    await asyncio.sleep(0)
-    connector.publish_nowait(TELEMETRY, {"n": 1}, 1)
-    assert await flushing
-    assert peer.published()[-2:-1] == ["{}"] or peer.published()[-1:] == ["{}"]
     await connector.disconnect()
 
 
@@ -557,35 +431,6 @@ def test_a_session_whose_loop_was_closed_is_forgotten() -> None:
         assert peer.clients[0].in_child
         await connector.disconnect()
         assert len(peer.published()) == 2
-
-    again()
-
-
-def test_a_session_whose_loop_was_closed_while_it_ended_is_not_waited_for() -> None:
-    """The next session begins at once, on another loop."""
-    peer = Peer()
-    connector = MemoryConnector(peer)
-    loop = LeapingLoop()
-    loop.set_exception_handler(lambda *_: None)
-    loop.run_until_complete(connector.connect())
-    peer.silent.add("publish")
-
-    async def begin_to_end() -> None:
-        await connector.publish(TELEMETRY, {}, 1)
-        task = loop.create_task(connector.disconnect())
-        await asyncio.wait({task}, timeout=0.1)
-
-    loop.run_until_complete(begin_to_end())
-    loop.close()
-    peer.silent.clear()
-
-    @leaping
-    async def again() -> None:
-        async with asyncio.timeout(60.0):
-            await connector.connect()
-            assert connector.statistics().linked
-            await connector.disconnect()
-            await connector.disconnect()
 
     again()
 
@@ -713,26 +558,3 @@ async def test_statistics_add_up_over_links_and_sessions(warnings: Callable[[], 
 
 async def ignore(topic: str, data: dict[str, Any]) -> None:
     """Do nothing with a message."""
-
-
-@leaping
-async def test_what_is_subscribed_while_the_peer_has_not_answered_is_subscribed_once_the_link_is_up() -> None:
-    """A callback or a watch of that time is not forgotten, and one that was closed again is not subscribed."""
-    peer = Peer()
-    connector = MemoryConnector(peer)
-    await connector.subscribe("a", ignore)
-    peer.silent.add("connect")
-    connecting = asyncio.create_task(connector.connect())
-    await until(lambda: peer.calls("connect"))
-    await connector.subscribe("b", ignore)
-    watch, closed = connector.watch("c"), connector.watch("d")
-    await closed.aclose()
-    assert peer.calls("subscribe") == []
-    peer.silent.clear()
-    peer.resume()
-    await connecting
-    assert connector.statistics().linked
-    assert [("subscribe", each) in peer.heard for each in "abcd"] == [True, True, True, False]
-    assert len(peer.clients) == 1
-    await watch.aclose()
-    await connector.disconnect()

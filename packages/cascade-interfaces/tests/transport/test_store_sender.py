@@ -49,13 +49,6 @@ def sender_of(*, timeout: float = BOUND) -> StoreSender[Store]:
     return StoreSender(timeout, once=Store.once, is_absent=is_absent, find_store=Store.find)
 
 
-async def test_a_message_is_sent_again_until_the_store_has_it() -> None:
-    """Before each further attempt the store is looked for; what it has is not sent again."""
-    store = Store(ABSENT, ABSENT, ABSENT)
-    await sender_of().send(store)
-    assert (store.asked, store.searches) == (4, 3)
-
-
 async def test_a_refusal_is_not_sent_again() -> None:
     """Neither at once nor after an absence."""
     for store, asked in ((Store(REFUSED), 1), (Store(ABSENT, REFUSED), 2)):
@@ -72,17 +65,6 @@ async def test_the_next_link_sends_what_the_store_of_this_one_does_not_take_any_
     with pytest.raises(LinkLost):
         await sender_of().send(store)
     assert store.asked == 1
-
-
-async def test_a_store_that_is_absent_for_the_whole_timeout_refuses() -> None:
-    """Without a timeout at once, with some after further attempts."""
-    with pytest.raises(MessageRejected):
-        await sender_of(timeout=0.0).send(store := Store(ABSENT))
-    assert (store.asked, store.searches) == (1, 0)
-    away = Store(*[ABSENT] * 100_000)
-    with pytest.raises(MessageRejected):
-        await sender_of(timeout=0.05).send(away)
-    assert away.asked > 1
 
 
 async def test_the_timeout_is_over_for_all_messages_at_once_and_begins_anew_with_one_that_is_taken() -> None:
@@ -153,13 +135,6 @@ async def test_what_the_store_takes_before_it_is_known_is_not_sent_again() -> No
     assert not sender.known.done()
 
 
-async def test_a_refusal_before_the_store_is_known_is_one() -> None:
-    """It is raised."""
-    with pytest.raises(MessageRejected) as raised:
-        await sender_of().is_taken_early(Store(REFUSED))
-    assert raised.value.code == REFUSED
-
-
 @pytest.mark.parametrize("absent", [True, False], ids=["absent", "silent"])
 async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent: bool) -> None:
     """Whether nothing answers yet, or no answer comes; the call for it ends."""
@@ -182,18 +157,6 @@ async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent
     sender.known.set_result(None)
     assert not await sending
     await ended.wait()
-
-
-async def test_the_first_answer_is_waited_for_only_so_long() -> None:
-    """Counted from the beginning of the link."""
-
-    async def never(_: Store) -> None:
-        await asyncio.Event().wait()
-
-    sender = StoreSender(0.01, once=never, is_absent=is_absent, find_store=Store.find)
-    assert not await sender.is_taken_early(Store())
-    assert sender.time_left() == 0.0
-    assert sender_of().time_left() > 0.0
 
 
 @pytest.mark.parametrize("absent", [True, False], ids=["absent", "silent"])
