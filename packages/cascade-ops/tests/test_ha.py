@@ -198,7 +198,7 @@ def test_sensors_show_the_reports() -> None:
         ("progress", runs | {"runs": [known]}, "40"),
         ("time_left", runs, "None"),
         ("time_left", runs | {"runs": [known]}, "41.5"),
-        ("last_error", runs, "ValueError: no such file"),
+        ("last_error", runs, "read:0[7]: ValueError: no such file"),
         ("last_error", {"recent": [{"error": "x" * 300}]}, "x" * 255),
         ("last_run", runs, "Failed"),
     ]
@@ -216,7 +216,7 @@ def test_the_event_fires_once_for_each_run() -> None:
         "event_type": "failed",
         "run_id": "77fe",
         "target": "report",
-        "error": "ValueError: no such file",
+        "error": "read:0[7]: ValueError: no such file",
     }
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "77fe"}}) == ""
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "older"}}) != ""

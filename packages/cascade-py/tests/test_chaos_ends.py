@@ -137,7 +137,7 @@ async def retained(broker: Broker, topic: str) -> list[Any]:
 
 ENDS = {
     "clean end": ("cs.run(one(), connector=connector)", "Succeeded", ""),
-    "exception": ("cs.run(bad(), connector=connector)", "Failed", "ValueError: no"),
+    "exception": ("cs.run(bad(), connector=connector)", "Failed", "bad:0: ValueError: no"),
 }
 
 
@@ -378,7 +378,7 @@ async def test_row_26_fail_fast_is_seen_by_others(fresh_broker: Broker, recorder
         assert read_line(process) == "failed"
         assert finished(process) == []
     last = await ended(recorder)
-    assert (last["status"], last["error"]) == ("Failed", "ValueError: failed")
+    assert (last["status"], last["error"]) == ("Failed", "bad:0: ValueError: failed")
     bodies = [message["body"] for message in recorder.first_copies(EVENTS)[1:-1]]
     ends = {body["task_id"]: (body["task_name"], body["state"]) for body in bodies}
     assert sorted(end for end in ends.values() if end[0] != "total") == [

@@ -489,7 +489,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.run(add(1), on_failure="ignore"),
-        "run(on_failure=): needs 'stop' or 'continue', not 'ignore'",
+        "run(on_failure=): needs 'stop', 'continue' or 'return', not 'ignore'",
     ),
     (lambda: cs.run(add(1), resume="always"), "run(resume=): needs 'auto' or 'cancelled', not 'always'"),
     (

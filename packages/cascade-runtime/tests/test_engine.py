@@ -108,7 +108,7 @@ async def test_a_failure_cancels_the_siblings() -> None:
     assert ("forever", "CANCELLED") in told
     assert ("double", "RUNNING") not in told
     assert events[-1].event is Lifecycle.ENGINE_STOPPED
-    assert (events[-1].status, events[-1].error) == (RunStatus.FAILED, "ValueError: boom")
+    assert (events[-1].status, events[-1].error) == (RunStatus.FAILED, "fail:0: ValueError: boom")
 
 
 async def test_a_task_cancelled_from_within_is_a_failure() -> None:

@@ -198,7 +198,7 @@ async def test_carry_on_runs_everything_that_can_run() -> None:
         "give": "fail:2 failed",
     }
     assert await engine.run([double(1)], on_failure="continue") == [2]
-    with pytest.raises(ConfigurationError, match="'stop' or 'continue'"):
+    with pytest.raises(ConfigurationError, match="'stop', 'continue' or 'return'"):
         await engine.run(double(1), on_failure="ignore")  # type: ignore[call-overload]
 
 

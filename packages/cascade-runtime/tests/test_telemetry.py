@@ -128,8 +128,8 @@ async def test_error_text_leaves_on_one_short_line_without_credentials() -> None
         await Engine(connector=connector).run(fail())
     (failed,) = [m["body"] for _, m, _ in connector.sent if m["body"].get("state") == "FAILED"]
     stopped = connector.sent[-1][1]["body"]
-    for body in (failed, stopped):
-        assert body["error"].startswith("ValueError: no [bold]amqp://***@host/x")
+    for body, task_id in ((failed, ""), (stopped, "fail:0: ")):
+        assert body["error"].startswith(f"{task_id}ValueError: no [bold]amqp://***@host/x")
         assert len(body["error"]) == 500
         assert "pa55" not in json.dumps(body)
     assert stopped["status"] == "Failed"

@@ -180,7 +180,7 @@ async def test_a_run_that_ended_stands_in_recent_with_its_error_masked(
         {"token": "***"},
     )
     assert (oldest.run_id, oldest.status, oldest.counts) == ("r1", "Failed", {"FAILED": 1})
-    assert oldest.error == "ValueError: password=*** no such file"
+    assert oldest.error == "fail:0: ValueError: password=*** no such file"
     assert oldest.started is not None
     assert oldest.ended is not None
     assert oldest.duration_ms is not None

@@ -115,7 +115,7 @@ async def test_a_failure_ends_the_line_and_is_masked(new_terminal: Callable[[], 
     terminal = new_terminal()
     with pytest.raises(ValueError, match="x9"):
         await Engine().run(fail(1), progress=True, run_id="r1")
-    assert terminal.getvalue().endswith(": 1 failed: ValueError: password=***\n")
+    assert terminal.getvalue().endswith(": 1 failed: fail:0: ValueError: password=***\n")
     assert sys.stderr is terminal
     assert Line.drawn is None
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cascade.interfaces.errors import *
     from cascade.interfaces.events import *
     from cascade.interfaces.executor import *
+    from cascade.interfaces.failures import *
     from cascade.interfaces.redaction import *
     from cascade.interfaces.state import *
     from cascade.interfaces.state_errors import *
@@ -39,6 +40,7 @@ _MODULES = {
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
     "events": """DataEvent Event EventBus Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",
     "executor": """AbandonedCalls Executor""",
+    "failures": """Failure RunResult""",
     "redaction": """Redactor describe""",
     "state": """ChangeKind Earlier Journal NO_EVENTS PendingEvent Plan RecordedStatus Resume RunInfo RunSummary StateBackend StepChange
         StepEvents StepRecord StepState StepSummary SupportsControlMemory""",

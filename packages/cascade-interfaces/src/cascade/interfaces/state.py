@@ -342,13 +342,17 @@ class Journal(Protocol):
         """Record that an attempt of the step failed (``tries`` so far in this attempt), and when the next one may start."""
         ...
 
-    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
+    async def completed(
+        self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents, error: str = ""
+    ) -> bool:
         """Record the value as it is now. Await this before anything sees the value.
 
         Do not change the value until this returns: it is encoded in another thread.
 
         :param events: called at most once, on the event loop; what it returns is recorded in the same commit,
             whether the value is kept or not. Not called if ``UnstorableValueError`` is raised: then the step fails.
+        :param error: why the step failed, if the value stands for a failure that a call keeps: lists for people
+            count such a step as failed.
         :return: False if the value is not kept, because it cannot be encoded or is too large: one
             warning for each task was logged, and the step runs again on resume.
         :raises UnstorableValueError: in place of that, from a backend that requires all results; nothing is recorded.

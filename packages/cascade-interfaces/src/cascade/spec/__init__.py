@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cascade.spec.nested import find_lazies as find_lazies
     from cascade.spec.nested import may_hold_lazies as may_hold_lazies
     from cascade.spec.nested import substitute as substitute
+    from cascade.spec.policies import Fallback as Fallback
     from cascade.spec.policies import Policies as Policies
     from cascade.spec.resources import Injection as Injection
     from cascade.spec.resources import Resource as Resource
@@ -56,7 +57,7 @@ _MODULES = {
     "labels": "filled short",
     "lazy": "Call CallSettings Condition LazyResult MapCall as_call call_of collected targets_of",
     "nested": "PLAIN VISITS_PER_STEP Search Walk find_lazies may_hold_lazies substitute",
-    "policies": "Policies",
+    "policies": "Fallback Policies",
     "resources": "Injection Resource inject resource",
     "retry": "RetryPolicy",
     "routing": "RouteCall Router pipeline sequence",

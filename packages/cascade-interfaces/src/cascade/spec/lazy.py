@@ -15,12 +15,14 @@ from cascade.spec._containers import Deferred
 from cascade.spec.checks import LONGEST_DELAY, check_amount, check_count, check_number
 from cascade.spec.definition import TaskDefinition, structural
 from cascade.spec.nested import PLAIN, check_arguments, find_lazies
-from cascade.spec.policies import NO_POLICIES, Policies
+from cascade.spec.policies import NO_POLICIES, Fallback, Policies
 
 if TYPE_CHECKING:
+    from cascade.interfaces.failures import Failure
     from cascade.spec.caching import CachePolicy
 
 R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
 T = TypeVar("T")
 
 _UNSET: Any = object()
@@ -279,6 +281,37 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
         check_count("with_concurrency(limit)", limit)
         return cast("Self", LazyResult(replace(self._call, limit=limit)))
 
+    @overload
+    def or_else(self: LazyResult[list[S]], value: T) -> LazyResult[Any]: ...
+    @overload
+    def or_else(self, value: T) -> LazyResult[R_co | T]: ...
+    def or_else(self, value: Any) -> LazyResult[Any]:
+        """Return a call whose value is ``value`` if the task fails for good; of a map, that holds for each item.
+
+        The failure is reported, and the run goes on and succeeds. Retries and the time limit come first.
+        A call that is cancelled, or skipped because something else failed, gives no value.
+
+        :raises ConfigurationError: if the value is or holds a lazy result.
+        """
+        return self._with_policy("or_else", fallback=fallback(value))
+
+    def keep_failures(self: LazyResult[list[S]]) -> LazyResult[list[S | Failure]]:
+        """Return a map whose list holds a :class:`Failure` for each item that failed for good.
+
+        The failure is reported, and the run goes on and succeeds. Retries and the time limit come first.
+        An item that is cancelled, or skipped because something else failed, is not kept.
+
+        :raises ConfigurationError: if this is not a map.
+        """
+        if not isinstance(self._call, MapCall):
+            raise ConfigurationError(
+                "keep_failures()",
+                "keeps the failed items of a map; write task.map(...).keep_failures(), "
+                "or call(...).or_else(value) for one call",
+            )
+        kept = self._with_policy("keep_failures", fallback=Fallback(keeps=True))
+        return cast("LazyResult[list[S | Failure]]", kept)
+
     def __getitem__(self, key: Any) -> LazyResult[Any]:
         check_arguments([key])
         return LazyResult(Call(_ITEM, (self, key)))
@@ -384,6 +417,18 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
 def call_of(lazy: LazyResult[Any]) -> Call:
     """Return the call that a lazy result declares: for engines and tools, not for workflows."""
     return lazy._call
+
+
+def fallback(value: object) -> Fallback:
+    """Return the policy that puts ``value`` in the place of a failed call's value.
+
+    :raises ConfigurationError: if it is or holds a lazy result.
+    """
+    if type(value) not in PLAIN and find_lazies(value):
+        raise ConfigurationError(
+            "or_else(value)", "needs a value, not a lazy result; choose between calls inside a task"
+        )
+    return Fallback(value)
 
 
 def check_readable_again(policies: Policies, values: Iterable[object]) -> None:

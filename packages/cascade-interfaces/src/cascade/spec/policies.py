@@ -10,6 +10,14 @@ if TYPE_CHECKING:  # most tasks have neither, and a program loads what it uses
     from cascade.spec.retry import RetryPolicy
 
 
+class Fallback(NamedTuple):
+    """What takes the place of the value of a call that failed for good."""
+
+    value: Any = None
+    keeps: bool = False
+    """Whether it is a :class:`Failure` that says what failed, instead of ``value``."""
+
+
 class Policies(NamedTuple):
     """The settings of one task, which hold for each of its attempts."""
 
@@ -23,6 +31,8 @@ class Policies(NamedTuple):
     """Whether a recorded run commits the start of an attempt before the call, and never repeats it on its own."""
     recorded: bool = True
     """Whether a recorded run keeps the value."""
+    fallback: Fallback | None = None
+    """What dependents take if the call fails; None: they cannot run."""
 
 
 NO_POLICIES = Policies()

@@ -18,6 +18,7 @@ from cascade.spec.lazy import (
     MapCall,
     PolicyMethods,
     check_readable_again,
+    fallback,
     is_iterator,
 )
 from cascade.spec.nested import PLAIN, check_arguments
@@ -25,6 +26,7 @@ from cascade.spec.policies import NO_POLICIES, Policies
 
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V")
 
 
 class Task(PolicyMethods, Generic[P, R]):
@@ -80,6 +82,15 @@ class Task(PolicyMethods, Generic[P, R]):
         """
         self._check_names(fixed)
         return Task(self._definition, self._settings.policies, {**self._fixed, **fixed})
+
+    def or_else(self, value: V) -> Task[P, R | V]:
+        """Return a copy whose calls, and each item of its maps, give ``value`` if the task fails for good.
+
+        See :meth:`LazyResult.or_else`.
+
+        :raises ConfigurationError: if the value is or holds a lazy result.
+        """
+        return cast("Task[P, R | V]", self._with_policy("or_else", fallback=fallback(value)))
 
     if TYPE_CHECKING:
 

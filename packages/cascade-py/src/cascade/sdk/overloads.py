@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
+from cascade.interfaces import RunResult
 from cascade.spec import LazyResult
 
 A = TypeVar("A")
@@ -22,6 +23,14 @@ T = LazyResult  # short, so that a type checker's list of the forms can be read
 class RunsTargets(Protocol[P]):
     """Takes a target, a tuple or a list of them, and further arguments; returns the value or values."""
 
+    @overload
+    def __call__(
+        self, target: T[R], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+    ) -> RunResult[R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: Sequence[T[R]], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+    ) -> RunResult[Sequence[R]]: ...
     @overload
     def __call__(self, target: T[R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -52,6 +61,14 @@ class AwaitsTargets(Protocol[P]):
     """Does what :class:`RunsTargets` does, in a coroutine."""
 
     @overload
+    def __call__(
+        self, target: T[R], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+    ) -> Coroutine[Any, Any, RunResult[R]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: Sequence[T[R]], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+    ) -> Coroutine[Any, Any, RunResult[Sequence[R]]]: ...
+    @overload
     def __call__(self, target: T[R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -81,9 +98,9 @@ class AwaitsTargets(Protocol[P]):
 
 def runs_targets(function: Callable[Concatenate[Any, P], Any]) -> RunsTargets[P]:
     """Return a function that runs targets with the types of what it returns."""
-    return function
+    return cast("RunsTargets[P]", function)
 
 
 def awaits_targets(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]]) -> AwaitsTargets[P]:
     """Return a coroutine function that runs targets with the types of what it returns."""
-    return function
+    return cast("AwaitsTargets[P]", function)

@@ -31,14 +31,14 @@ from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import emptied, finished
 from cascade.runtime._support.loops import abandoned
 from cascade.runtime._support.run_facts import RunFacts
-from cascade.runtime._support.settings import ResumeRules, RunIdentity
+from cascade.runtime._support.settings import OnFailure, ResumeRules, RunIdentity
 from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import LazyResult, Resource, call_of
 from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
-    from cascade.interfaces import CacheBackend, StateBackend
+    from cascade.interfaces import CacheBackend, Failure, StateBackend
     from cascade.runtime._observers.progress_bar import ProgressBar
     from cascade.runtime._outbox.outbox import Outbox
     from cascade.runtime._outbox.queue import DurableQueue
@@ -109,7 +109,7 @@ class Run:
         targets: list[LazyResult[Any]],
         params: Mapping[str, Any],
         *,
-        continue_on_failure: bool,
+        on_failure: OnFailure,
         rules: ResumeRules,
         bar: ProgressBar | None,
     ) -> None:
@@ -118,7 +118,12 @@ class Run:
         self._id = identity.run_id
         self._targets = targets
         self._params = params
-        self._continue_on_failure = continue_on_failure
+        self._continue_on_failure = on_failure != "stop"
+        self.failures: list[Failure] | None = [] if on_failure == "return" else None
+        """What failed, if the run returns it."""
+        self.partial: list[Any] | None = None
+        """What a failed run that returns its failures has of the targets' values."""
+        self._cause = ""
         self._rules = rules
         self._bar = bar
         self._recording: RunRecording | None = None
@@ -168,7 +173,8 @@ class Run:
         except Exception as exc:
             # an error of another run comes from a run inside a task
             ours = isinstance(exc, RunCancelledError | TaskCancelledError) and exc.run_id == self._id
-            status, error = RunStatus.CANCELLED if ours else RunStatus.FAILED, describe(exc)
+            status = RunStatus.CANCELLED if ours else RunStatus.FAILED
+            error = describe(exc) if ours or not self._cause else self._cause
             if recording is not None:
                 await recording.failed(status, error, exc)
             raise
@@ -202,6 +208,9 @@ class Run:
                     # the values are known: calls that were abandoned on the way run on alone
                     limit = 0.0
                     return values
+                except Exception:
+                    self._cause, self.partial = scheduler.cause, scheduler.partial
+                    raise
                 finally:
                     monitor.leave()
                     still_running.tasks += await scheduler.stop(parts.stop_timeout)
@@ -286,6 +295,7 @@ class Run:
             controller=self._parts.admission,
             params=self._params,
             continue_on_failure=self._continue_on_failure,
+            failures=self.failures,
             monitor=monitor,
             recording=self._recording,
         )

@@ -35,6 +35,7 @@ from cascade.runtime._run import EngineParts, Run
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.settings import (
     OnChange,
+    OnFailure,
     ResumeMode,
     check_params,
     check_settings,
@@ -47,12 +48,11 @@ from cascade.runtime.bus import EventBus
 from cascade.spec import LazyResult, Resource, targets_of
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
-    from cascade.interfaces import CacheBackend, StateBackend, SupportsControlMemory
+    from cascade.interfaces import CacheBackend, Failure, RunResult, StateBackend, SupportsControlMemory
     from cascade.runtime._observers.progress_bar import ProgressBar
     from cascade.runtime._outbox.outbox import Outbox
 
 R = TypeVar("R")
-OnFailure = Literal["stop", "continue"]
 
 STOP_TIMEOUT = 2.0
 """Seconds that a run waits for tasks that do not stop, unless ``stop_timeout`` says otherwise."""
@@ -60,18 +60,22 @@ STOP_TIMEOUT = 2.0
 
 if TYPE_CHECKING:
 
-    class RunOptions(TypedDict, total=False):
-        """The keywords of :meth:`Engine.run`, once for all its overloads."""
+    class RunDetails(TypedDict, total=False):
+        """The keywords of :meth:`Engine.run` that do not decide its type, once for all its overloads."""
 
         run_id: str | None
         name: str | None
         tags: Mapping[str, Tag] | None
-        on_failure: OnFailure
         progress: bool
         resume: ResumeMode
         on_change: OnChange
         max_starts: int | None
         forget_control: bool
+
+    class RunOptions(RunDetails, total=False):
+        """The keywords of a run that raises its failures."""
+
+        on_failure: Literal["stop", "continue"]
 
 
 class Engine:
@@ -178,6 +182,24 @@ class Engine:
         self,
         target: LazyResult[R],
         params: Mapping[str, Any] | None = None,
+        *,
+        on_failure: Literal["return"],
+        **options: Unpack[RunDetails],
+    ) -> RunResult[R]: ...
+    @overload
+    async def run(
+        self,
+        target: Sequence[LazyResult[R]],
+        params: Mapping[str, Any] | None = None,
+        *,
+        on_failure: Literal["return"],
+        **options: Unpack[RunDetails],
+    ) -> RunResult[Sequence[R]]: ...
+    @overload
+    async def run(
+        self,
+        target: LazyResult[R],
+        params: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> R: ...
     @overload
@@ -213,7 +235,8 @@ class Engine:
 
         ``params`` are the values of ``cs.Param`` inputs. ``on_failure="stop"`` ends the run with
         the first failure and cancels what runs beside it; ``"continue"`` skips what needs the
-        failed task, runs all the rest and raises the failures together.
+        failed task, runs all the rest and raises the failures together; ``"return"`` does that, and returns a
+        :class:`RunResult` with the values that there are in place of raising.
         With a ``state_backend``, a run that was interrupted or failed goes on where it stopped if its ``run_id`` is
         given again: no recorded step runs a second time. ``resume="cancelled"`` continues a cancelled run, too.
         ``on_change`` decides what happens to completed steps whose code or arguments have changed since:
@@ -238,7 +261,8 @@ class Engine:
         :raises RunCancelledError: if a constraint has cancelled the run.
         :raises TaskCancelledError: if a constraint has cancelled a task, which ends the run like a failure.
         :raises Exception: what the first task that failed had raised, with a note that names it.
-        :raises ExceptionGroup: with ``on_failure="continue"``, of all failures.
+        :raises ExceptionGroup: with ``on_failure="continue"``, of all failures. With ``"return"`` neither these nor
+            what constraints cancelled are raised.
         """
         targets = targets_of(target)
         is_one, is_tuple = isinstance(target, LazyResult), isinstance(target, tuple)
@@ -246,7 +270,9 @@ class Engine:
         del target
         check_params(params)
         if on_failure not in get_args(OnFailure):
-            raise ConfigurationError("run(on_failure=)", f"needs 'stop' or 'continue', not {on_failure!r}")
+            raise ConfigurationError(
+                "run(on_failure=)", f"needs 'stop', 'continue' or 'return', not {on_failure!r}"
+            )
         identity = checked_identity(run_id, name, tags)
         rules = checked_rules(resume, on_change, max_starts, forget_control)
         with (
@@ -254,17 +280,14 @@ class Engine:
             self._with_reserved_id(identity.run_id),
             self._progress_bar(identity.run_id, progress=progress) as bar,
         ):
-            continue_on_failure = on_failure == "continue"
             run = Run(
-                self._parts,
-                identity,
-                targets,
-                params or {},
-                continue_on_failure=continue_on_failure,
-                rules=rules,
-                bar=bar,
+                self._parts, identity, targets, params or {}, on_failure=on_failure, rules=rules, bar=bar
             )
             values, error = await run.execute()
+        if run.failures is not None and (error is None or run.partial is not None):
+            values = values if run.partial is None else run.partial
+            shaped = values[0] if is_one else tuple(values) if is_tuple else values
+            return _run_result(identity.run_id, shaped, run.failures, error)
         if error is not None:
             try:
                 # without the frames of the engine above the user's own
@@ -329,3 +352,15 @@ def _control_memory(state: StateBackend | None) -> SupportsControlMemory | None:
     from cascade.interfaces import SupportsControlMemory
 
     return state if supports(state, SupportsControlMemory) else None
+
+
+def _run_result(run_id: str, values: Any, failures: list[Failure], error: Exception | None) -> RunResult[Any]:
+    """Return what a run gave; ``error`` is what it would have raised."""
+    from cascade.interfaces import RunCancelledError, RunResult, RunStatus, TaskCancelledError
+
+    status = RunStatus.SUCCEEDED
+    if error is not None:
+        cancelled = isinstance(error, RunCancelledError | TaskCancelledError) and error.run_id == run_id
+        status = RunStatus.CANCELLED if cancelled else RunStatus.FAILED
+        error = begin_in_user_code(error)
+    return RunResult(run_id, status, values, tuple(failures), error)

@@ -40,6 +40,8 @@ class _Lines:
             parts.append(f"routes {self._value(dict(call.routes))}")
         if call.policies.retry is not None:
             parts.append(f"{call.policies.retry.max_attempts} attempts")
+        if call.policies.fallback is not None:
+            parts.append(f"with {call.policies.fallback}")
         if call.policies.demands:
             parts.append(f"holding {self._value(dict(call.policies.demands))}")
         if call.condition is not None:

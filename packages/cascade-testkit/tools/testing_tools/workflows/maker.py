@@ -18,6 +18,8 @@ MOST_TARGETS = 3
 MOST_TURNS = 6  # of a loop
 _DEEPEST = 2  # containers inside containers
 _NUMBER = 7  # what a step gives instead of a number of its own
+_FALLIBLE = (work.fail, work.flaky, work.picky, work.descend, work.cycle, work.unfold, work.fan_out)
+"""Functions whose calls may fail, or return calls that do: some give a number in place of a failure."""
 
 
 def make_workflow(random: Random) -> list[Lazy]:
@@ -146,6 +148,8 @@ class _Maker:
             declared = declared.partial(y=self._argument())
         mapped: Lazy = declared.map(**columns)
         if self._chance(3):
+            mapped = mapped.keep_failures()
+        if self._chance(3):
             mapped = mapped.with_concurrency(self._random.randint(1, 2))
         made = self._shaped(mapped, [3])
         self._lists.append(made)
@@ -171,7 +175,8 @@ class _Maker:
     def _task(self, function: Callable[..., Any], seed: int) -> Task[..., Any]:
         where = self._random.choice(("executor", "executor", "inline", "async"))
         runs = work.as_async(function) if where == "async" else function
-        return task(name=f"step {seed}", mode="inline" if where == "inline" else "auto")(runs)
+        declared = task(name=f"step {seed}", mode="inline" if where == "inline" else "auto")(runs)
+        return declared.or_else(_NUMBER) if function in _FALLIBLE and self._chance(4) else declared
 
     def _shaped(self, made: Lazy, otherwise: Any = _NUMBER) -> Lazy:
         """Give a step demands, an order, a condition, or all of them."""

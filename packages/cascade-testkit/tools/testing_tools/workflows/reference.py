@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from cascade.interfaces import TaskState
+from cascade.interfaces import Failure, TaskState
 from cascade.interfaces.errors import RouteError
 from cascade.spec import Call, CallSettings, InputCall, LazyResult, MapCall, RouteCall, as_call, call_of
 from testing_tools.workflows.needed import RESOURCES
@@ -71,6 +71,17 @@ class Reference:
         return Outcome(TaskState.SKIPPED, input_failed=input_failed)
 
     def _run(self, call: Call) -> Outcome:
+        before = len(self.failures)
+        outcome = self._ended(call)
+        # the policies of a map are those of its items
+        fallback = None if isinstance(call, MapCall) else call.policies.fallback
+        if fallback is None or not outcome.input_failed:
+            return outcome
+        del self.failures[before:]
+        kept = Failure("", "", "") if fallback.keeps else fallback.value
+        return Outcome(TaskState.COMPLETED, kept)
+
+    def _ended(self, call: Call) -> Outcome:
         try:
             if isinstance(call, MapCall):
                 return self._gathered(call, _items(call, self._filled))

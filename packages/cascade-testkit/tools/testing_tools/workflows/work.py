@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cascade.interfaces import Failure
 from cascade.spec import LazyResult, Router, inject, task
 
 MOST_SLOTS = 2
@@ -29,7 +30,20 @@ class Pair:
 
 def mix(seed: int, *args: Any, x: Any = None, y: Any = None) -> int:
     """Return a number that depends on every argument and on where it stands."""
-    return zlib.crc32(repr((seed, args, x, y)).encode())
+    return zlib.crc32(repr(without_causes((seed, args, x, y))).encode())
+
+
+def without_causes(value: Any) -> Any:
+    """Return a value with one text in the places of kept failures: which of several came first is open."""
+    if isinstance(value, Failure):
+        return "failed"
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_causes, value))
+    if isinstance(value, dict):
+        return {key: without_causes(each) for key, each in value.items()}
+    if isinstance(value, Pair):
+        return Pair(without_causes(value.left), without_causes(value.right))
+    return value
 
 
 def bit(seed: int, *args: Any) -> bool:

@@ -146,17 +146,19 @@ class SqliteJournal:
         """Record a failed try with the next commit."""
         self._post(Retry(key, tries, not_before, _text(error)))
 
-    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
+    async def completed(
+        self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents, error: str = ""
+    ) -> bool:
         """Record a value; return whether it is kept."""
         name = self._names.pop(key, key)
         # no event may report the end of a step that is about to fail
         if self._required_results:
             encode = Encode(key, value)
             return await self._call(encode) and await self._call(
-                Keep(key, None, self._clock.now(), events(), stored=encode.result)
+                Keep(key, None, self._clock.now(), events(), problem=_text(error), stored=encode.result)
             )
         try:
-            return await self._call(Keep(key, value, self._clock.now(), events()))
+            return await self._call(Keep(key, value, self._clock.now(), events(), problem=_text(error)))
         except UnstorableValueError as exc:
             message = "task %s: its result is not recorded, so the step runs again on resume: %s"
             self._warned.failed(name, message, name, exc)
@@ -267,7 +269,9 @@ class UnrecordedJournal:
     def retrying(self, key: str, *, tries: int, not_before: float, error: str) -> None:
         """Do nothing."""
 
-    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
+    async def completed(
+        self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents, error: str = ""
+    ) -> bool:
         """Return False: the value is not kept."""
         return False
 

@@ -25,10 +25,12 @@ from cascade.runtime._storage.process_lock import is_held
 _log = get_logger("cascade.state")
 
 _RUN = "SELECT run_id, target, status, created, ended, error, by, (SELECT count(*) FROM attempt) FROM run"
-_STEPS = """
-SELECT step.key, name, state, starts, tries, began, ended, error, coalesce(size, 0)
+_SHOWN = f"CASE WHEN state = {StepState.COMPLETED:d} AND error <> '' THEN {StepState.FAILED:d} ELSE state END"
+"""A failure that a call kept is the step's result, and a person reads that the step failed."""
+_STEPS = f"""
+SELECT step.key, name, {_SHOWN} AS shown, starts, tries, began, ended, error, coalesce(size, 0)
 FROM step LEFT JOIN result ON result.key = step.key
-WHERE ? IS NULL OR state = ? ORDER BY step.key
+WHERE ? IS NULL OR shown = ? ORDER BY step.key
 """
 _VALUES = """
 SELECT result.key, encoding, payload, mac, file, size FROM result JOIN step ON step.key = result.key
@@ -69,7 +71,7 @@ def read_run(paths: RunPaths) -> RunSummary | None:
         row = None if connection is None else connection.execute(_RUN).fetchone()
         if connection is None or row is None:
             return None
-        counts = dict(connection.execute("SELECT state, count(*) FROM step GROUP BY state"))
+        counts = dict(connection.execute(f"SELECT {_SHOWN} AS shown, count(*) FROM step GROUP BY shown"))
     return _summary(row, counts, live=is_held(paths.lock))
 
 

@@ -31,10 +31,10 @@ starts = starts + 1, began = excluded.began, ended = NULL, not_before = NULL, er
 """
 _START_AND_KEEP = """
 INSERT INTO step (key, name, state, inputs, code, attempt, starts, tries, began, ended, error, seq, token)
-VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, ?, '', ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET name = excluded.name, state = excluded.state, inputs = excluded.inputs,
 code = excluded.code, tries = CASE attempt WHEN excluded.attempt THEN tries ELSE 0 END, attempt = excluded.attempt,
-starts = starts + 1, began = excluded.began, ended = excluded.ended, not_before = NULL, error = '',
+starts = starts + 1, began = excluded.began, ended = excluded.ended, not_before = NULL, error = excluded.error,
 seq = excluded.seq, token = excluded.token
 """
 _KEPT_STEPS = """
@@ -203,17 +203,19 @@ class RunFile:
             (StepState.RETRYING, tries, not_before, error, key),
         )
 
-    def keep(self, state: StepState, stored: Stored, *, now: float, event: tuple[int | None, str]) -> None:
+    def keep(
+        self, state: StepState, stored: Stored, *, now: float, event: tuple[int | None, str], error: str = ""
+    ) -> None:
         """Record a step's value or plan; ``event`` has the ``seq`` and the token of what reports it."""
-        columns = (state, self.attempt, now, *event)
+        columns = (state, self.attempt, now, *event, error)
         changed = self._run(
-            "UPDATE step SET state = ?, attempt = ?, ended = ?, seq = ?, token = ?, error = '' WHERE key = ?",
+            "UPDATE step SET state = ?, attempt = ?, ended = ?, seq = ?, token = ?, error = ? WHERE key = ?",
             (*columns, stored.key),
         )
         if not changed.rowcount:
             self._run(
-                "INSERT INTO step (state, attempt, ended, seq, token, key, starts, tries, error) "
-                "VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')",
+                "INSERT INTO step (state, attempt, ended, seq, token, error, key, starts, tries) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0)",
                 (*columns, stored.key),
             )
         self._store(stored)
@@ -225,10 +227,13 @@ class RunFile:
         *started: Any,
         now: float,
         event: tuple[int | None, str],
+        error: str = "",
     ) -> None:
         """Record a start and a value or plan at once; ``started`` are name, inputs, code and the time of the start."""
         name, inputs, code, began = started
-        self._run(_START_AND_KEEP, (stored.key, name, state, inputs, code, self.attempt, began, now, *event))
+        self._run(
+            _START_AND_KEEP, (stored.key, name, state, inputs, code, self.attempt, began, now, error, *event)
+        )
         self._store(stored)
 
     def keep_events(self, events: Sequence[PendingEvent]) -> None:

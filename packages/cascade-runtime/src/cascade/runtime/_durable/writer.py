@@ -138,6 +138,8 @@ class Keep(Operation):
     value: Any
     now: float
     events: StepEvents
+    problem: str = ""
+    """Why the step failed, if the value stands for a failure."""
     stored: Stored | None = None
     """The row of the value, if it is encoded already."""
     unstorable: UnstorableValueError | None = field(default=None, init=False)
@@ -168,10 +170,12 @@ class Keep(Operation):
         """Insert the result."""
         event, start = (self.events.seq, self.events.token), self.start
         if start is None:
-            file.keep(StepState.COMPLETED, stored, now=self.now, event=event)
+            file.keep(StepState.COMPLETED, stored, now=self.now, event=event, error=self.problem)
         else:
             started = start.name, start.inputs, start.code, start.now
-            file.start_and_keep(StepState.COMPLETED, stored, *started, now=self.now, event=event)
+            file.start_and_keep(
+                StepState.COMPLETED, stored, *started, now=self.now, event=event, error=self.problem
+            )
 
 
 @dataclass(slots=True, eq=False)

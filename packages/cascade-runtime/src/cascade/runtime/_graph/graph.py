@@ -380,5 +380,6 @@ class Graph(LinkedNodes):
 
 
 def _replaceable_target(node: Node) -> Node | None:
-    """Return the node that takes a node's value, if no other node reads it."""
-    return node.continuation_target if node.readers == 1 else None
+    """Return the node that takes a node's value, if no other node reads it and no failure may give it another value."""
+    replaceable = node.readers == 1 and node.call.settings.policies.fallback is None
+    return node.continuation_target if replaceable else None

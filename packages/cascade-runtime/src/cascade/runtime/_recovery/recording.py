@@ -33,6 +33,7 @@ from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery import returned_calls
 from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._recovery.step_digests import StepDigests
+from cascade.runtime._scheduler.kept_failures import failure_of, keeper_of
 from cascade.runtime._scheduler.recording import EndExpected
 from cascade.runtime._support.event_trail import EventTrail
 from cascade.runtime._support.settings import ResumeRules
@@ -163,7 +164,13 @@ class RunRecording:
             raise
 
     async def after_failure(self, node: Node, error: Exception) -> None:
-        """Commit that a step failed for good; a cancellation is not an outcome."""
+        """Commit that a step failed for good: as its result, if a call keeps it. A cancellation is not an outcome."""
+        if node.call.policies.recorded and keeper_of(node, error) is not None:
+            self._complete_row(node)
+            failure = failure_of(node, error)
+            events = partial(self._events, node, error)
+            await self._journal.completed(node.key, failure, events=events, error=failure.error)
+            return
         self._started.discard(node)
         if not isinstance(error, TaskCancelledError | RunCancelledError):
             await self._journal.failed(node.key, describe(error))
@@ -235,11 +242,11 @@ class RunRecording:
         if self._trail is not None:
             self._journal.settled(self._trail.settled)
 
-    def _events(self, node: Node) -> StepEvents:
+    def _events(self, node: Node, error: Exception | None = None) -> StepEvents:
         if self._trail is None:
             return NO_EVENTS
         self._settle()
-        return self._trail.prepare(self._end_expected(node))
+        return self._trail.prepare(self._end_expected(node, error))
 
     def _inputs(self, node: Node) -> bytes:
         """Return the digest of a step's arguments as they were declared."""
@@ -261,7 +268,7 @@ def _do_nothing() -> None:
     """Stand for the scheduler, until it begins."""
 
 
-def _no_event(node: Node) -> None:
+def _no_event(node: Node, error: Exception | None = None) -> None:
     """Stand for the scheduler, until it begins."""
 
 

@@ -98,8 +98,14 @@ class GraphExpansion:
 
     def _take_recorded(self, node: Node) -> None:
         """Have a node take its recorded value, or start to build the calls that it had returned."""
+        from cascade.interfaces import Failure
+
         recorded: Recorded = node.value
         node.value = None
+        failure = recorded.value
+        if isinstance(failure, Failure) and failure.task_id == node.key:
+            self._outcome.failed_before(node, failure, f"its failure was kept in attempt {recorded.attempt}")
+            return
         self._outcome.skip_reasons[node] = _reason(recorded.attempt)
         if not recorded.turn:
             self._outcome.complete(node, recorded.value)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent, UsageError
 from cascade.runtime._admission.requests import BlockReason
 from cascade.runtime._graph.node import Kind, Node, Status
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.state import RunState
 from cascade.spec import LazyResult
+
+if TYPE_CHECKING:
+    from cascade.interfaces import Failure
 
 STOPPING = "the run is stopping"
 """Reason of a task that is cancelled because the run ends."""
@@ -21,10 +24,17 @@ class RunOutcome:
     """Records and reports how each task of a run ends, and ends the run after the last target or a failure.
 
     With ``continue_on_failure`` a failure does not end the run: only tasks that need the failed one are skipped.
+    ``failures`` collects all of them.
     """
 
     def __init__(
-        self, run_id: str, state: RunState, events: EventEmitter, *, continue_on_failure: bool
+        self,
+        run_id: str,
+        state: RunState,
+        events: EventEmitter,
+        *,
+        continue_on_failure: bool,
+        failures: list[Failure] | None = None,
     ) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when nothing more may start: the run's targets are settled, or it failed, or was cancelled."""
@@ -37,6 +47,11 @@ class RunOutcome:
         self._events = events
         self._continue_on_failure = continue_on_failure
         self._errors: list[Exception] = []
+        self._first_failed: Node | None = None
+        self._first_error: Exception | None = None
+        self._failures = failures
+        self._kept: dict[Node, Failure] = {}
+        """Calls that will have a value although a task failed which they returned, with that failure."""
         self._to_cancel: dict[Node, str] = {}
 
     async def wait(self) -> None:
@@ -47,6 +62,17 @@ class RunOutcome:
         await self.finished
         if self._errors:
             raise ExceptionGroup(f"{len(self._errors)} of the run's tasks failed", self._errors)
+
+    def cause(self, error: Exception) -> str:
+        """Return why the run failed, for watchers: the first task that failed, its error, and how many failed.
+
+        :param error: what the run raises.
+        """
+        from cascade.runtime._scheduler.kept_failures import cause_of
+
+        if isinstance(error, ExceptionGroup) and self._errors:
+            return cause_of(self._first_failed, self._errors[0], len(self._errors))
+        return cause_of(self._first_failed if error is self._first_error else None, error, 0)
 
     def close(self) -> None:
         """End the run if nothing else has."""
@@ -85,16 +111,23 @@ class RunOutcome:
         elif (reason := self.skip_reasons.pop(node, None)) is not None:
             self._events.task(node, TaskState.SKIPPED, reason=reason)
 
-    def end_expected(self, node: Node) -> TaskStateEvent | None:
-        """Return the event that :meth:`report_complete` would publish now; None if it would publish none."""
+    def end_expected(self, node: Node, error: Exception | None = None) -> TaskStateEvent | None:
+        """Return the event that would report the end of a task now; None if there would be none.
+
+        :param error: why the task failed; without it, it gave a value.
+        """
         if node in self.began:
-            return self._events.made(node, TaskState.COMPLETED, self.began[node])
+            state = TaskState.COMPLETED if error is None else TaskState.FAILED
+            return self._events.made(node, state, self.began[node], error=error)
         if node in self.skip_reasons and self._events.wants_tasks():
             return self._events.made(node, TaskState.SKIPPED, reason=self.skip_reasons[node])
         return None
 
     def skip(self, node: Node, reason: str, *, by_failure: bool) -> None:
         """Record that a node does not run; ``by_failure`` says that a failure is the reason."""
+        if by_failure and (failure := self._kept.pop(node, None)) is not None:
+            self._complete_failed(node, node, failure)
+            return
         # a forwarding node was reported when its call ended
         if not node.definition.structural and node.kind is not Kind.FORWARD:
             self._events.task(node, TaskState.SKIPPED, reason=reason)
@@ -126,6 +159,19 @@ class RunOutcome:
         else:
             self._events.task(node, TaskState.FAILED, began, error=error)
         self._give_up(node, error, continuation_target or node)
+
+    def failed_before(self, node: Node, failure: Failure, reason: str) -> None:
+        """Record a failure that an earlier attempt of the run has kept: it is final."""
+        self._events.task(node, TaskState.SKIPPED, reason=reason)
+        if self.finished.done():
+            return
+        if self._failures is not None:
+            self._failures.append(failure)
+        if (keeper := _keeper_of(node)) is not None:
+            self._keep(node, node, keeper, failure)
+            return
+        problem = f"{failure}: an earlier attempt kept this failure; restore keep_failures() or or_else(), or start a new run"
+        self._give_up(node, UsageError(problem), node)
 
     def raised(self, node: Node, error: BaseException, *, continuation_target: Node | None = None) -> None:
         """Record what a task raised, of whatever kind: a failure, a cancel or an interrupt."""
@@ -199,10 +245,17 @@ class RunOutcome:
         """End the run, or with ``continue_on_failure`` fail the node, because a task will give no value."""
         if self.finished.done():
             return
+        if self._failures is not None:
+            self._failures.append(_failure_of(node, error))
+        if (keeper := _keeper_of(node, error)) is not None:
+            self._keep(node, continuation_target, keeper, _failure_of(node, error, keeper))
+            return
         # a run without failures does not need it
         from cascade.runtime._scheduler.tracebacks import mark
 
         mark(error, node, self._run_id)
+        if self._first_failed is None:
+            self._first_failed, self._first_error = node, error
         if not self._continue_on_failure:
             self.finished.set_exception(error)
             return
@@ -210,3 +263,34 @@ class RunOutcome:
         if continuation_target.status is Status.WAITING:
             self._state.fail(continuation_target)
         self.conclude()
+
+    def _keep(self, node: Node, continuation_target: Node, keeper: Node, failure: Failure) -> None:
+        """Give ``keeper`` a value although a task failed; a call that returned the task has it once all it needs is settled."""
+        if keeper in (node, continuation_target):
+            self._complete_failed(keeper, continuation_target, failure)
+            return
+        self._kept.setdefault(keeper, failure)
+        if continuation_target.status is Status.WAITING:
+            self._state.fail(continuation_target)
+        self.conclude()
+
+    def _complete_failed(self, keeper: Node, continuation_target: Node, failure: Failure) -> None:
+        """Give a node the value that ``keeper`` has in place of its own."""
+        from cascade.runtime._scheduler.kept_failures import value_of
+
+        if continuation_target.status is Status.WAITING:
+            self._state.complete(continuation_target, value_of(keeper, failure))
+        self.conclude()
+
+
+def _keeper_of(node: Node, error: Exception | None = None) -> Node | None:
+    # a run without failures does not need it
+    from cascade.runtime._scheduler.kept_failures import keeper_of
+
+    return keeper_of(node, error)
+
+
+def _failure_of(node: Node, error: Exception, keeper: Node | None = None) -> Failure:
+    from cascade.runtime._scheduler.kept_failures import failure_of
+
+    return failure_of(node, error, keeper)

@@ -10,8 +10,11 @@ from cascade.runtime._graph.graph import Graph
 from cascade.runtime._graph.node import Columns, Node, Scope
 from cascade.spec import LazyResult, MapCall
 
-EndExpected = Callable[[Node], TaskStateEvent | None]
-"""Returns the event that will report a task's end; None if nothing subscribes to it."""
+
+class EndExpected(Protocol):
+    """Returns the event that will report a task's end, with ``error`` its failure; None if nothing subscribes to it."""
+
+    def __call__(self, node: Node, error: Exception | None = None, /) -> TaskStateEvent | None: ...
 
 
 class Recording(Protocol):
@@ -80,7 +83,10 @@ class Recording(Protocol):
         ...
 
     async def after_failure(self, node: Node, error: Exception) -> None:
-        """Commit that a task failed for good; does nothing for a cancellation, which is not an outcome."""
+        """Commit that a task failed for good; does nothing for a cancellation, which is not an outcome.
+
+        If a call keeps the failure, it is the task's result: no later attempt of the run starts the task again.
+        """
         ...
 
     async def before_expand(self, node: Node, target: Node, graph: Scope, lazy: LazyResult[Any]) -> None:

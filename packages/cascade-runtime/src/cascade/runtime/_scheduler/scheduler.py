@@ -26,6 +26,7 @@ from cascade.runtime._support.loops import cancel
 from cascade.spec import LazyResult, read_inputs
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
+    from cascade.interfaces import Failure
     from cascade.runtime._scheduler.recording import Recording
     from cascade.runtime._scheduler.structural import StructuralSteps
 
@@ -36,7 +37,7 @@ class RunScheduler:
     A task starts as soon as its own inputs are done and the engine's admission controller admits it.
     The first failure stops the run: tasks that are running are cancelled, others do not start.
     With ``continue_on_failure`` only tasks that need the failed one are skipped, and the failures are raised as
-    one group at the end.
+    one group at the end. ``failures`` collects what failed, and then the values of the other targets are kept.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class RunScheduler:
         controller: AdmissionController,
         params: Mapping[str, Any],
         continue_on_failure: bool,
+        failures: list[Failure] | None,
         monitor: LoopLagMonitor,
         recording: Recording | None = None,
     ) -> None:
@@ -58,7 +60,14 @@ class RunScheduler:
         self._targets: list[Node] = []
         """In their order; not a local variable, which the traceback of a failure would keep."""
         self._state = RunState()
-        self._outcome = RunOutcome(run_id, self._state, events, continue_on_failure=continue_on_failure)
+        self._failures = failures
+        self.cause = ""
+        """Why the run failed, for watchers; empty if no task failed."""
+        self.partial: list[Any] | None = None
+        """Values of the targets of a run that failed, with failures in the places of the others; None unless collected."""
+        self._outcome = RunOutcome(
+            run_id, self._state, events, continue_on_failure=continue_on_failure, failures=failures
+        )
         self._tasks = RunningTasks(
             run_id,
             outcome=self._outcome,
@@ -112,7 +121,15 @@ class RunScheduler:
         await finished(self._aim(targets), self._clock)
         self._outcome.conclude()
         self._ready_queue.wake()
-        await self._outcome.wait()
+        try:
+            await self._outcome.wait()
+        except Exception as error:
+            self.cause = self._outcome.cause(error)
+            if self._failures is not None:
+                from cascade.runtime._scheduler.kept_failures import values_of
+
+                self.partial = values_of(self._targets, self._failures)
+            raise
         return await finished(_values(self._targets), self._clock)
 
     async def stop(self, timeout: float) -> set[asyncio.Task[Any]]:

@@ -196,6 +196,7 @@ def _tag_value(argument: str, tag: str, value: object) -> Tag:
 
 ResumeMode = Literal["auto", "cancelled"]
 OnChange = Literal["refuse", "rerun", "keep"]
+OnFailure = Literal["stop", "continue", "return"]
 
 
 class ResumeRules(NamedTuple):

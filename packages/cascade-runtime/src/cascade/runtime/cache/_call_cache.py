@@ -13,6 +13,7 @@ from cascade.interfaces import (
     CacheFileError,
     CacheUnavailable,
     Clock,
+    Failure,
     Hit,
     UnstorableValueError,
 )
@@ -87,6 +88,7 @@ _log = get_logger("cascade.cache")
 LARGE_ARGUMENT = 100_000
 """Bytes or items of an argument or a captured value above which a key is computed in a thread, to keep the
 event loop responsive."""
+_CONTAINERS = (list, tuple, dict)
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 Prepare = Callable[[], Awaitable[None]]
@@ -134,11 +136,18 @@ class CallCache:
         :raises UncacheableArgumentError: if no key can be computed for an argument.
         :raises CacheFileError: if the task is cached by a file and did not write it.
         :raises CacheUnavailable: if a required cache cannot be used.
+        A call that takes a kept failure is computed and not stored: its value says nothing about other runs.
+
         :raises Exception: what ``compute`` raises.
         """
+        incomplete = any(map(_holds_failure, (*args, *kwargs.values())))
         if policy.file is not None:
             target = FileTarget.of(policy, bound_arguments(definition, args, kwargs), args, kwargs)
-            return await self._share(target.path, lambda: self._file(target, definition, compute))
+            return await self._share(
+                target.path, lambda: self._file(target, definition, compute, finishes=not incomplete)
+            )
+        if incomplete:
+            return Answer(await compute(_prepare_nothing), "")
         backend = self._backend if policy.backend is None else policy.backend
         key = await self._key(policy, definition, args, kwargs)
         return await self._share(
@@ -214,15 +223,18 @@ class CallCache:
         self._state_log.works((id(backend), verb), "%r can %s values again", backend, verb)
         return answer
 
-    async def _file(self, target: FileTarget, definition: TaskDefinition, compute: Compute) -> Answer:
-        reason = await self._threads.run(target.skip_reason, (self._clock.now(),), {})
-        if reason:
+    async def _file(
+        self, target: FileTarget, definition: TaskDefinition, compute: Compute, *, finishes: bool
+    ) -> Answer:
+        """Answer by the existence of a file; without ``finishes`` it is written, and the next run writes it again."""
+        if finishes and (reason := await self._threads.run(target.skip_reason, (self._clock.now(),), {})):
             return Answer(target.path, reason)
         value = await compute(lambda: self._mark_unfinished(target, definition.name))
         if not target.is_result(value):
             problem = f"it returned {_brief(value)}: return the file's path, or None"
             raise CacheFileError(definition.name, str(target.path), problem)
-        if not await self._threads.run(target.mark_finished, (), {}):
+        written = target.mark_finished if finishes else target.path.exists
+        if not await self._threads.run(written, (), {}):
             problem = "it ended without writing that file: write it, or remove file= from with_cache()"
             raise CacheFileError(definition.name, str(target.path), problem)
         return Answer(target.path, "")
@@ -241,6 +253,22 @@ class CallCache:
 
 async def _prepare_nothing() -> None:
     """Do nothing: a value in a backend needs no preparation."""
+
+
+def _holds_failure(value: object) -> bool:
+    """Return whether a kept failure is an argument, or stands in its lists, tuples and dicts."""
+    stack: list[Any] = [value]
+    # a list may hold itself
+    seen: set[int] = set()
+    while stack:
+        each = stack.pop()
+        kind = type(each)
+        if kind is Failure:
+            return True
+        if kind in _CONTAINERS and id(each) not in seen:
+            seen.add(id(each))
+            stack += each.values() if kind is dict else each
+    return False
 
 
 def _is_large(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cascade.interfaces import RecordedStatus, RunInUseError, RunStatus, StepState
-from cascade.testkit._state.harness import RUN, Harness, complete, start
+from cascade.testkit._state.harness import RUN, Harness, complete, known, start
 from cascade.testkit.leaks import no_leaks
 
 
@@ -77,6 +77,21 @@ class Lists(Harness):
         ]
         assert "secret value" not in repr(steps)
         assert [step.key for step in reader.steps(RUN, state=StepState.FAILED)] == ["c:0"]
+
+    async def test_a_kept_failure_is_a_result_that_lists_count_as_failed(self) -> None:
+        """The step does not run again, and a person reads that it failed, and why."""
+        journal = await self.begin()
+        start(journal, "d:0")
+        assert await self.within(journal.completed("d:0", "the failure", error="OSError: no answer"))
+        reader = await self.backend()
+        (step,) = reader.steps(RUN, state=StepState.FAILED)
+        assert (step.key, step.state, step.error) == ("d:0", StepState.FAILED, "OSError: no answer")
+        assert not list(reader.steps(RUN, state=StepState.COMPLETED))
+        (run,) = reader.runs()
+        assert run.counts == {StepState.FAILED: 1}
+        journal = await self.again(journal)
+        assert known(journal, "d:0").state is StepState.COMPLETED
+        assert await self.within(journal.load("d:0")) == "the failure"
 
     async def test_a_forgotten_run_is_new(self) -> None:
         """With all its steps; an unknown one is forgotten already; a live one is refused."""

@@ -104,12 +104,11 @@ class MemoryState:
         """Yield the steps of a run in the order of their keys."""
         stored = self._runs.get(run_id)
         for key, step in sorted(stored.steps.items() if stored else ()):
-            if state is None or step.state is state:
+            shown = _shown(step)
+            if state is None or shown is state:
                 size = len(repr(stored.values[key])) if stored and key in stored.values else 0
                 times = (step.began, step.ended or None)
-                yield StepSummary(
-                    key, step.name, step.state, step.starts, step.tries, *times, step.error, size
-                )
+                yield StepSummary(key, step.name, shown, step.starts, step.tries, *times, step.error, size)
 
     async def forget(self, run_id: str) -> None:
         """Delete a run."""
@@ -238,12 +237,14 @@ class MemoryJournal:
         step = self._latest(key)
         self._queue(step._replace(state=StepState.RETRYING, tries=tries, not_before=not_before, error=error))
 
-    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
+    async def completed(
+        self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents, error: str = ""
+    ) -> bool:
         """Record a value; return whether it is kept."""
         self.commit()
         self.keep_events(events())
         try:
-            self.keep(key, StepState.COMPLETED, value)
+            self.keep(key, StepState.COMPLETED, value, error=error)
         except UnstorableValueError:
             if self._latest(key).state is not StepState.IN_DOUBT:
                 self.delete(key)
@@ -306,11 +307,11 @@ class MemoryJournal:
             self._run.steps[step.key] = step
         self._queued.clear()
 
-    def keep(self, key: str, state: StepState, value: Any) -> None:
+    def keep(self, key: str, state: StepState, value: Any, *, error: str = "") -> None:
         """Record a value or a plan."""
         self._before = None
         self._run.values[key] = _copied(value)
-        step = self._latest(key)._replace(state=state, error="", ended=time.time(), attempt=self._attempt)
+        step = self._latest(key)._replace(state=state, error=error, ended=time.time(), attempt=self._attempt)
         self._run.steps[key] = step
         self._kept_any = True
 
@@ -347,11 +348,16 @@ def _summary(run: StoredRun) -> RunSummary:
     status = run.status
     if status is RecordedStatus.RUNNING and run.journal is None:
         status = RecordedStatus.INTERRUPTED
-    counts = Counter(step.state for step in run.steps.values())
+    counts = Counter(map(_shown, run.steps.values()))
     info = run.info
     return RunSummary(
         info.run_id, info.target, status, run.attempts, run.created, run.ended, run.error, info.by, counts
     )
+
+
+def _shown(step: StepRecord) -> StepState:
+    """Return the state that lists show: a step whose failure a call keeps has a result, and has failed."""
+    return StepState.FAILED if step.state is StepState.COMPLETED and step.error else step.state
 
 
 def _compare(run_id: str, recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
