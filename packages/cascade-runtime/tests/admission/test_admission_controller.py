@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
-import shlex
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from fakes import FakeClock, Run
+from admission_parts import (
+    AdmissionController,
+    AdmissionPolicy,
+    Cancel,
+    Effective,
+    Pause,
+    RateLimit,
+    Rule,
+    StartRequest,
+    SystemClock,
+)
+from fakes import Run
 from observers import lines_of
 
-from cascade.runtime._admission import waits
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import Cancel, Effective, Pause, RateLimit, Rule
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import StartRequest
-from cascade.runtime._support.clock import SystemClock
 from cascade.testkit import eventually
 
 
@@ -127,36 +131,6 @@ async def test_clear_lifts_all_constraints_at_once(controller: AdmissionControll
     assert run.reconsidered == 5
 
 
-async def test_a_scope_is_logged_as_one_line_and_its_topic_as_one_shell_argument(
-    controller: AdmissionController,
-    run: Run,
-    clock: JumpingClock,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Row 31: a newline, an escape sequence or a quote in a scope cannot harm the reader of the log."""
-    scope, topic = "task:a*\n\x1b[2J", "cascade/constraints/task/a*'; reboot '\x1b"
-    controller.apply({(scope, "pause"): Effective(Pause(), topic)})
-    monkeypatch.setattr(waits, "_has_command", lambda: False)
-    request = StartRequest(run, "a\n\x1b[2J")
-    controller.submit(request)
-    await eventually(lambda: run.notified)
-    clock.ahead = 5.1
-    controller.wake()
-    await eventually(lambda: "nothing has started" in caplog.text)
-    (line,) = [
-        record.getMessage()
-        for record in lines_of(caplog, "cascade.constraints")
-        if record.levelno == logging.WARNING
-    ]
-    assert line.isprintable()
-    command = line.partition("retained message: ")[2]
-    assert shlex.split(command) == ["mosquitto_pub", "-r", "-n", "-t", topic.replace("\x1b", "\\x1b")]
-    controller.clear()
-    await eventually(lambda: run.started)
-    assert all(record.getMessage().isprintable() for record in lines_of(caplog, "cascade.constraints"))
-
-
 async def test_a_forgotten_pause_is_logged_with_the_command_that_clears_it(
     controller: AdmissionController, run: Run, clock: JumpingClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,27 +153,6 @@ async def test_a_forgotten_pause_is_logged_with_the_command_that_clears_it(
     assert all(
         record.getMessage().startswith("press-3: ") for record in lines_of(caplog, "cascade.constraints")
     )
-
-
-async def test_the_time_without_a_start_begins_anew_with_each_run(
-    caplog: pytest.LogCaptureFixture, no_leaks: None
-) -> None:
-    """The wait of an earlier run does not count: the warning comes 5 s after a run began to wait."""
-    clock = FakeClock()
-    controller = AdmissionController(AdmissionPolicy(), clock=clock)
-    first = Run()
-    controller.attach(first)
-    put(controller, "global", Pause())
-    submit(controller, first, "a")
-    await eventually(lambda: first.notified)
-    controller.detach(first)
-    clock.ticks += 60
-    second = Run("r2")
-    controller.attach(second)
-    submit(controller, second, "a")
-    await eventually(lambda: second.notified)
-    assert "nothing has started" not in caplog.text
-    controller.detach(second)
 
 
 async def test_runs_reconsider_their_checkpoints_after_every_change(

@@ -3,22 +3,25 @@
 from collections.abc import Mapping
 
 import pytest
-from fakes import Run
-
-from cascade.interfaces import ConfigurationError
-from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.limits import (
+from admission_parts import (
+    AdmissionPolicy,
+    BlockReason,
     Cancel,
     Concurrency,
     Effective,
     Pause,
     RateLimit,
     Rule,
+    StartRequest,
+    SystemResources,
     TokenBucket,
+    Wait,
+    WorkerSlots,
+    waits_of,
 )
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import BlockReason, StartRequest, WorkerSlots
-from cascade.runtime._admission.waits import Wait, waits_of
+from fakes import Run
+
+from cascade.interfaces import ConfigurationError
 
 
 def policy_with(rules: Mapping[str, Rule], **resources: float) -> AdmissionPolicy:
@@ -94,20 +97,6 @@ def test_a_capacity_is_a_finite_number_from_0(capacity: object) -> None:
     assert SystemResources({"gpu": 0}).free == {"gpu": 0}
 
 
-def test_a_register_that_another_person_writes_anew_names_that_person() -> None:
-    """Also its new topic and parameters; the requests that wait already are not reported again."""
-    policy, run = policy_with({"global": Concurrency(0)}), Run()
-    policy.attach(run)
-    submit(policy, run, "a")
-    policy.admit(0.0, 9)
-    assert len(policy.notifications.take_blocked(9)) == 1
-    policy.apply({("global", "concurrency"): Effective(Concurrency(1), "topic/other", "you")}, 0.0)
-    submit(policy, run, "a")
-    assert len(policy.admit(0.0, 9)) == 1
-    ((_, reason),) = policy.notifications.take_blocked(9)
-    assert str(reason) == "1 of at most 1 of global are running (topic/other, claimed by you)"
-
-
 @pytest.mark.parametrize("scope", ["run:r1", "source:line", "global"])
 def test_a_run_that_begins_under_a_cancel_is_cancelled(scope: str) -> None:
     """One of another id is not, unless the cancel covers everything."""
@@ -141,25 +130,6 @@ def test_the_cancel_of_a_run_that_has_ended_reaches_no_one() -> None:
     put(policy, {"source:line": Cancel()})
     policy.detach(run)
     assert [each for each, _, _ in policy.notifications.take_cancellations()] == [other]
-
-
-def test_the_requests_behind_one_that_is_withdrawn_are_reported_once_each() -> None:
-    """Whether the withdrawn one was reported or not, and whether it was the first or in between."""
-    policy, run = policy_with({"global": Pause()}), Run()
-    policy.attach(run)
-    first, second, third, fourth, fifth = submit(policy, run, *"aaaaa")
-    policy.admit(0.0, 9)
-    assert [each for each, _ in policy.notifications.take_blocked(3)] == [first, second, third]
-    for request in (second, fourth):
-        policy.withdraw(request)
-        policy.withdraw(request)
-    assert policy.waiting == 3
-    policy.withdraw(first)
-    policy.admit(0.0, 9)
-    assert [each for each, _ in policy.notifications.take_blocked(9)] == [fifth]
-    policy.apply({("global", "pause"): None}, 0.0)
-    assert policy.admit(0.0, 9) == [third, fifth]
-    assert policy.waiting == 0
 
 
 def test_a_call_that_could_not_be_stopped_counts_until_it_is_released() -> None:

@@ -5,14 +5,21 @@ from itertools import product
 from typing import Any
 
 import pytest
+from admission_parts import (
+    AdmissionPolicy,
+    Cancel,
+    Concurrency,
+    Effective,
+    Pause,
+    RateLimit,
+    Rule,
+    StartRequest,
+    SystemResources,
+    WorkerSlots,
+)
 from fakes import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.limits import Cancel, Concurrency, Effective, Pause, RateLimit, Rule
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import StartRequest, WorkerSlots
 
 NAMES = ["a", "ab", "b"]
 SCOPES = ["global", "task:a*", "task:b", "run:r1"]

@@ -1,12 +1,10 @@
 """SystemResources: demands are met all at once or not at all, in order of arrival; impossible ones raise."""
 
 import pytest
+from admission_parts import AdmissionPolicy, StartRequest, SystemResources
 from fakes import Run
 
 from cascade.interfaces import ResourceCapacityError, UnknownResourceError, UsageError
-from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import StartRequest
 
 
 class Bench:

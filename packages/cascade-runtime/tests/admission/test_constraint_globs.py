@@ -4,10 +4,9 @@ import time
 from fnmatch import fnmatchcase
 
 import pytest
+from admission_parts import is_plain, pattern_problem, task_matcher
 from hypothesis import given
 from hypothesis import strategies as st
-
-from cascade.runtime._admission.limits import is_plain, pattern_problem, task_matcher
 
 patterns = st.text(alphabet="abc*?[]!-.^\\", max_size=10)
 names = st.text(alphabet="abc*?[]!-.^\\\n", max_size=10)

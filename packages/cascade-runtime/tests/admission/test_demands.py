@@ -1,9 +1,9 @@
 """Declared demands are resolved to amounts when their task is ready."""
 
 import pytest
+from admission_parts import ConstraintResolver, SystemResources
 
 from cascade.interfaces import ConfigurationError, ResourceCapacityError
-from cascade.runtime._admission.capacities import ConstraintResolver, SystemResources
 from cascade.spec import task
 
 

@@ -1,11 +1,18 @@
 """A constraint that prevents every start is reported once, and so is its end."""
 
+from admission_parts import (
+    STALL_LIMIT,
+    AdmissionPolicy,
+    Concurrency,
+    Effective,
+    Pause,
+    RateLimit,
+    Rule,
+    StallDetector,
+    StartRequest,
+    WorkerSlots,
+)
 from fakes import Run
-
-from cascade.runtime._admission.limits import Concurrency, Effective, Pause, RateLimit, Rule
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import StartRequest, WorkerSlots
-from cascade.runtime._admission.waits import STALL_LIMIT, StallDetector
 
 
 class Bench:

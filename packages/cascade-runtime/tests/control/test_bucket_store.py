@@ -4,12 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from control_parts import broker_state
 from desk import Desk
 from observers import watch_tasks
 
 from cascade.interfaces import TaskState
 from cascade.runtime import Engine, LocalConnector, LocalHub
-from cascade.runtime._control.connected_engines import broker_state
 from cascade.spec import task
 from cascade.testkit import eventually
 
@@ -76,30 +76,6 @@ async def test_a_clear_drops_the_bucket(away: bool, no_leaks: None) -> None:
         hub.publish(TOPIC, RATE, retain=True)
         assert [await attempt(connector) for _ in range(3)] == ["called", "called", "waits"]
         await connector.disconnect()
-
-
-def test_a_broker_is_known_by_its_address() -> None:
-    """Two connectors to one host and port share the buckets; another port, project or source has its own."""
-
-    class Addressed:
-        required, earlier_runs = False, None
-
-        def __init__(self, port: int) -> None:
-            self._port = port
-
-        @property
-        def hostname(self) -> str:
-            return "plant-7"
-
-        @property
-        def port(self) -> int:
-            return self._port
-
-    def of(port: int, project: str = "acme", source: str = "line-3") -> int:
-        return id(broker_state(Addressed(port), project=project, source=source).buckets)  # type: ignore[arg-type]
-
-    assert of(1883) == of(1883)
-    assert len({of(1883), of(1884), of(1883, project="other"), of(1883, source="line-4")}) == 4
 
 
 def test_buckets_that_belong_to_no_known_broker_last_as_long_as_their_connector() -> None:

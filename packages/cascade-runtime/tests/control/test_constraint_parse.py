@@ -5,20 +5,12 @@ import sys
 from typing import Any
 
 import pytest
+from admission_parts import Cancel, Concurrency, Pause, RateLimit
+from control_parts import MAX_BYTES, Cleared, Constraint, MessageOutcome, Rejected, Unsupported, parse
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._admission.limits import Cancel, Concurrency, Pause, RateLimit
-from cascade.runtime._control.constraint_parsing import (
-    MAX_BYTES,
-    Cleared,
-    Constraint,
-    MessageOutcome,
-    Rejected,
-    Unsupported,
-    parse,
-)
 
 GLOBAL = "cascade/constraints/global"
 

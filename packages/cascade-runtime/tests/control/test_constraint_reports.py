@@ -3,20 +3,12 @@
 import itertools
 import json
 
+from control_parts import MAX_BYTES, MAX_ENTRIES, REPEAT, Registers, ReportSchedule, constraints_report, parse
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._control.constraint_parsing import parse
-from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.reports import (
-    MAX_BYTES,
-    MAX_ENTRIES,
-    REPEAT,
-    ReportSchedule,
-    constraints_report,
-)
 
 GLOBAL = "cascade/constraints/global"
 

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from contextvars import copy_context
 
 import pytest
+from control_parts import ConstraintStream, cancel, exact_topics
 from fakes import FakeClock
 from live_stream import Live
 
 from cascade.interfaces import Complete, Linked, Lost, WatchItem
 from cascade.interfaces.topics import CONSTRAINTS_FILTER
-from cascade.runtime._control.register_sync import ConstraintStream, exact_topics
-from cascade.runtime._support.loops import cancel
 from cascade.testkit import eventually
 
 
@@ -84,20 +83,6 @@ async def test_topics_of_ended_runs_are_dropped_together_a_second_after_the_firs
     assert stream.due() is None
     stream.open()
     assert streams.opened[-1].filters == (*topics_of("run:b", "global"), CONSTRAINTS_FILTER)
-
-
-async def test_a_run_with_the_id_of_one_that_has_just_ended_gets_its_messages_anew(streams: Streams) -> None:
-    """Its topics are dropped and asked for again, so that the broker sends what it retains on them."""
-    stream = streams.stream
-    (live,) = streams.opened
-    stream.add_scope("run:a")
-    stream.remove_scope("run:a")
-    live.changes.clear()
-    assert stream.add_scope("run:a")
-    assert live.changes == [("shrink", topics_of("run:a")), ("extend", topics_of("run:a"))]
-    streams.clock.ticks += 60
-    stream.tick()
-    assert len(live.changes) == 2, "the topics of a run that goes on stay watched"
 
 
 async def test_no_messages_of_a_run_are_on_their_way_on_a_stream_that_has_failed(streams: Streams) -> None:

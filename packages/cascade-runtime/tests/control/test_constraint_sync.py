@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from control_parts import COMPLETE_LIMIT, MAX_PROBLEMS, MAX_REGISTERS, READ_LIMIT, Registers, Sync, SyncState
 from fakes import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import Complete, Message
 from cascade.interfaces.topics import STORE_TOPIC
-from cascade.runtime._control.register_sync import COMPLETE_LIMIT, READ_LIMIT, Sync, SyncState
-from cascade.runtime._control.registers import MAX_PROBLEMS, MAX_REGISTERS, Registers
 
 PAUSE_TOPIC = "cascade/constraints/global/@pause"
 LIMIT_TOPIC = "cascade/constraints/global/@concurrency"
@@ -154,17 +153,6 @@ def test_row_17_no_complete_set_in_time_is_degraded(bench: Bench) -> None:
     assert not bench.sync.late
 
 
-def test_without_a_link_no_deadline_runs(bench: Bench) -> None:
-    """The 5 s count from the link; without one the sync waits, and the connector reports the missing link."""
-    bench.sync.linked()
-    bench.sync.lost()
-    bench.clock.ticks += 10 * COMPLETE_LIMIT
-    assert not bench.sync.tick()
-    assert bench.state is SyncState.SYNCING
-    bench.sync.linked()
-    assert bench.sync.due() == bench.clock.ticks + COMPLETE_LIMIT
-
-
 def test_a_stream_that_failed_is_reopened_at_once_and_then_with_back_off(bench: Bench) -> None:
     """The first new stream is opened at once; if that fails too, the next attempt is delayed, up to a minute."""
     pauses = []
@@ -232,16 +220,6 @@ def test_another_store_in_the_set_replaces_the_constraints(bench: Bench) -> None
     assert bench.state is SyncState.SYNCED
     assert bench.sync.store_replaced
     assert bench.held == {LIMIT_TOPIC}
-
-
-def test_a_first_store_identity_changes_nothing(bench: Bench) -> None:
-    """If it was absent before, the set is taken as usual, without a warning."""
-    bench.go_through((PAUSE_TOPIC, PAUSE))
-    bench.receive(STORE_TOPIC, b'{"store": "A"}')
-    assert not bench.sync.store_replaced
-    bench.go_through((LIMIT_TOPIC, LIMIT), store="A")
-    assert bench.held == {LIMIT_TOPIC}
-    assert not bench.sync.store_replaced
 
 
 @pytest.mark.parametrize(
@@ -342,17 +320,6 @@ def test_more_topics_than_are_remembered_are_all_looked_at(monkeypatch: pytest.M
         bench.receive(f"cascade/constraints/task/t{n}/@pause", PAUSE)
     bench.complete_with(held)
     assert bench.held == held
-
-
-def test_what_was_published_again_after_a_loss_is_the_new_stores(bench: Bench) -> None:
-    """A constraint that an operator writes before the identity of the new store is not lifted with the lost ones."""
-    bench.go_through((PAUSE_TOPIC, PAUSE), (LIMIT_TOPIC, LIMIT), store="A")
-    bench.go_through(forgotten=(PAUSE_TOPIC, LIMIT_TOPIC))
-    assert (bench.state, bench.held) == (SyncState.STALE, {PAUSE_TOPIC, LIMIT_TOPIC})
-    bench.receive(PAUSE_TOPIC, PAUSE)
-    bench.receive(STORE_TOPIC, b'{"store": "B"}')
-    assert (bench.state, bench.held) == (SyncState.SYNCED, {PAUSE_TOPIC})
-    assert bench.sync.removed == [LIMIT_TOPIC]
 
 
 def test_a_standstill_leaves_time_to_read_and_never_takes_any(bench: Bench) -> None:

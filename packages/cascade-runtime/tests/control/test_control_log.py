@@ -5,12 +5,10 @@ import logging
 from typing import Any
 
 import pytest
+from control_parts import LINES_PER_MINUTE, QUIET, ControlLog, Notice, Registers, parse
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, QUIET, ControlLog
-from cascade.runtime._control.constraint_parsing import parse
-from cascade.runtime._control.registers import Notice, Registers
 
 GLOBAL = "cascade/constraints/global"
 

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from admission_parts import AdmissionController, AdmissionPolicy
+from control_parts import EngineControl, RunFacts, RunIdentity
 from fakes import Plain
 from live_stream import Live
 
@@ -24,11 +26,6 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import EventBus
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.engine_control import EngineControl
-from cascade.runtime._support.run_facts import RunFacts
-from cascade.runtime._support.settings import RunIdentity
 from cascade.testing import ManualClock
 from cascade.testkit import eventually, time_limit
 from cascade.transport.waiting import AwakeTimeout
@@ -153,14 +150,6 @@ async def test_what_was_prepared_for_a_run_that_did_not_begin_is_undone(bench: B
     )
     assert len(bench.changes()) == 4
     assert set(bench.controller.policy.gates.by_key) == {("run:first", "pause")}
-
-
-async def test_a_run_that_was_prepared_is_asked_for_once(bench: Bench) -> None:
-    await bench.session.prepare("one", forget=False)
-    await bench.begin("one")
-    await bench.begin("two")
-    assert bench.changes() == [("extend", "one"), ("extend", "two")]
-    assert len(bench.connector.streams) == 1
 
 
 async def test_a_run_on_a_connector_without_a_link_begins_at_once_without_a_word(

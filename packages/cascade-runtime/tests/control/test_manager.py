@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import pytest
+from admission_parts import AdmissionController, AdmissionPolicy, SystemClock
+from control_parts import ActiveRun, ConstraintManager, RetainedMessages, SyncState
 from fakes import FakeClock, Racing
 from observers import watch_tasks
 
@@ -20,13 +22,6 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import STORE_TOPIC
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.constraint_manager import ConstraintManager
-from cascade.runtime._control.register_sync import SyncState
-from cascade.runtime._control.reported_runs import ActiveRun
-from cascade.runtime._support.clock import SystemClock
-from cascade.runtime.local._retained import RetainedMessages
 from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
@@ -142,29 +137,6 @@ class Setting:
 async def setting(hub: LocalHub, no_leaks: None) -> AsyncIterator[Setting]:
     async with Setting(hub) as made:
         yield made
-
-
-async def test_the_retained_set_is_in_force_when_the_sync_completes(hub: LocalHub, no_leaks: None) -> None:
-    """``synced()`` returns when the whole retained set is in force, and not before."""
-    for number in range(900):
-        hub.publish(f"cascade/constraints/task/t{number}/@pause", PAUSE, retain=True)
-    async with Setting(hub) as setting:
-        await asyncio.wait_for(setting.manager.synced(), 50 * busyness())
-        assert len(setting.gates) == 900
-        assert setting.manager.sync.state is SyncState.SYNCED
-
-
-async def test_a_pause_is_reported_as_applied(setting: Setting) -> None:
-    """I3, I8: when the report names the register as applied, the gate exists; after the clear it is gone."""
-    await setting.manager.synced()
-    setting.publish(f"{GLOBAL}/@pause", b'{"id":"p1","type":"pause"}')
-    await eventually(lambda: setting.report.get("applied"))
-    assert setting.report["applied"] == {f"{GLOBAL}/@pause": {"id": "p1", "status": "applied"}}
-    assert setting.report["sync"] == "synced"
-    assert setting.gates == {("global", "pause")}
-    setting.publish(f"{GLOBAL}/@pause", b"{}")
-    await eventually(lambda: setting.report["applied"] == {})
-    assert setting.gates == set()
 
 
 async def test_row_23_a_constraint_ends_by_the_engines_own_timer(hub: LocalHub, no_leaks: None) -> None:
@@ -301,24 +273,6 @@ async def test_a_connector_without_watch_is_rejected() -> None:
 
     with pytest.raises(ConfigurationError, match="watch"):
         ConstraintManager(Plain(), clock=SystemClock())
-
-
-async def test_i7_fuzzed_messages_stop_nothing_and_the_final_state_is_right(setting: Setting) -> None:
-    """I7 over a stream: 2,000 random payloads on random topics, then a pause, and the pause is in force."""
-    import random
-
-    rng = random.Random(4)
-    kinds = [b'{"type":"pause"}', b'{"type":"x"}', b"[]", b'{"type":"concurrency","params":{"limit":1e999}}']
-    for _ in range(2_000):
-        payload = rng.choice([rng.randbytes(rng.randrange(40)), *kinds])
-        topic = rng.choice([GLOBAL, f"{GLOBAL}/@pause", STORE_TOPIC, "cascade/constraints/a/b/c/d"])
-        setting.publish(topic, payload, retain=rng.random() < 0.5)
-    setting.publish(f"{GLOBAL}/@pause", PAUSE)
-    setting.publish(GLOBAL, b"")
-    setting.publish("cascade/constraints/task/last", PAUSE)
-    await eventually(lambda: ("task:last", "pause") in setting.gates)
-    # What is lifted is removed an iteration after what is set.
-    await eventually(lambda: setting.gates == {("global", "pause"), ("task:last", "pause")})
 
 
 async def test_a_set_that_arrives_while_the_process_stands_still_is_not_late(

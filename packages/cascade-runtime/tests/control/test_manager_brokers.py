@@ -11,7 +11,8 @@ from typing import Any
 import aiomqtt
 import paho.mqtt.client as paho
 import pytest
-from fakes import FakeClock
+from admission_parts import AdmissionController, AdmissionPolicy, SystemClock
+from control_parts import ActiveRun, Constraint, ConstraintManager, parse
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -20,12 +21,6 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import Clock, RunStatus
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
 from cascade.runtime import EventBus
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.constraint_manager import ConstraintManager
-from cascade.runtime._control.constraint_parsing import Constraint, parse
-from cascade.runtime._control.reported_runs import ActiveRun
-from cascade.runtime._support.clock import SystemClock
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually
 from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.fixtures import require_mosquitto
@@ -171,20 +166,6 @@ async def test_row_19_a_lost_store_keeps_the_constraints(lasting: Broker, no_lea
         await write(lasting, (STORE_TOPIC, b'{"store":"B"}'))
         await eventually(lambda: steered.gates == {("global", "concurrency")})
         await eventually(lambda: steered.sync == "synced")
-
-
-async def test_row_23_a_constraint_expires_without_a_message_of_the_broker(
-    any_broker: Broker, no_leaks: None
-) -> None:
-    """Row 23: a broker does not announce an expiry; the engine's own timer lifts the constraint."""
-    clock = FakeClock()  # stands still until the constraint has been seen in force
-    async with Steered(any_broker.host, any_broker.port, clock=clock) as steered:
-        await steered.synced()
-        message = {"type": "pause", "expires_at": clock.now() + 0.1}
-        await write(any_broker, (GLOBAL, json.dumps(message).encode()))
-        await eventually(lambda: steered.gates)
-        clock.ticks += 0.3
-        await eventually(lambda: not steered.gates)
 
 
 @pytest.mark.full
@@ -410,39 +391,6 @@ async def test_fifty_engines_report_a_pause_as_applied(any_broker: Broker, no_le
                         break
     finally:
         await asyncio.gather(*(engine.__aexit__() for engine in engines))
-
-
-@pytest.mark.full
-@pytest.mark.process
-async def test_b6_a_store_that_changes_again_and_again_is_logged_once_where_it_lifts_nothing(
-    any_broker: Broker, no_leaks: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Two tools that each write their own store id, and a link that breaks: one line, and one for a pause it lifts."""
-
-    def warnings() -> int:
-        return sum("has a new store" in record.getMessage() for record in caplog.records)
-
-    async with ChaosProxy(any_broker.port) as proxy, Steered(proxy.host, proxy.port) as steered:
-
-        async def change_and_cut(store: str) -> None:
-            await write(any_broker, (STORE_TOPIC, json.dumps({"store": store}).encode()))
-            await eventually(lambda: steered.manager.sync._store == store, 30)
-            connections = steered.connector.statistics().connections
-            await proxy.cut()
-            await eventually(lambda: steered.connector.statistics().connections > connections, 30)
-            await eventually(lambda: steered.manager.sync.is_linked and steered.sync != "syncing", 30)
-
-        await write(any_broker, (STORE_TOPIC, b'{"store":"first"}'), (GLOBAL, PAUSE))
-        await eventually(lambda: steered.gates, 30)
-        for number in range(5):
-            await change_and_cut(f"s{number}")
-        assert (warnings(), steered.gates) == (1, {("global", "pause")})
-        await proxy.down()
-        await eventually(lambda: not steered.manager.sync.is_linked, 30)
-        await write(any_broker, (STORE_TOPIC, b'{"store":"last"}'), (GLOBAL, b""))
-        await proxy.up()
-        await eventually(lambda: not steered.gates, 30)
-        await eventually(lambda: warnings() == 2, 30)
 
 
 @pytest.mark.full

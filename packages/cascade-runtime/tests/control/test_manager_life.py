@@ -72,23 +72,6 @@ async def test_the_next_run_of_a_connected_connector_fetches_nothing(desk: Desk,
     assert {report["presence"] for report in desk.reports} == {"5f0c9b1e"}
 
 
-async def test_between_runs_the_report_stays_in_sync_and_lists_no_run(
-    hub: LocalHub, desk: Desk, connector: Counted
-) -> None:
-    """After a run, ``sync`` keeps its meaning and ``runs`` is empty; a pause is applied and reported as usual."""
-    runs: list[dict[str, Any]] = []
-
-    async def receive(topic: str, data: dict[str, Any]) -> None:
-        runs.append(data)
-
-    await desk.connector.subscribe("cascade/state/line-3/runs", receive)
-    assert await Engine(connector=connector).run(step(1)) == 1
-    await eventually(lambda: runs and runs[-1]["runs"] == [])
-    await desk.put("global", "pause")
-    await eventually(lambda: desk.applied("global", "pause"))
-    assert desk.reports[-1]["sync"] == "synced"
-
-
 async def test_a_pause_set_between_two_runs_holds_the_first_task(desk: Desk, connector: Counted) -> None:
     """The engine follows the broker between its runs, and so does one that was made meanwhile."""
     old = Engine(connector=connector)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from admission_parts import AdmissionController, AdmissionPolicy
+from control_parts import Cleared, ConstraintManager, Registers, Rejected, SyncState, Unsupported, parse
 from fakes import FakeClock
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,12 +23,6 @@ from hypothesis.stateful import (
 
 from cascade.interfaces import Complete, Linked, Lost, Message, WatchItem
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, matches
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.constraint_manager import ConstraintManager
-from cascade.runtime._control.constraint_parsing import Cleared, Rejected, Unsupported, parse
-from cascade.runtime._control.register_sync import SyncState
-from cascade.runtime._control.registers import Registers
 
 TOPICS = [
     "cascade/constraints/global",

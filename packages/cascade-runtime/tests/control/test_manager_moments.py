@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from admission_parts import AdmissionController, AdmissionPolicy
+from control_parts import COMPLETE_LIMIT, ActiveRun, ConstraintManager
 from live_stream import Live
 
 from cascade.interfaces import (
@@ -25,11 +27,6 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime import EventBus, LocalConnector, LocalHub
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.constraint_manager import ConstraintManager
-from cascade.runtime._control.register_sync import COMPLETE_LIMIT
-from cascade.runtime._control.reported_runs import ActiveRun
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
 

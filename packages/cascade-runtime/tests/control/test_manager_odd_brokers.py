@@ -8,13 +8,13 @@ from functools import partial
 
 import aiomqtt
 import pytest
+from control_parts import SyncState
 from observers import watch_tasks
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine
-from cascade.runtime._control.register_sync import SyncState
 from cascade.spec import task
 from cascade.testkit import eventually
 from testing_tools.odd_broker import OddBroker

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from control_parts import Constraint, ControlMemory, parse
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._control.constraint_parsing import Constraint, parse
-from cascade.runtime._control.remembered_constraints import ControlMemory
 
 TOPIC = constraint_topic("task:a")
 LIMIT = {"type": "concurrency", "params": {"limit": 3}}
@@ -104,13 +103,6 @@ async def test_the_messages_that_lead_to_the_registers_are_saved() -> None:
     }
 
 
-async def test_the_expiry_of_the_broker_is_saved_on_the_clock_of_the_wall() -> None:
-    """The monotonic clock means nothing to the next process; the broker's expiry takes precedence."""
-    clock = FakeClock()
-    content = await saved(constraint({**LIMIT, "expires_at": 5e9}, deadline=clock.monotonic() + 30))
-    assert content["registers"][f"{TOPIC}/0"]["expires_at"] == clock.now() + 30
-
-
 async def test_of_several_sets_during_a_write_the_latest_is_written_next() -> None:
     """No set is written behind a later one, and a set that was replaced meanwhile is not written at all."""
     store = Store()
@@ -142,18 +134,6 @@ async def test_a_write_that_hangs_holds_the_end_for_a_limited_time_and_is_not_ca
 
 
 VALID = {"v": 1, "project_id": "plant", "registers": {TOPIC: LIMIT}, "store": "s-1"}
-
-
-async def test_what_was_saved_is_recalled_as_messages() -> None:
-    """As bytes, which go through the same checks as those of a broker."""
-    store = Store()
-    store.found = VALID
-    found = await memory_of(store).recall()
-    assert found is not None
-    assert ({topic: json.loads(each) for topic, each in found.payloads.items()}, found.store) == (
-        {TOPIC: LIMIT},
-        "s-1",
-    )
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from admission_parts import RULES
+from control_parts import Constraint, Registers, Rejected, SyncState, constraints_report, parse
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic, parse_constraint_topic
-from cascade.runtime._admission.limits import RULES
-from cascade.runtime._control.constraint_parsing import Constraint, Rejected, parse
-from cascade.runtime._control.register_sync import SyncState
-from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.reports import constraints_report
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")
 SECTION = PAGE[PAGE.index("## 4. Control") : PAGE.index("## 5. Reports for watchers")]

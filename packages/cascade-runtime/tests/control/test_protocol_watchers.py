@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from admission_parts import Wait
+from control_parts import (
+    ActiveRun,
+    RowMaker,
+    RunHistory,
+    RunTable,
+    graph_report,
+    host_report,
+    runs_report,
+    summary_report,
+)
 from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
 from cascade.interfaces.topics import state_topic
 from cascade.runtime import LocalConnector
-from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
-from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
-from cascade.runtime._control.watched_state import host_report
 from cascade.wire import Cleared, parse_report, to_wire
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")

@@ -4,18 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from admission_parts import Concurrency, Effective, RateLimit
+from control_parts import MAX_ALIKE, MAX_OWN, MAX_PROBLEMS, MAX_REGISTERS, Registers, parse
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._admission.limits import Concurrency, Effective, RateLimit
-from cascade.runtime._control.constraint_parsing import parse
-from cascade.runtime._control.registers import (
-    MAX_ALIKE,
-    MAX_OWN,
-    MAX_PROBLEMS,
-    MAX_REGISTERS,
-    Registers,
-)
 
 GLOBAL = "cascade/constraints/global"
 PAUSE = {"type": "pause"}

@@ -11,10 +11,8 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
+from control_parts import Constraint, Registers, parse
 from fakes import FakeClock
-
-from cascade.runtime._control.constraint_parsing import Constraint, parse
-from cascade.runtime._control.registers import Registers
 
 OLDER, TYPED = "cascade/constraints/global", "cascade/constraints/global/@concurrency"
 PAUSE, ONE, TWO, CLEAR = (

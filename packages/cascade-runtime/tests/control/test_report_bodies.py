@@ -4,16 +4,23 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
+from admission_parts import Wait
+from control_parts import (
+    MAX_NODES,
+    ActiveRun,
+    RowMaker,
+    RunHistory,
+    RunTable,
+    graph_report,
+    host_report,
+    runs_report,
+    summary_report,
+)
 from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.wire import timestamp
 from cascade.runtime import LocalConnector
-from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
-from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
-from cascade.runtime._control.watched_state import host_report
-from cascade.runtime._support.run_facts import MAX_NODES
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}
 BEGAN = 1_800_000_000.0

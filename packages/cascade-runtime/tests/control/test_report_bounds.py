@@ -8,17 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from admission_parts import Wait
+from control_parts import MAX_BYTES, ActiveRun, RowMaker, RunTable, graph_report, runs_report
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.wire import timestamp
-from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.report_bodies import (
-    MAX_BYTES,
-    RowMaker,
-    graph_report,
-    runs_report,
-)
-from cascade.runtime._control.reported_runs import ActiveRun, RunTable
 from cascade.wire import to_wire
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}

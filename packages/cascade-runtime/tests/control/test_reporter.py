@@ -3,17 +3,20 @@
 import logging
 
 import pytest
+from control_parts import (
+    COMPLETE_LIMIT,
+    ActiveRun,
+    PublishQueue,
+    Registers,
+    Reporter,
+    Sync,
+    SyncLog,
+    WatchedState,
+)
 from fakes import FakeClock
 
-from cascade.interfaces import Complete, Message, Payload, RunStatus
+from cascade.interfaces import Complete, Message, Payload
 from cascade.runtime import LocalConnector
-from cascade.runtime._control.constraint_log import SyncLog
-from cascade.runtime._control.register_sync import COMPLETE_LIMIT, Sync
-from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.reported_runs import ActiveRun
-from cascade.runtime._control.reports import Reporter
-from cascade.runtime._control.watched_state import WatchedState
-from cascade.runtime._support.publish_queue import PublishQueue
 
 
 class Sent(LocalConnector):
@@ -133,19 +136,6 @@ def test_the_graph_of_an_engine_without_a_name_is_repeated_every_10_seconds(name
     assert len(bench.seconds_of("runs", 31)) == 3
 
 
-def test_a_run_that_ends_at_once_is_reported_once() -> None:
-    """Its end stands in one report; a report of its start would be replaced before anybody reads it."""
-    bench = Bench()
-    bench.sync.linked()
-    bench.begin_run().facts.graph.add_call("add", "add", "call")
-    assert bench.seconds_of("runs", 0.04) == []
-    bench.sent.at.clear()
-    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, error="", now=1.0, clean=str)
-    bench.reporter.publish_end()
-    assert [kind for kind, _ in bench.sent.at] == ["runs", "summary"]
-    assert bench.seconds_of("runs", 60) == []
-
-
 @pytest.mark.parametrize("named", [False, True])
 def test_a_graph_without_a_node_replaces_only_what_an_earlier_process_may_have_left(named: bool) -> None:
     """It shows nothing; a named engine still publishes it once, and the graph follows with its first node."""
@@ -157,33 +147,6 @@ def test_a_graph_without_a_node_replaces_only_what_an_earlier_process_may_have_l
     bench.reporter.runs.touch()
     bench.reporter.check_runs()
     assert bench.seconds_of("graph", 5) != []
-
-
-def test_the_end_of_a_run_and_the_disconnect_behind_it_publish_one_summary() -> None:
-    """The connector says before it disconnects, so the summary of the end can wait for that of the disconnect."""
-    bench = Bench(hears_disconnect=True)
-    bench.sync.linked()
-    bench.begin_run()
-    bench.seconds_of("runs", 5)
-    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
-    bench.sent.at.clear()
-    bench.reporter.publish_end()
-    bench.reporter.publish_down(stopped=True)
-    assert [kind for kind, _ in bench.sent.at] == ["runs", "constraints", "summary"]
-    assert bench.seconds_of("summary", 5) == []
-
-
-def test_the_end_of_reports_shows_runs_that_no_report_has_shown() -> None:
-    """A connector may end while a run is active, and so may a pause."""
-    bench = Bench()
-    bench.sync.linked()
-    bench.begin_run()
-    bench.reporter.publish_down(stopped=False)
-    assert [kind for kind, _ in bench.sent.at] == ["runs", "summary"]
-    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
-    bench.sent.at.clear()
-    bench.reporter.publish_down(stopped=True)
-    assert [kind for kind, _ in bench.sent.at] == ["constraints", "runs", "summary"]
 
 
 def test_only_the_report_of_constraints_waits_until_they_are_in_force() -> None:
@@ -222,18 +185,3 @@ def test_reports_wait_for_a_link_and_the_last_ones_do_not_once_there_was_one() -
     assert "constraints" not in {kind for kind, _ in bench.sent.at}
     bench.reporter.publish_down(stopped=True)
     assert ("constraints", True) in bench.sent.at
-
-
-def test_the_end_of_a_run_is_reported_at_once_only_after_the_last_one_and_not_twice() -> None:
-    bench = Bench(named=True)
-    bench.sync.linked()
-    for run_id in ("r1", "r2"):
-        bench.reporter.runs.begin(ActiveRun(run_id, "add", 0.0))
-    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=bench.clock.now())
-    bench.reporter.publish_end()
-    assert bench.sent.at == []
-    bench.reporter.runs.end("r2", status=RunStatus.SUCCEEDED, now=bench.clock.now())
-    bench.reporter.publish_end()
-    assert [kind for kind, _ in bench.sent.at].count("runs") == 1
-    bench.reporter.check_runs()
-    assert bench.seconds_of("runs", 60) == []

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from control_parts import MAX_RECENT, ActiveRun, RunHistory, RunTable
 from fakes import recent_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
-from cascade.runtime._control.reported_runs import MAX_RECENT, ActiveRun, RunHistory, RunTable
 from cascade.wire import to_wire
 
 
@@ -39,14 +39,6 @@ def test_runs_are_counted_by_their_tasks_present_states() -> None:
     assert (len(table), table.get("r1")) == (0, None)
     (row,) = table.history.recent
     assert row.counts == {"RUNNING": 1, "COMPLETED": 1, "SKIPPED": 1, "RETRYING": 1}
-
-
-def test_an_event_of_another_run_changes_nothing() -> None:
-    """The runs of other engines on the same bus are not in this table."""
-    table, run = table_of(("a:0", TaskState.RUNNING))
-    revision = table.revision
-    table.count(TaskStateEvent("other", "x:0", "x", TaskState.RUNNING, 0.0))
-    assert (run.counts(), table.revision) == ({"RUNNING": 1}, revision)
 
 
 STATES = st.sampled_from(list(TaskState))
@@ -93,14 +85,6 @@ def check_counts(story: Iterable[tuple[str, TaskState, bool]]) -> None:
     for name, totals in run.tasks.items():
         took = durations[name]
         assert (totals.ended, totals.sum_ms, totals.max_ms) == (len(took), sum(took), max(took, default=0.0))
-
-
-def test_an_attempt_that_an_event_has_begun_does_not_begin_again() -> None:
-    """It runs since the time of its event."""
-    table, run = table_of(("a:0", TaskState.RUNNING), ("a:0", TaskState.RETRYING))
-    table.count(TaskStateEvent("r1", "a:0", "a", TaskState.RUNNING, 5.0))
-    table.attempt_begins("r1", "a:0", 9.0)
-    assert (run.counts(), run.running["a:0"].timestamp) == ({"RUNNING": 1}, 5.0)
 
 
 def test_each_event_is_a_change() -> None:

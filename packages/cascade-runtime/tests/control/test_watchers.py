@@ -481,18 +481,3 @@ async def test_a_report_with_5_000_names_of_200_characters_has_at_most_64_kib(
     sizes = [len(json.dumps(data).encode()) for topic, data in watcher.raw if "/state/" in topic]
     assert max(sizes) <= 64 * 1024
     assert watcher.of_kind("graph")
-
-
-@pytest.mark.full
-@pytest.mark.process
-async def test_the_counts_of_a_burst_of_20_000_events_are_right(hub: LocalHub, watcher: Watcher) -> None:
-    """They come from the engine: no reader has to receive every event."""
-
-    @task
-    async def quick(number: int) -> int:
-        return number
-
-    await engine(hub).run(add(quick.map(number=list(range(10_000)))), run_id="r1")
-    await eventually(lambda: watcher.report is not None and watcher.report.recent)
-    assert watcher.report is not None
-    assert watcher.report.recent[0].counts == {"COMPLETED": 10_001}

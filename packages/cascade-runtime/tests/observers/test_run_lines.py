@@ -100,31 +100,6 @@ def counted(*events: TaskStateEvent, tasks: int = 0, unexpanded: int = 0) -> Run
     return made
 
 
-def test_the_most_frequent_reason_stands_for_all_that_wait() -> None:
-    """Also when tasks change their reason, or the most frequent one ends."""
-    blocked = [task(TaskState.BLOCKED, f"t:{n}", reason="gpu" if n else "paused") for n in range(3)]
-    made = counted(*blocked)
-    assert (made.blocked, made.running, made.known, made.finished) == ((3, "gpu"), 0, 3, 0)
-    made.count(task(TaskState.BLOCKED, "t:1", reason="paused"))
-    assert made.blocked == (3, "paused")
-    made.count(task(TaskState.CANCELLED, "t:0"))
-    made.count(task(TaskState.RUNNING, "t:1"))
-    assert (made.blocked, made.running, made.running_longest) == ((1, "gpu"), 1, "t:1")
-    made.count(task(TaskState.RETRYING, "t:1"))
-    assert (made.running_longest, made.known, made.finished) == ("", 3, 1)
-    made.count(task(TaskState.COMPLETED, "t:2"))
-    assert made.blocked == (0, "")
-
-
-def test_a_graph_that_grows_is_open_until_its_last_part_has_expanded() -> None:
-    """Then the tasks that the graph has are all that will come."""
-    made = counted(tasks=2, unexpanded=2)
-    made.expand(5, -1)
-    assert (made.known, made.open) == (7, True)
-    made.expand(0, -1)
-    assert (made.known, made.open) == (7, False)
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

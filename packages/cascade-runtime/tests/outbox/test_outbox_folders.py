@@ -155,19 +155,6 @@ async def test_senders_are_listed_in_the_order_of_their_last_change(folder: Path
     assert (unreadable.oldest, unreadable.dropped, unreadable.in_use) == (None, None, False)
 
 
-@pytest.mark.parametrize("in_use", [False, True])
-async def test_a_file_that_is_empty_has_no_message_and_no_problem(folder: Path, in_use: bool) -> None:
-    """Its process was killed before it wrote the first one, or is about to."""
-    folder.mkdir(mode=0o700)
-    (folder / "press.db").touch(mode=0o600)
-    lock = take_lock(folder, "press") if in_use else None
-    (found,) = Outbox(folder).senders()
-    assert (found.sender, found.waiting, found.sent, found.aside, found.size) == ("press", 0, 0, (), 0)
-    assert (found.oldest, found.dropped, found.in_use, found.problem) == (None, None, in_use, "")
-    if lock is not None:
-        lock.release()
-
-
 async def test_what_cannot_be_deleted_is_refused_with_its_cause(folder: Path) -> None:
     """An unknown name, a file of a running process, a file that is not a database: its lock is free afterwards."""
     for source in ("box-1", "box-2"):

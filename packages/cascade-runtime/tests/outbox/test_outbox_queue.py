@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import itertools
 import json
 import logging
 import sqlite3
@@ -20,7 +19,7 @@ from outbox_files import WINDOW, acknowledge, change, replace, rows, take_lock, 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Engine, FileConnector, LocalConnector, Outbox
 from cascade.spec import task
-from cascade.testkit.waiting import eventually, time_limit
+from cascade.testkit.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -400,36 +399,6 @@ async def test_what_was_sent_before_a_stored_event_is_lost_and_sent_again_at_onc
         await eventually(lambda: rows(folder) == [])
 
 
-async def test_what_is_lost_twice_is_sent_again_by_time_though_later_events_are_acknowledged(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Acknowledgements of later events neither delay that nor shorten its pauses, which double."""
-    change(monkeypatch, RESEND_AFTER=0.1)
-    link, pauses, loop = FakeLink(), list[float](), asyncio.get_running_loop()
-    call_later = loop.call_later
-
-    def noted(seconds: float, call: Any, *args: Any) -> asyncio.TimerHandle:
-        if getattr(call, "__name__", "") == "_send_again":
-            pauses.append(seconds)
-        return call_later(seconds, call, *args)
-
-    async with time_limit(), Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        for seq in itertools.count(1):
-            sender.publish(TOPIC, event(seq), 1)
-            await sender.drain(5.0)
-            await acknowledge(link, seq, [[0, 0]])
-            if seq == 1:
-                await eventually(lambda: any(tries for (tries,) in rows(folder, "tries")))
-                monkeypatch.setattr(loop, "call_later", noted)
-            # A slow disk shows the first try when later ones are over.
-            if link.numbers().count(0) >= 4 and pauses:
-                break
-        monkeypatch.undo()
-    assert pauses == sorted(pauses)
-    assert pauses[-1] >= 0.4
-
-
 async def test_what_was_sent_is_stored_before_newer_events_that_were_not(
     folder: Path, never_by_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,43 +429,6 @@ async def test_an_acknowledgement_of_what_was_never_sent_is_one_warning_and_lose
         await link.disconnect()
     assert len(rows(folder)) == 1_000
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
-
-
-async def served(sender: Any) -> None:
-    """Wait until the file has done what it was asked to, and the loop knows."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    sender.call(lambda file: None, done.set_result)
-    await done
-
-
-async def many_sent_then_more(link: FakeLink, sender: Any, folder: Path) -> None:
-    """Have events 0 to 99 sent, and so many after them that some wait in the file only."""
-    for seq in range(100):
-        sender.publish(TOPIC, event(seq), 1)
-    await eventually(lambda: rows(folder, "state") == [(2,)] * 100)
-    link.up = False
-    for seq in range(100, 1_000):
-        sender.publish(TOPIC, event(seq), 1)
-    await eventually(lambda: sender.stored_ranges == [(901, 1_000)])
-
-
-async def test_what_a_collector_misses_and_what_comes_again_is_no_false_claim(
-    folder: Path, never_by_time: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Events are to be sent again while others wait in the file; the collector says once more what it has and misses."""
-    link = FakeLink()
-    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
-        await many_sent_then_more(link, sender, folder)
-        await acknowledge(link, 99, [[10, 49]])
-        await eventually(lambda: sender.stored_ranges[:1] == [(11, 50)])
-        await acknowledge(link, 99, [[10, 49]])
-        await acknowledge(link, 99, [[30, 49]])  # it has some of them meanwhile: they were sent
-        await served(sender)
-        assert "never sent" not in caplog.text
-        await acknowledge(link, 950, [[10, 49]])
-        await served(sender)
-        assert "never sent" in caplog.text
-        await link.disconnect()
 
 
 async def test_another_program_sends_through_an_outbox(folder: Path) -> None:

@@ -153,17 +153,3 @@ def test_numbers_that_wait_in_the_file_are_read_once_and_in_order(
             highest = max(highest, start + size - 1)
         assert [n for low, high in ranges for n in range(low, high + 1)] == sorted(waiting)
         assert bool(ranges) is bool(waiting)
-
-
-def test_a_range_that_was_read_while_older_ones_came_is_the_one_that_is_removed() -> None:
-    """The file answers late."""
-    ranges = Ranges()
-    for number in (5, 6, 7, 11):
-        ranges.add(number)
-    ranges.insert(Stored(1, 2, 2))
-    ranges.has_read(5, 6)
-    assert [*ranges] == [(1, 2), (7, 7), (11, 11)]
-    ranges.has_read(7, 7)
-    assert [*ranges] == [(1, 2), (11, 11)]
-    ranges.has_read(4, 9)
-    assert [*ranges] == [(1, 2), (11, 11)]

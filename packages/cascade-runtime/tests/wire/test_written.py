@@ -151,19 +151,6 @@ def data(value: Any, name: str = "row") -> Any:
     return body_of(DataEvent("r", "a:0", "a", 0.0, name, value), CLEAN)
 
 
-def test_progress_says_how_far_a_task_is() -> None:
-    """Its total is null where it is not known; message and unit only where there are any, masked and cut."""
-    head = {"type": "ProgressEvent", "task_id": "a:0", "task_name": "a", "done": 3}
-    assert progress() == head | {"total": None}
-    assert progress(total=9, message="part 2", unit="files") == head | {
-        "total": 9,
-        "message": "part 2",
-        "unit": "files",
-    }
-    long = progress(message="iban=1 " + "m" * 900, unit="iban=1 " + "u" * 900)
-    assert (long["message"], long["unit"]) == ("iban=*** " + "m" * 191, "iban=*** " + "u" * 41)
-
-
 def test_a_line_of_a_log_stands_with_its_place_and_what_was_skipped() -> None:
     """Its handler has masked it as a whole; a line that is short enough is masked again, a longer one is only cut."""
     assert log("hello", skipped=4) == {

@@ -1,0 +1,103 @@
+"""Parts of control that tests drive without an engine: the one place that says in which modules they are."""
+
+from cascade.runtime._control.connected_engines import broker_state
+from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, QUIET, ControlLog, SyncLog
+from cascade.runtime._control.constraint_manager import ConstraintManager
+from cascade.runtime._control.constraint_parsing import (
+    MAX_BYTES,
+    Cleared,
+    Constraint,
+    MessageOutcome,
+    Rejected,
+    Unsupported,
+    parse,
+)
+from cascade.runtime._control.engine_control import EngineControl
+from cascade.runtime._control.register_sync import (
+    COMPLETE_LIMIT,
+    READ_LIMIT,
+    ConstraintStream,
+    Sync,
+    SyncState,
+    exact_topics,
+)
+from cascade.runtime._control.registers import (
+    MAX_ALIKE,
+    MAX_OWN,
+    MAX_PROBLEMS,
+    MAX_REGISTERS,
+    Notice,
+    Registers,
+)
+from cascade.runtime._control.remembered_constraints import ControlMemory
+from cascade.runtime._control.report_bodies import (
+    RowMaker,
+    graph_report,
+    runs_report,
+    summary_report,
+)
+from cascade.runtime._control.reported_runs import MAX_RECENT, ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.reports import (
+    MAX_ENTRIES,
+    REPEAT,
+    Reporter,
+    ReportSchedule,
+    constraints_report,
+)
+from cascade.runtime._control.watched_state import WatchedState, host_report
+from cascade.runtime._support.loops import cancel
+from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.runtime._support.run_facts import MAX_NODES, RunFacts
+from cascade.runtime._support.settings import RunIdentity
+from cascade.runtime.local._retained import RetainedMessages
+
+__all__ = [
+    "COMPLETE_LIMIT",
+    "LINES_PER_MINUTE",
+    "MAX_ALIKE",
+    "MAX_BYTES",
+    "MAX_ENTRIES",
+    "MAX_NODES",
+    "MAX_OWN",
+    "MAX_PROBLEMS",
+    "MAX_RECENT",
+    "MAX_REGISTERS",
+    "QUIET",
+    "READ_LIMIT",
+    "REPEAT",
+    "ActiveRun",
+    "Cleared",
+    "Constraint",
+    "ConstraintManager",
+    "ConstraintStream",
+    "ControlLog",
+    "ControlMemory",
+    "EngineControl",
+    "MessageOutcome",
+    "Notice",
+    "PublishQueue",
+    "Registers",
+    "Rejected",
+    "ReportSchedule",
+    "Reporter",
+    "RetainedMessages",
+    "RowMaker",
+    "RunFacts",
+    "RunHistory",
+    "RunIdentity",
+    "RunTable",
+    "Sync",
+    "SyncLog",
+    "SyncState",
+    "Unsupported",
+    "WatchedState",
+    "broker_state",
+    "cancel",
+    "constraints_report",
+    "exact_topics",
+    "graph_report",
+    "host_report",
+    "parse",
+    "runs_report",
+    "summary_report",
+]
