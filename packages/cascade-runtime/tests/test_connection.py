@@ -9,7 +9,6 @@ from simple_tasks import double
 
 from cascade.interfaces import ConnectorUnavailable
 from cascade.runtime import Engine, LocalConnector
-from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.spec import task
 from cascade.testkit import time_limit
 from cascade.transport.waiting import AwakeTimeout
@@ -91,23 +90,6 @@ async def test_a_connector_that_is_a_little_late_logs_the_reason_itself(
     assert [r.getMessage().endswith("no connection to broker:1883: silent") for r in caplog.records] == [
         True
     ] * refused
-
-
-async def test_a_run_waits_until_a_required_connector_has_failed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """However long that takes, the run does not start without a link that is required."""
-    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.01)
-
-    class Required(Plain):
-        required = True
-
-        async def connect(self) -> None:
-            await asyncio.sleep(0.05)
-            raise ConnectorUnavailable("broker", 1883, "silent")
-
-    with pytest.raises(ConnectorUnavailable, match="silent"):
-        await Engine(connector=Required()).run(double(1))
 
 
 async def test_runs_wait_for_one_connector_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,14 +252,11 @@ async def test_a_run_that_begins_while_another_disconnects_uses_a_new_connection
     first = asyncio.create_task(Engine(connector=connector).run(double(1)))
     await leaving.wait()
 
-    async def hold() -> list[str]:
-        async with SharedConnection.hold(connector, meanwhile=never):
-            return list(connector.log)
+    @task
+    async def look() -> list[str]:
+        return list(connector.log)
 
-    async def never() -> None:
-        raise AssertionError("it does not connect yet")
-
-    second = asyncio.create_task(hold())
+    second = asyncio.create_task(Engine(connector=connector).run(look()))
     for _ in range(5):
         await asyncio.sleep(0)
     assert connector.log == ["connect"]

@@ -1,7 +1,6 @@
 """How runs use executors: when they start them, and how many calls they hand over at the same time."""
 
 import asyncio
-import threading
 import time
 from typing import Any
 
@@ -9,16 +8,11 @@ import pytest
 from observers import watch_tasks
 from simple_tasks import double
 
-from cascade.interfaces import ExecutorUnavailable, LifecycleEvent, TaskState, TaskStateEvent
+from cascade.interfaces import ExecutorUnavailable, TaskState, TaskStateEvent
 from cascade.runtime import Engine, ThreadExecutor
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import Router, task
-from cascade.testkit import eventually, time_limit
-
-
-@task
-def quick(x: int) -> int:
-    return x
+from cascade.testkit import time_limit
 
 
 class Cluster(ThreadExecutor):
@@ -66,28 +60,6 @@ async def test_a_task_reported_as_running_has_a_thread(modes: list[str], runs: i
     await asyncio.gather(*(engine.run(naps) for _ in range(runs)))
     await executor.close()
     assert (running, most) == (0, 2)
-
-
-async def test_a_run_waits_for_workers_that_another_run_uses() -> None:
-    """It starts when the other run's task ends, though none of its own tasks has ended."""
-    executor, started, end = ThreadExecutor(1), threading.Event(), threading.Event()
-    engine = Engine(executor=executor)
-
-    @task
-    def occupy() -> str:
-        started.set()
-        end.wait(10)
-        return "done"
-
-    first = asyncio.create_task(engine.run(occupy()))
-    await eventually(started.is_set)
-    lifecycle: list[LifecycleEvent] = []
-    engine.bus.subscribe(LifecycleEvent, lifecycle.append)
-    second = asyncio.create_task(engine.run(quick.map(x=[1, 2, 3])))
-    await eventually(lambda: lifecycle)
-    end.set()
-    assert (await first, await second) == ("done", [1, 2, 3])
-    await executor.close()
 
 
 async def test_an_executor_that_no_task_needs_is_not_started() -> None:

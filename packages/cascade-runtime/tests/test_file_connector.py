@@ -20,7 +20,6 @@ from cascade.interfaces import (
     WrongThreadError,
 )
 from cascade.runtime import Engine, FileConnector
-from cascade.runtime.file import _writer, connector
 from cascade.spec import task
 from cascade.testkit import eventually
 
@@ -33,7 +32,7 @@ FULL = Path("/dev/full")
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for the thread that writes, though the machine may be slow."""
-    monkeypatch.setattr(connector, "DRAIN_TIMEOUT", LIMIT)
+    monkeypatch.setattr("cascade.runtime.file.connector.DRAIN_TIMEOUT", LIMIT)
 
 
 @task
@@ -149,7 +148,7 @@ async def test_a_disk_that_hangs_does_not_hold_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The loop goes on, the end waits for a limited time, and what waits is counted as lost."""
-    monkeypatch.setattr(connector, "DRAIN_TIMEOUT", 0.05)
+    monkeypatch.setattr("cascade.runtime.file.connector.DRAIN_TIMEOUT", 0.05)
     path = tmp_path / "pipe"
     os.mkfifo(path)  # opening it blocks until a reader opens it too
     to_file = FileConnector(path)
@@ -173,8 +172,8 @@ async def test_the_memory_for_waiting_lines_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest lines are dropped and counted."""
-    monkeypatch.setattr(_writer, "MOST_LINES", 10)
-    monkeypatch.setattr(_writer, "GATHER", 60)
+    monkeypatch.setattr("cascade.runtime.file._writer.MOST_LINES", 10)
+    monkeypatch.setattr("cascade.runtime.file._writer.GATHER", 60)
     path = tmp_path / "run.jsonl"
     async with FileConnector(path) as to_file:
         for n in range(100):
@@ -252,7 +251,7 @@ async def test_a_disk_that_fills_up_between_two_lines_leaves_no_empty_line(
         return write(file, bytes(data)[:first])
 
     monkeypatch.setattr("os.write", limited)
-    monkeypatch.setattr(_writer, "GATHER", 600.0)
+    monkeypatch.setattr("cascade.runtime.file._writer.GATHER", 600.0)
     async with FileConnector(path) as to_file:
         for n in (1, 2):
             await to_file.publish(TOPIC, {"n": n})
@@ -289,7 +288,7 @@ async def test_flush_hurries_a_writer_that_gathers_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the end does, too; without a connection there is nothing to wait for."""
-    monkeypatch.setattr(_writer, "GATHER", 600.0)
+    monkeypatch.setattr("cascade.runtime.file._writer.GATHER", 600.0)
     to_file = FileConnector(tmp_path / "run.jsonl")
     assert await to_file.flush(0.0)
     async with to_file:

@@ -10,8 +10,7 @@ from observers import watch_tasks
 from simple_tasks import collect, double, give, step
 
 from cascade.interfaces import TaskState, UsageError
-from cascade.runtime import Engine, MemoryCache
-from cascade.runtime._graph.plan import plan
+from cascade.runtime import Engine, MemoryCache, plan
 from cascade.spec import Param, Router, find_lazies, inject, resource, task
 
 

@@ -71,24 +71,6 @@ async def test_a_burst_beyond_the_inbox_drops_the_oldest_and_says_so(
     assert caplog.text.count("too slow") == 1
 
 
-async def test_a_watch_that_no_task_reads_tells_its_loss_and_that_it_is_linked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The oldest items go, ``Linked`` among them; ``Lost`` then ``Linked`` stand in their place."""
-    monkeypatch.setattr("cascade.transport.incoming.watches.WATCH_MESSAGES", 2_001)
-    async with LocalConnector() as connector:
-        stream = connector.watch("a")
-        for n in range(2_001):
-            connector.publish_nowait("a", {"n": n})
-            if n % 1_000 == 0:
-                await asyncio.sleep(0)
-        await eventually(lambda: connector.statistics().received == 2_001)
-        assert isinstance(await anext(stream), Lost)
-        assert await anext(stream) == Linked()
-        assert await anext(stream) == Message("a", b'{"n": 1}', retain=False)
-        await stream.aclose()
-
-
 async def test_disconnect_lets_callbacks_finish_what_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a notebook the last event of a run is seen although the run disconnects at once."""
     monkeypatch.setattr("cascade.runtime.local.connector._DRAIN_SECONDS", 60.0)

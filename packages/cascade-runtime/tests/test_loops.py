@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from cascade.runtime._support import loops
-from cascade.runtime._support.loops import new_event_loop, run_on_loop
+from cascade.runtime import new_event_loop, run_on_loop
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only epoll rounds")
 
@@ -176,7 +175,7 @@ def test_a_loop_closes_within_its_limit_and_names_what_still_runs(
 ) -> None:
     """One line says what the program has to change, and the value is returned all the same."""
     monkeypatch.setattr(
-        loops, "time", SimpleNamespace(monotonic=lambda: 0.0)
+        "cascade.runtime._support.loops.time", SimpleNamespace(monotonic=lambda: 0.0)
     )  # each wait has its whole limit
     released, entered = threading.Event(), threading.Event()
     closed: list[str] = []

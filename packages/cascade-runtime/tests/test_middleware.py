@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from simple_tasks import double, give
 
 from cascade.interfaces import ConfigurationError, StepInfo, TaskState, TaskTimeoutError
 from cascade.runtime import Engine, ProcessExecutor
-from cascade.spec import inject, resource, task
+from cascade.spec import task
 from cascade.testkit._executor import calls
 
 Next = Callable[[], Awaitable[Any]]
@@ -126,31 +126,6 @@ async def test_the_time_limit_counts_for_the_middleware_too() -> None:
 
     with pytest.raises(TaskTimeoutError):
         await Engine(middleware=[hangs]).run(double(1).with_timeout(0.01))
-
-
-async def test_resources_are_opened_inside_the_middleware() -> None:
-    """What a task asks for per attempt is opened and closed while the middleware waits for the call."""
-    log: list[str] = []
-
-    async def around(step: StepInfo, call_next: Next) -> Any:
-        log.append("before")
-        value = await call_next()
-        log.append("after")
-        return value
-
-    @resource(scope="task")
-    def file() -> Iterator[int]:
-        log.append("open")
-        yield 1
-        log.append("close")
-
-    @task(mode="inline")
-    def use(opened: Any = inject(file)) -> int:  # noqa: B008 - opened for each call
-        log.append("call")
-        return 1
-
-    await Engine(middleware=[around]).run(use())
-    assert log == ["before", "open", "call", "close", "after"]
 
 
 async def test_a_cache_hit_is_not_wrapped() -> None:

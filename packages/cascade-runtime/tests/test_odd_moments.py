@@ -18,7 +18,6 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub
-from cascade.runtime._scheduler import running_tasks
 from cascade.spec import LazyResult, Router, inject, resource, task
 from cascade.testkit import eventually, time_limit
 
@@ -176,7 +175,7 @@ async def test_whichever_asyncio_task_other_code_cancels_before_its_first_step_t
     on_failure: Literal["stop", "continue"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run fails with the name of the task, and gives back what the task held: the engine's next run works."""
-    monkeypatch.setattr(running_tasks, "_INTERVAL", 0.01)
+    monkeypatch.setattr("cascade.runtime._scheduler.running_tasks._INTERVAL", 0.01)
     loop, number, factory = asyncio.get_running_loop(), 0, CancelsOne(0)
     engine = Engine(system_resources={"gpu": 1})
     while number == 0 or factory.cancelled:

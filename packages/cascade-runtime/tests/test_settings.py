@@ -7,8 +7,8 @@ from simple_tasks import double
 
 from cascade.interfaces import ConfigurationError
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub, ThreadExecutor
-from cascade.runtime._support.clock import SystemClock
 from cascade.runtime.cache import MemoryCache
+from cascade.testing import ManualClock
 
 
 class OneMethod:
@@ -46,7 +46,7 @@ async def test_no_time_at_all_and_any_time_are_accepted(name: str, seconds: floa
         ("state_backend", OneMethod()),
         ("bus", EventBus),
         ("bus", OneMethod()),
-        ("clock", SystemClock),
+        ("clock", ManualClock),
         ("clock", OneMethod()),
         ("connector", LocalConnector),
         ("connector", OneMethod()),
@@ -84,7 +84,7 @@ async def test_what_the_protocols_ask_for_is_accepted() -> None:
         middleware=(),
         cache_backend=MemoryCache(),
         bus=EventBus(),
-        clock=SystemClock(),
+        clock=ManualClock(),
         redactor=None,
         outbox=None,
         labels=None,

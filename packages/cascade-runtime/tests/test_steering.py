@@ -1,7 +1,6 @@
 """Steering whole runs with nothing but retained messages, over a connector inside the process."""
 
 import asyncio
-import json
 import logging
 import threading
 import time
@@ -25,9 +24,7 @@ from cascade.interfaces import (
     UnknownResourceError,
     WatchItem,
 )
-from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
-from cascade.runtime._scheduler import checkpoints
 from cascade.spec import task
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
@@ -263,7 +260,9 @@ async def test_a_checkpoint_obeys_a_pause_and_reports_progress(
     desk: Desk, engine: Engine, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long task waits at its checkpoint while paused, on the loop and in a thread, and reports its progress."""
-    monkeypatch.setattr(checkpoints, "PROGRESS_INTERVAL", 3600.0)  # so that only the first report is sent
+    monkeypatch.setattr(
+        "cascade.runtime._scheduler.checkpoints.PROGRESS_INTERVAL", 3600.0
+    )  # so that only the first report is sent
     progress: list[dict[str, Any]] = []
 
     async def hear(topic: str, data: dict[str, Any]) -> None:
@@ -348,44 +347,6 @@ async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
     assert not events
     answers.set()
     assert await waiting == 2
-
-
-async def test_minimal_payloads_and_the_older_topic_form_are_understood(desk: Desk, engine: Engine) -> None:
-    """Only `type` is needed, and a topic without /@type is a separate register."""
-    counting = Counting()
-    await desk.connector.publish("cascade/constraints/global", {"type": "pause"}, 0, retain=True)
-    run = asyncio.create_task(engine.run(counting.task(3)))
-    await eventually(lambda: desk.reports and "cascade/constraints/global" in desk.reports[-1]["applied"])
-    assert counting.started == 0
-    await desk.connector.publish("cascade/constraints/global", None, 0, retain=True)
-    assert await run == 3
-    assert json.dumps(desk.reports[-1])
-
-
-@pytest.fixture
-def no_stall_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not warn about a pause that lasts longer than 5 s, which it may on a slow machine."""
-    monkeypatch.setattr("cascade.runtime._admission.waits.STALL_LIMIT", 3600.0)
-
-
-@pytest.mark.usefixtures("no_stall_warning")
-async def test_a_misspelt_type_does_not_lift_the_pause(
-    desk: Desk, engine: Engine, caplog: pytest.LogCaptureFixture
-) -> None:
-    """While paused, a message with an unknown type on the same topic starts nothing, and one WARNING names both."""
-    counting = Counting()
-    short = "cascade/constraints/global"
-    await desk.connector.publish(short, {"type": "pause"}, 1, retain=True)
-    run = asyncio.create_task(engine.run(counting.task(3)))
-    await eventually(lambda: desk.reports and short in desk.reports[-1]["applied"])
-    await desk.connector.publish(short, {"type": "puase"}, 1, retain=True)
-    await eventually(lambda: desk.reports[-1]["applied"][short]["status"] == "unsupported")
-    assert [row["type"] for row in desk.reports[-1]["effective"]] == ["pause"]
-    assert counting.started == 0
-    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert warning.startswith(f"line-3: {short} is unsupported: unknown type 'puase'")
-    await desk.connector.publish(short, None, 1, retain=True)
-    assert await run == 3
 
 
 async def test_cancelling_everything_of_a_source(

@@ -7,8 +7,7 @@ from fakes import Racing
 from observers import watch_tasks
 from random_graphs import Hidden, Maker, Plan, Record, call, item
 
-from cascade.runtime import Engine
-from cascade.runtime._graph.plan import plan
+from cascade.runtime import Engine, plan
 from cascade.spec import task
 
 

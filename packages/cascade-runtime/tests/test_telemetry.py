@@ -21,8 +21,6 @@ from cascade.runtime import (
     ThreadExecutor,
 )
 from cascade.spec import task
-from cascade.testkit import time_limit
-from cascade.wire import View
 
 
 @task
@@ -72,27 +70,6 @@ async def test_attempts_of_one_run_id_have_series_of_their_own() -> None:
         ("r-c41e07d2-1", None),
         ("r-5f0c9b1e-1", 2),
     ]
-
-
-async def test_a_reader_sees_a_run_as_its_messages_tell_it() -> None:
-    """A live run, read with :mod:`cascade.wire`: the same end, counts and source."""
-    connector, view = LocalConnector(source_id="press-line-3"), View()
-    stopped = asyncio.Event()
-
-    async def fold(topic: str, payload: Mapping[str, Any]) -> None:
-        view.fold(topic, json.dumps(payload).encode(), now=0.0)
-        if payload.get("body", {}).get("event") == Lifecycle.ENGINE_STOPPED:
-            stopped.set()
-
-    async with connector:
-        await connector.subscribe("cascade/telemetry/#", fold)
-        assert await Engine(connector=connector).run(double.map(x=[1, 2, 3])) == [2, 4, 6]
-        async with time_limit(50):
-            await stopped.wait()
-    (run,) = view.runs.values()
-    assert (run.source, run.status, run.missing) == ("press-line-3", "Succeeded", 0)
-    assert run.counts == {"COMPLETED": 3}
-    assert view.not_understood == 0
 
 
 async def test_organisation_and_project_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

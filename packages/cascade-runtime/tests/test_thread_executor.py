@@ -64,29 +64,6 @@ async def test_an_abandoned_call_occupies_no_worker() -> None:
     await eventually(lambda: {*threading.enumerate()} <= before)
 
 
-def test_a_call_that_outlived_its_loop_delays_no_later_run() -> None:
-    """An executor shared by several runs forgets the abandoned calls of a loop that was closed."""
-    executor = ThreadExecutor(1)
-    started, release = threading.Event(), threading.Event()
-
-    def stuck() -> None:
-        started.set()
-        release.wait(60)
-
-    async def abandon() -> None:
-        call = asyncio.create_task(executor.run(stuck, (), {}))
-        await eventually(started.is_set)
-        call.cancel()
-        await asyncio.wait({call})
-
-    async def settle() -> int:
-        return await executor.settle(60)
-
-    asyncio.run(abandon())
-    assert asyncio.run(settle()) == 0
-    release.set()
-
-
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2"])
 def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
     """The error names the setting."""

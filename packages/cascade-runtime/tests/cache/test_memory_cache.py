@@ -32,28 +32,6 @@ async def test_none_is_a_value() -> None:
     assert await cache.get("other") is None
 
 
-async def test_a_value_expires_exactly_at_its_ttl() -> None:
-    """It is a hit until just before; afterwards it is removed."""
-    clock = FakeClock()
-    cache = MemoryCache(clock=clock)
-    await cache.put("k", 1, ttl=10)
-    clock.ticks += 9.75
-    assert await cache.get("k") == Hit(1, 9.75)
-    clock.ticks += 0.25
-    assert await cache.get("k") is None
-    assert len(cache) == 0
-
-
-async def test_the_least_recently_used_value_is_dropped_first() -> None:
-    """Reading counts as use."""
-    cache = MemoryCache(2)
-    await cache.put("a", 1)
-    await cache.put("b", 2)
-    await cache.get("a")
-    await cache.put("c", 3)
-    assert [key for key in "abc" if await cache.get(key)] == ["a", "c"]
-
-
 async def test_closing_keeps_the_values_and_clearing_does_not() -> None:
     """The next run can use the cache too."""
     cache = MemoryCache()

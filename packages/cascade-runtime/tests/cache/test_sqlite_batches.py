@@ -163,30 +163,6 @@ async def test_a_read_notes_the_use_of_the_rows_whose_last_one_is_long_ago(
     ]  # fmt: skip
 
 
-async def test_values_are_read_while_another_program_locks_the_file(
-    path: Path,
-    clock: FakeClock,
-    opened: Opened,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """That a use cannot be noted costs neither the value nor a warning, and the next write works."""
-    connect: Any = sqlite3.connect
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda *args, **kwargs: connect(*args, **{**kwargs, "timeout": 0.01})
-    )
-    store = opened()
-    await put(store, ("a", 1), ("b", 2))
-    clock.ticks += 2 * HOUR
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        assert await get(store, "a", "b") == [1, 2]
-        other.execute("ROLLBACK")
-    await put(store, ("c", 3))
-    assert await get(store, "a", "b", "c") == [1, 2, 3]
-    assert not lines_of(caplog, "cascade.cache")
-
-
 async def test_a_full_file_loses_what_has_expired_before_what_has_not(
     path: Path, clock: FakeClock, opened: Opened
 ) -> None:

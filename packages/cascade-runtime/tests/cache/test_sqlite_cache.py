@@ -68,15 +68,6 @@ async def test_a_value_is_found_by_the_next_process(path: Path) -> None:
         assert await cache.get("other") is None
 
 
-async def test_a_later_value_replaces_an_earlier_one(path: Path) -> None:
-    """One row for each key."""
-    async with opened(path) as cache:
-        await cache.put("k", 1)
-        await cache.put("k", 2)
-        assert await value_of(cache, "k") == 2
-    assert len(rows(path)) == 1
-
-
 async def test_the_stored_value_is_the_one_at_the_time_of_the_put(path: Path) -> None:
     """A value that the caller changes after the put is found as it was."""
     value = [1]
@@ -108,17 +99,6 @@ async def test_a_clock_that_was_set_back_gives_no_negative_age(path: Path) -> No
         await cache.put("k", 1)
         clock.put_forward = -100
         assert await cache.get("k") == Hit(1, 0.0)
-
-
-async def test_expired_values_are_deleted_by_a_write(path: Path) -> None:
-    """They do not take space for ever."""
-    clock = FakeClock()
-    async with opened(path, clock=clock) as cache:
-        await cache.put("old", 1, ttl=10)
-    clock.ticks += 11
-    async with opened(path, clock=clock) as cache:
-        await cache.put("new", 1)
-    assert [row[0] for row in rows(path)] == ["new"]
 
 
 async def test_the_least_recently_used_values_are_deleted_when_the_file_is_full(path: Path) -> None:
@@ -397,21 +377,6 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.process
-async def test_several_processes_may_start_and_write_at_the_same_time(path: Path) -> None:
-    """They use one file and one key, and every value of each process is found."""
-    names = "abcd"
-    processes = [writer(path, name, 20) for name in names]
-    for process in processes:
-        _, errors = await asyncio.to_thread(process.communicate)
-        assert (process.returncode, errors) == (0, "")
-    async with opened(path) as cache:
-        for name in names:
-            for i in range(20):
-                assert await value_of(cache, f"{name} {i} 9") == (name, i, 9)
-    assert sorted(each.name for each in path.parent.iterdir()) == ["cache.db", "cache.db.key"]
 
 
 OPENERS = """

@@ -71,14 +71,6 @@ async def test_a_corrupted_file_gives_right_values_or_none(
     assert len(lines_of(caplog, "cascade.cache")) <= 2, "one row with a wrong signature, then the file"
 
 
-@pytest.mark.parametrize("length", [0, 1, 50, 100, 4096, 5000])
-async def test_a_truncated_file_gives_right_values_or_none(length: int, path: Path) -> None:
-    """Wherever the file was cut."""
-    await fill(path)
-    path.write_bytes(path.read_bytes()[:length])
-    assert await count_values(path) < len(VALUES)
-
-
 KILLED = """
 import asyncio, json, os, signal, sys
 from cascade.runtime.cache import SqliteCache
@@ -257,17 +249,6 @@ async def test_a_full_disk_is_an_error_if_the_cache_is_required(
     await cache.close()
 
 
-async def test_a_disk_that_is_full_at_the_first_use_is_a_warning(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """There is not even space for the schema."""
-    monkeypatch.setattr(sqlite3, "connect", limited(1))
-    cache = SqliteCache(path)
-    assert await cache.get("k") is None
-    await cache.close()
-    assert "database or disk is full" in caplog.text
-
-
 async def test_a_file_locked_by_another_program_delays_a_task_by_a_limited_time(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -320,24 +301,3 @@ async def test_no_attempt_to_open_a_file_leaves_it_open(path: Path) -> None:
             assert await cache.get("k") is None
         assert open_files() == []
         await cache.close()
-
-
-async def test_an_unusable_file_is_not_tried_for_every_task(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fifty requests open it once."""
-    no_database(path)
-    opened = 0
-    connect: Any = sqlite3.connect
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        nonlocal opened
-        opened += 1
-        return connect(*args, **kwargs)
-
-    monkeypatch.setattr(sqlite3, "connect", counted)
-    cache = SqliteCache(path, clock=FakeClock())
-    for i in range(50):
-        await cache.get(str(i))
-    await cache.close()
-    assert opened == 1

@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import gc
-import os
-import platform
 import sqlite3
 import sys
 import threading
@@ -32,7 +30,6 @@ from cascade.interfaces import (
     StepSummary,
     UnstorableValueError,
 )
-from cascade.interfaces.distribution import VERSION
 from cascade.runtime import SqliteState
 from cascade.testkit.waiting import eventually
 
@@ -64,55 +61,6 @@ def rows(folder: Path, columns: str, table: str) -> list[dict[str, Any]]:
 async def complete(journal: Journal, key: str, value: Any) -> bool:
     journal.started(key, name="f", inputs=b"", code=b"")
     return await journal.completed(key, value)
-
-
-@linux
-async def test_the_file_says_of_each_attempt_where_it_ran_and_how_it_ended(
-    folder: Path, clock: FakeClock
-) -> None:
-    """Interrupted, refused before any step, failed, and one that goes on: a person may look for the machine."""
-    state, times = state_in(folder, clock=clock), list[float]()
-    ends: list[Any] = [
-        lambda journal: journal.close(),
-        lambda journal: journal.close(),
-        lambda journal: journal.end(RunStatus.FAILED, "no steam"),
-        lambda journal: journal.writable(),
-    ]
-    for number, end in enumerate(ends):
-        clock.ticks += 10
-        times.append(clock.now())
-        journal = await state.open(dataclasses.replace(RUN, source=f"box {number}"))
-        if number != 1:
-            assert await complete(journal, f"f:{number}", number)
-        clock.ticks += 1
-        await end(journal)
-    found = rows(folder, "*", "attempt ORDER BY n")
-    assert len({row.pop("token") for row in found}) == 4
-    process = {
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        "cascade": VERSION,
-        "python": platform.python_version(),
-    }
-    assert found == [
-        {
-            "n": n,
-            **process,
-            "source": f"box {n - 1}",
-            "started": began,
-            "ended": ended,
-            "how": how,
-            "kept": kept,
-        }
-        for n, began, ended, how, kept in [
-            (1, times[0], times[0] + 1, "Interrupted", 0),
-            (2, times[1], times[1] + 1, "Refused", 1),
-            (3, times[2], times[2] + 1, "Failed", 1),
-            (4, times[3], None, None, 2),
-        ]
-    ]
-    await journal.close()
 
 
 async def steps_in_all_states(journal: Journal, clock: FakeClock) -> None:

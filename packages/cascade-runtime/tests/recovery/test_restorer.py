@@ -7,26 +7,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from fakes import Racing
 
 from cascade.runtime import Engine
-from cascade.runtime._support.clock import SystemClock
 from cascade.spec import LazyResult, task
 from cascade.testkit.state import MemoryJournal, MemoryState
 
 MANY = 3_000
 looked = [0]
 """How many steps of the journal the thread of the loop has looked at."""
-
-
-class Hurried(SystemClock):
-    """A clock by which whatever is done takes longer than the loop may be kept."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def monotonic(self) -> float:
-        self.seconds += 1.0
-        return self.seconds
 
 
 @task(mode="inline")
@@ -83,7 +72,7 @@ async def test_the_loop_serves_others_while_many_steps_are_restored(
         return known(journal, key)
 
     monkeypatch.setattr(MemoryJournal, "known", counted)
-    engine, before = Engine(state_backend=state, clock=Hurried()), looked[0]
+    engine, before = Engine(state_backend=state, clock=Racing()), looked[0]
     most = await beside(engine.run(TARGETS[form](), run_id="night", on_change=on_change))
     assert looked[0] - before >= MANY
     assert most <= 1_001

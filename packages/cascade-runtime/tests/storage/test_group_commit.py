@@ -100,15 +100,6 @@ async def test_a_request_without_a_caller_waits_for_one_to_share_its_batch() -> 
     assert store.batches == [2]
 
 
-async def test_a_request_without_a_caller_is_served_when_none_comes() -> None:
-    """After ``linger`` seconds."""
-    store = Store()
-    commit = opened(store, linger=0.01)
-    commit.post(Do(int))
-    await eventually(lambda: store.batches == [1])
-    await commit.stop()
-
-
 async def test_a_stop_does_not_wait_for_further_requests() -> None:
     """What is queued is served first, and the thread ends."""
     store = Store()
@@ -130,16 +121,6 @@ async def test_a_cancelled_caller_does_not_withdraw_its_request() -> None:
     store.gate.set()
     await commit.stop()
     assert done == [1]
-
-
-async def test_an_internal_error_is_every_callers_error() -> None:
-    """No caller waits for ever, and the thread goes on."""
-    store = Store()
-    commit = opened(store)
-    with pytest.raises(ZeroDivisionError):
-        await commit.call(Do(lambda: 1 / 0))
-    assert await commit.call(Do(lambda: 1)) == 1
-    await commit.stop()
 
 
 async def test_an_internal_error_is_the_error_of_every_request_of_its_batch() -> None:
