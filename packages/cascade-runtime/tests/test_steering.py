@@ -24,6 +24,7 @@ from cascade.interfaces import (
     UnknownResourceError,
     WatchItem,
 )
+from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
 from cascade.spec import task
 from cascade.testing import ManualClock
