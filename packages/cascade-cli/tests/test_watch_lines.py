@@ -236,7 +236,7 @@ def test_until_done_believes_the_report_of_the_engine(plant: ViewPlant) -> None:
     What another engine lists later under the same id changes nothing.
     """
     until = Until("run-1")
-    place = {"org_id": "local", "project_id": "default"}
+    place: dict[str, Any] = {"org_id": "local", "project_id": "default"}
     plant.online("oven")
     plant.report("oven", "runs", runs=[], recent=[], **place)
     end = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Succeeded"}
