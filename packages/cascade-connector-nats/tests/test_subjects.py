@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.connectors.nats._subjects import WILL, cover, is_hidden
+from cascade.connectors.nats._subjects import WILL, arrived_topic, cover, is_hidden
 from cascade.interfaces.filters import first_match
 from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
 from cascade.interfaces.topics import matches
+from cascade.transport.incoming.message import DeliveryCounts
 
 LEVELS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/+#\0"), max_size=6)
 TOPICS = st.lists(LEVELS, min_size=1, max_size=5).map("/".join).filter(bool)
@@ -21,6 +23,19 @@ FILTERS = st.builds(
     st.lists(st.sampled_from(["a", "b", "+"]), min_size=1, max_size=3),
     st.booleans(),
 )
+
+
+@pytest.mark.parametrize(
+    "subject", ["cascade.constraints.=67lobal", "cascade.constraints.global.=40pause=", "a.=zz"]
+)
+def test_another_spelling_of_a_subject_has_no_topic(subject: str) -> None:
+    """A server's permissions compare subjects as text: a message that passes them so is discarded and counted."""
+    delivery = DeliveryCounts(logging.getLogger("test"))
+    assert arrived_topic(subject, delivery) is None
+    assert dict(delivery.discarded) == {"undecodable": 1}
+    assert (
+        arrived_topic("cascade.constraints.global.=40pause", delivery) == "cascade/constraints/global/@pause"
+    )
 
 
 def nats_matches(pattern: str, subject: str) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from roles import NOTHING, PASSWORD, Client, nats_rules, printed_rules
+from roles import NOTHING, PASSWORD, RUN, Client, nats_rules, printed_rules
 
 from cascade.cli.errors import FAILED, USAGE
 from cascade.interfaces.access import Roles
@@ -25,7 +26,7 @@ ROLES = Roles(
     leads={"bob": "etl"},
 )
 STARTED = "2026-11-21T03:00:20+00:00"
-RUN = {"run_id": "night", "target": "report", "started": STARTED, "counts": {"RUNNING": 1}, "known": 4}
+ROW = {"run_id": "night", "target": "report", "started": STARTED, "counts": {"RUNNING": 1}, "known": 4}
 pytestmark = [
     pytest.mark.full,
     pytest.mark.broker,
@@ -103,7 +104,7 @@ def test_an_engine_of_another_project_ends_no_run(guarded: Broker, cascade: Call
             victim.publish(
                 status_topic("press-3"), json.dumps({"status": "online", "session": "p"}), 1, retain=True
             )
-            runs_of(victim, {**RUN, "token": "600d600d"})
+            runs_of(victim, {**ROW, "token": "600d600d"})
             lines = iter(until.stdout or ())
             next(line for line in lines if '"night"' in line)
             topic = telemetry_topic("local", "etl", "night")
@@ -111,7 +112,7 @@ def test_an_engine_of_another_project_ends_no_run(guarded: Broker, cascade: Call
             attacker.publish(
                 topic, event(1, event="ENGINE_STOPPED", status="Succeeded", error=""), 1, retain=False
             )
-            forged = {**RUN, "status": "Succeeded", "started": "2099-01-01T00:00:00+00:00", "ended": STARTED}
+            forged = {**ROW, "status": "Succeeded", "started": "2099-01-01T00:00:00+00:00", "ended": STARTED}
             runs_of(attacker, recent=(forged,), project="etl")
             attacker.settle()
             seen = next(line for line in lines if '"evil"' in line)
@@ -132,7 +133,7 @@ def test_an_engine_of_another_project_ends_no_run(guarded: Broker, cascade: Call
             assert asked.returncode == USAGE
             assert "several engines have a run night: write night@evil, night@press-3" in asked.stderr
             assert until.poll() is None
-            ended = {**RUN, "token": "600d600d", "status": "Failed", "error": "E: x", "ended": STARTED}
+            ended = {**ROW, "token": "600d600d", "status": "Failed", "error": "E: x", "ended": STARTED}
             runs_of(victim, recent=(ended,))
             victim.settle()
             assert until.wait(60) == FAILED
@@ -144,3 +145,47 @@ def test_an_engine_of_another_project_ends_no_run(guarded: Broker, cascade: Call
     finally:
         until.kill()
         until.communicate()
+
+
+def test_another_spelling_of_a_scope_pauses_nothing(
+    guarded: Broker, cascade: Callable[..., list[str]]
+) -> None:
+    """A deny rule on `cascade/constraints/global/#` would let it pass; the tools show it, and clear it with the scope."""
+    with Client(guarded, "ann") as ann, Client(guarded, "bob") as bob:
+        ann.publish("cascade/constraints/glob%61l", '{"type": "pause"}', 1, retain=True)
+        bob.publish("cascade/constraints/project/etl/@p%61use", '{"type": "pause"}', 1, retain=True)
+        ann.settle()
+        bob.settle()
+    script = RUN if isinstance(guarded, Mosquitto) else RUN.replace(', protocol="5"', "")
+    url = guarded.url.replace("://", "://press-3@")
+    done = subprocess.run(
+        [sys.executable, "-c", script, url],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(done.stdout)["value"] == [1, 2, 3]
+    refused = (
+        "cascade/constraints/glob%61l is refused: spelling; only cascade/constraints/global is a register"
+    )
+    assert refused in done.stderr
+
+    def listed() -> list[str]:
+        found = subprocess.run(
+            cascade("wall", "constraints"),
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return [row["topic"] for row in json.loads(found.stdout)]
+
+    assert listed() == ["cascade/constraints/glob%61l", "cascade/constraints/project/etl/@p%61use"]
+    for words in (("resume",), ("clear", "project:etl")):
+        subprocess.run(
+            cascade("ann", *words), env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=60
+        )
+    assert listed() == []

@@ -8,6 +8,7 @@ from cascade.runtime._control.constraint_parsing import (
     Cleared,
     Constraint,
     MessageOutcome,
+    Misspelled,
     Rejected,
     Unsupported,
     parse,
@@ -22,7 +23,6 @@ from cascade.runtime._control.register_sync import (
     exact_topics,
 )
 from cascade.runtime._control.registers import (
-    MAX_ALIKE,
     MAX_OWN,
     MAX_PROBLEMS,
     MAX_REGISTERS,
@@ -54,7 +54,6 @@ from cascade.runtime.local._retained import RetainedMessages
 __all__ = [
     "COMPLETE_LIMIT",
     "LINES_PER_MINUTE",
-    "MAX_ALIKE",
     "MAX_BYTES",
     "MAX_ENTRIES",
     "MAX_NODES",
@@ -74,6 +73,7 @@ __all__ = [
     "ControlMemory",
     "EngineControl",
     "MessageOutcome",
+    "Misspelled",
     "Notice",
     "PublishQueue",
     "Registers",

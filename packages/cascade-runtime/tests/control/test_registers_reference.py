@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from cascade.runtime._admission.limits import Effective, Pause
 from cascade.runtime._control import registers as module
-from cascade.runtime._control.constraint_parsing import Cleared, Constraint, Rejected, parse
+from cascade.runtime._control.constraint_parsing import Cleared, Constraint, Misspelled, Rejected, parse
 from cascade.runtime._control.register_table import key_of
 from cascade.runtime._control.registers import Notice, Registers, scope_of
 from cascade.wire import to_wire
 
 OWN = ("global", "project:here", "source:me")
-LIMIT, OWN_LIMIT, ALIKE, PROBLEMS = 2, 3, 2, 2
+LIMIT, OWN_LIMIT, PROBLEMS = 2, 3, 2
 
 TOPICS = [
     f"cascade/constraints/{place}"
@@ -151,6 +151,10 @@ class Model:
             return
         elif isinstance(outcome, Constraint):
             self.set(topic, outcome)
+        elif isinstance(outcome, Misspelled):
+            self.refuse(
+                topic, ("refused", "spelling", ""), f"; only {outcome.canonical} is a register of this scope"
+            )
         elif isinstance(outcome, Rejected):
             self.refuse(topic, ("rejected", outcome.reason, ""))
         else:
@@ -161,7 +165,7 @@ class Model:
             self.rows = [row for row in self.rows if row.topic != topic]
             self.count()
 
-    def refuse(self, topic: str, problem: tuple[str, str, str]) -> None:
+    def refuse(self, topic: str, problem: tuple[str, str, str], hint: str = "") -> None:
         row = self.find(topic)
         if row is not None and row.problem == problem:
             return
@@ -171,7 +175,7 @@ class Model:
         row.problem = problem
         self.renew(row)
         kept = "; its last valid value stays in force" if row.works else ""
-        self.notices.append((topic, f"is {problem[0]}: {problem[1]}{kept}"))
+        self.notices.append((topic, f"is {problem[0]}: {problem[1]}{hint}{kept}"))
 
     def forget_oldest_problem(self) -> None:
         bare = sorted((row.came, row.topic) for row in self.rows if row.content is None)
@@ -218,9 +222,6 @@ class Model:
             if not useless or self.state_of(content, None) == "no_match":
                 return f"the limit of {limit} registers is reached; clear those that are not needed"
             self.remove(useless[0].topic)
-        alike = self.rules().get(key_of(content), [])
-        if len(alike) >= ALIKE and all(each is not row for each in alike):
-            return f"the limit of {ALIKE} registers for one scope and type is reached"
         return ""
 
     def note(self, row: Row, content: Constraint, ends: float | None) -> None:
@@ -435,7 +436,7 @@ class Pair:
 def test_registers_do_what_a_simple_model_does(steps: list[tuple[Any, ...]]) -> None:
     """Also when rooms are full, and whatever an engine has applied of the changes so far."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, number in (("MAX_OWN", OWN_LIMIT), ("MAX_ALIKE", ALIKE), ("MAX_PROBLEMS", PROBLEMS)):
+        for name, number in (("MAX_OWN", OWN_LIMIT), ("MAX_PROBLEMS", PROBLEMS)):
             patch.setattr(module, name, number)
         pair = Pair()
         for name, *values in steps:

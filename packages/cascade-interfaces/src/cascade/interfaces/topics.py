@@ -126,6 +126,14 @@ def parse_constraint_topic(topic: str) -> tuple[str, str] | None:
         return None
 
 
+def is_canonical(topic: str, scope: str, kind: str) -> bool:
+    """Return whether a register's topic is spelled as :func:`constraint_topic` does.
+
+    Only this spelling is a register: access rules compare topics as text, and nobody would find another one to clear it.
+    """
+    return topic == constraint_topic(scope, kind)
+
+
 def sync_filter(source_id: str) -> str:
     """Return the filter of the echoes that show a process that a retained set has arrived."""
     return sync_topic(source_id, "") + "+"

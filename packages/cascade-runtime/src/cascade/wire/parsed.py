@@ -13,6 +13,8 @@ from cascade.interfaces.topics import (
     DATA,
     EVENTS,
     STORE_TOPIC,
+    constraint_topic,
+    is_canonical,
     parse_ack_topic,
     parse_constraint_topic,
     parse_state_topic,
@@ -260,7 +262,9 @@ def _register(topic: str, scope: str, kind: str, data: Mapping[str, Any]) -> Reg
     if content is None:
         return Register(topic, scope, kind, problem="one of its values has a wrong type")
     problem = ""
-    if not content.type:
+    if not is_canonical(topic, scope, kind):
+        problem = f"only {constraint_topic(scope, kind)} is a register of this scope"
+    elif not content.type:
         problem = "it names no type"
     elif kind not in ("", content.type):
         problem = f"it names the type {content.type!r}, its topic {kind!r}"

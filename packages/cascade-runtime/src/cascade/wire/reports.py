@@ -29,7 +29,11 @@ class AppliedEntry(Message, frozen=True, kw_only=True):
     id: str
     status: Annotated[
         str,
-        Meta(extra_json_schema={"enum": ["applied", "no_match", "expired", "unsupported", "rejected"]}),
+        Meta(
+            extra_json_schema={
+                "enum": ["applied", "no_match", "expired", "unsupported", "rejected", "refused"]
+            }
+        ),
     ]
     by: str = ""
     reason: str = ""

@@ -85,7 +85,7 @@ def _constraint_row(view: View, topic: str, now: float) -> dict[str, Any]:
         "refused": [
             {"source": source, "reason": each.reason}
             for source, each in sorted(engines)
-            if each.status in ("rejected", "unsupported")
+            if each.status in ("rejected", "refused", "unsupported")
         ],
     }
 

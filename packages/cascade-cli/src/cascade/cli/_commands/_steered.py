@@ -14,6 +14,7 @@ from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import Address
 from cascade.cli.params import DURATION
+from cascade.cli.snapshot import REGISTERS
 from cascade.interfaces.topics import constraint_topic
 from cascade.wire import Register
 
@@ -89,7 +90,7 @@ def write(
 def lift(
     scope: str, plan: Plan, *, address: Address, kind: str, ttl: float | None, by: str, **waiting: Any
 ) -> int:
-    """Clear registers of a scope: of one type, or all of them; return the exit code."""
+    """Clear registers of a scope: of one type, or all of them, however their topics spell it; return the exit code."""
     for option, what in (
         ("--ttl", "expires" if ttl is not None else ""),
         ("--by", "names an author" if by else ""),
@@ -97,7 +98,8 @@ def lift(
         if what:
             settings().output.note(f"{option} has no effect: a cleared topic holds no message that {what}")
     short = constraint_topic(scope)
-    return run(address, [constraint_topic(scope, kind) if kind else f"{short}/+", short], plan, **waiting)
+    exact = [constraint_topic(scope, kind) if kind else f"{short}/+", short]
+    return run(address, [*exact, REGISTERS], plan, **waiting)
 
 
 def run(

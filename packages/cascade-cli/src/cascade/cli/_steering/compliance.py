@@ -12,7 +12,7 @@ from cascade.wire import AppliedEntry, ConstraintsReport, EffectiveEntry, Engine
 APPLIED, REFUSED, NO_MATCH, LOST, SILENT = "applied", "refused", "no_match", "lost", "silent"
 PENDING, GONE = "", "gone"
 ONLINE, ENDED = "online", "ended"  # of EngineView.status, as LOST is
-_REFUSALS = ("rejected", "unsupported", "expired")
+_REFUSALS = ("rejected", "refused", "unsupported", "expired")
 _FOLLOWING = ("syncing", "synced", "degraded", "stale")
 """Values of ``sync`` of an engine that follows the broker."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cascade.interfaces.filters import disjoint, overlap
-from cascade.interfaces.subjects import subjects_of, topic_of
+from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
 from cascade.interfaces.topics import status_topic
 from cascade.transport.incoming.message import UNDECODABLE, DeliveryCounts
 
@@ -36,10 +36,16 @@ def is_hidden(subject: str) -> bool:
 
 
 def arrived_topic(subject: str, delivery: DeliveryCounts) -> str | None:
-    """Count a message that has arrived, and return its topic; None if it is discarded: its subject is not UTF-8."""
+    """Count a message that has arrived, and return its topic; None if it is discarded.
+
+    Its subject is not UTF-8, or another spelling of a topic's, which passes the permissions of a server.
+    """
     delivery.received += 1
     try:
-        return topic_of(subject)
+        topic = topic_of(subject)
+        if subject_of(topic) == subject:
+            return topic
     except ValueError:
-        delivery.discarded[UNDECODABLE] += 1
-        return None
+        pass
+    delivery.discarded[UNDECODABLE] += 1
+    return None

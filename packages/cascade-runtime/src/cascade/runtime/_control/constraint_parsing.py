@@ -9,7 +9,7 @@ import msgspec
 import msgspec.structs
 
 from cascade.interfaces.control_messages import constraint_id
-from cascade.interfaces.topics import parse_constraint_topic
+from cascade.interfaces.topics import constraint_topic, is_canonical, parse_constraint_topic
 from cascade.runtime._admission.limits import RULES, Cancel, Rule, pattern_problem
 from cascade.wire.reading import seconds
 
@@ -87,7 +87,14 @@ class Unsupported(msgspec.Struct, frozen=True):
     reason: str
 
 
-MessageOutcome = Constraint | Cleared | Rejected | Unsupported
+class Misspelled(msgspec.Struct, frozen=True):
+    """A message on another spelling of a register's topic, which is no register."""
+
+    canonical: str
+    """The register's topic."""
+
+
+MessageOutcome = Constraint | Cleared | Rejected | Unsupported | Misspelled
 
 CLEARED = Cleared()
 
@@ -136,7 +143,11 @@ def parse(topic: str, payload: bytes, *, deadline: float | None = None) -> Messa
     try:
         scope, kind = _scope_and_kind(topic)
         data = decode(payload)
-        return _constraint(scope, kind, data, deadline) if data else CLEARED
+        if not data:
+            return CLEARED
+        if not is_canonical(topic, scope, kind):
+            return Misspelled(constraint_topic(scope, kind))
+        return _constraint(scope, kind, data, deadline)
     except _RejectedError as exc:
         return exc.outcome
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:

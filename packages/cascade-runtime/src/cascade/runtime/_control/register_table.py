@@ -23,6 +23,8 @@ class Status(StrEnum):
     """Its latest message has a type or scope that this version does not know."""
     REJECTED = "rejected"
     """Its latest message is invalid."""
+    REFUSED = "refused"
+    """Its topic is another spelling of a register's."""
 
 
 class Problem(NamedTuple):

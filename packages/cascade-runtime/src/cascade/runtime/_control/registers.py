@@ -11,7 +11,13 @@ from cascade.interfaces import Clock
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime._admission.limits import Cancel, Effective, Key
 from cascade.runtime._control.cancels import Cancels
-from cascade.runtime._control.constraint_parsing import Cleared, Constraint, MessageOutcome, Rejected
+from cascade.runtime._control.constraint_parsing import (
+    Cleared,
+    Constraint,
+    MessageOutcome,
+    Misspelled,
+    Rejected,
+)
 from cascade.runtime._control.register_table import (
     Problem,
     Register,
@@ -28,8 +34,8 @@ MAX_OWN = 1_000
 """Registers of ``global``, the own project, the own source and local runs, in a room of their own."""
 MAX_PROBLEMS = 1_000
 """Topics without any valid message that are listed by name; further ones are only counted."""
-MAX_ALIKE = 64
-"""Registers of one scope and type, whose topics differ only in their percent-encoding."""
+SPELLING = "spelling"
+"""The reason for which a message on another spelling of a register's topic is refused."""
 
 # a broker sends the rest of a message's expiry in whole seconds
 _TRUNCATED = 1.0
@@ -131,7 +137,10 @@ class Registers:
             if not self._is_elsewhere(outcome.scope):
                 self._apply_constraint(topic, self.cancels.covering(topic, outcome, live=live))
         elif not self._is_elsewhere(scope_of(topic)):
-            if isinstance(outcome, Rejected):
+            if isinstance(outcome, Misspelled):
+                hint = f"; only {outcome.canonical} is a register of this scope"
+                self._note_problem(topic, Problem(Status.REFUSED, SPELLING), hint)
+            elif isinstance(outcome, Rejected):
                 self._note_problem(topic, Problem(Status.REJECTED, self._clean(outcome.reason)))
             else:
                 self._note_problem(
@@ -280,9 +289,6 @@ class Registers:
             if useless is None or self._state_of(constraint, deadline=None) is Status.NO_MATCH:
                 return f"the limit of {limit} registers is reached; clear those that are not needed"
             self._remove(useless)
-        alike = self._in_force.topics(key_of(constraint))
-        if topic not in alike and len(alike) >= MAX_ALIKE:
-            return f"the limit of {MAX_ALIKE} registers for one scope and type is reached"
         return ""
 
     def _set(self, topic: str, constraint: Constraint) -> None:
@@ -409,7 +415,7 @@ class Registers:
         if register.content is not None:
             self._in_force.remove(key_of(register.content), register.topic)
 
-    def _note_problem(self, topic: str, problem: Problem) -> None:
+    def _note_problem(self, topic: str, problem: Problem, hint: str = "") -> None:
         register = self._table.get(topic)
         if register is None:
             register = Register(topic)
@@ -422,7 +428,7 @@ class Registers:
         self._table.put(register)
         self.revision += 1
         kept = "; its last valid value stays in force" if register.in_force else ""
-        self._notice(Notice(topic, f"is {problem.status.value}: {problem.reason}{kept}"))
+        self._notice(Notice(topic, f"is {problem.status.value}: {problem.reason}{hint}{kept}"))
 
     def _solve_problem(self, register: Register) -> None:
         if register.problem is not None:

@@ -97,7 +97,8 @@ const messages = (() => {
     const found = rowOf(data, content);
     if (!found) return register(topic, scope, kind, "one of its values has a wrong type");
     let problem = "";
-    if (!found.type) problem = "it names no type";
+    if (topic !== fields.registerTopic(scope, kind)) problem = `only ${fields.registerTopic(scope, kind)} is a register of this scope`;
+    else if (!found.type) problem = "it names no type";
     else if (kind !== "" && kind !== found.type) problem = `it names the type ${quoted(found.type)}, its topic ${quoted(kind)}`;
     else if (Object.hasOwn(data, "scope") && data.scope !== scope) problem = "it names another scope than its topic";
     const type = kind || found.type;

@@ -180,7 +180,7 @@ const panels = (() => {
 
   function refusals(page, register) {
     if (register.problem) return `No engine can obey it: ${shown(register.problem, 200)}.`;
-    return [...page.view.compliance(register.topic, page.now)].filter(([, each]) => ["rejected", "unsupported"].includes(each.status))
+    return [...page.view.compliance(register.topic, page.now)].filter(([, each]) => ["rejected", "refused", "unsupported"].includes(each.status))
       .slice(0, 3).map(([source, each]) => `${shown(source, 40)}: ${shown(each.reason || each.status, 200)}`).join("; ");
   }
 

@@ -3,7 +3,7 @@
 const steering = (() => {
   const CANCEL_SECONDS = 60, SEEN_SECONDS = 2, SILENT_SECONDS = 15;
   const FOLLOWING = ["syncing", "synced", "degraded", "stale"];
-  const REFUSALS = ["rejected", "unsupported", "expired"];
+  const REFUSALS = ["rejected", "refused", "unsupported", "expired"];
 
   /** Return the change that puts one constraint into force; `by` is written only if it is given. */
   function setting(scope, type, { params = {}, seconds = null, by = "", now }) {
@@ -12,11 +12,11 @@ const steering = (() => {
     return { scope, type, message, topic: fields.registerTopic(scope, type), topics: [fields.registerTopic(scope, type)], seconds };
   }
 
-  /** Return the change that clears a type of a scope: its topic, and the short form if that holds the type. */
+  /** Return the change that clears a type of a scope: its topic, and every other one that means the same. */
   function clearing(scope, type, registers) {
-    const topic = fields.registerTopic(scope, type), short = fields.registerTopic(scope);
-    return { scope, type, message: null, topic, seconds: null,
-      topics: registers.get(short)?.type === type ? [topic, short] : [topic] };
+    const topic = fields.registerTopic(scope, type);
+    const others = [...registers.values()].filter((each) => each.scope === scope && each.type === type && each.topic !== topic);
+    return { scope, type, message: null, topic, seconds: null, topics: [topic, ...others.map((each) => each.topic).sort()] };
   }
 
   /** Return the change that clears exactly one topic. */

@@ -395,7 +395,7 @@ const views = (() => {
       by: register.by, expires_at: register.expires_at,
       // Another id is that of the constraint which stood there before.
       applied: found.filter(([, row]) => row.status === "applied" && ["", register.id].includes(row.id)).map(([source]) => source),
-      refused: found.filter(([, row]) => ["rejected", "unsupported"].includes(row.status))
+      refused: found.filter(([, row]) => ["rejected", "refused", "unsupported"].includes(row.status))
         .map(([source, { reason }]) => ({ source, reason })) };
   });
 
