@@ -134,6 +134,19 @@ def test_nats_server_has_no_problem(doctor: Callable[..., Any]) -> None:
         assert doctor(broker.url) == (0, set(), {"no_rules"})
 
 
+@pytest.mark.parametrize(
+    ("switches", "code", "problems"),
+    [({}, 0, set()), ({"refused_filters": frozenset({"cascade/constraints/#"})}, 1, {"read_denied"})],
+)
+def test_an_odd_broker_is_named(
+    switches: dict[str, Any], code: int, problems: set[str], doctor: Callable[..., Any]
+) -> None:
+    """The exit code is 1 only if something is a problem; warnings alone are none."""
+    with OddBroker(**switches) as broker:
+        found = doctor(f"mqtt://{broker.host}:{broker.port}")
+    assert found == (code, problems, {"no_rules", "persistence_unknown"})
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("switches", "found"),

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
 from paho.mqtt import publish
-from roles import ROLES, nats_rules
 
 from cascade.cli import main
 from cascade.testkit.brokers import NatsServer
-from testing_tools.certificates import make_certificates
 from testing_tools.engines import PASSWORD
 
 pytestmark = [
@@ -117,36 +114,6 @@ def test_missing_rights_are_named(
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("user", "tried"),
-    [("press-3?source_id=press-3", True), ("ann", True), ("bob", True), ("c1", True), ("wall", False)],
-    ids=["engine", "operator", "lead", "collector", "observer"],
-)
-def test_under_the_rules_of_a_role_retained_messages_are_tried(
-    user: str,
-    tried: bool,
-    doctor: Doctor,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """On the user's own sync topics; where the rules leave no place for that, a warning says so. Nothing stays."""
-    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
-    name, _, source = user.partition("?")
-    lines = nats_rules(ROLES, "root")
-    with NatsServer(lines=lines) as server:
-        main(["ps", "--broker", server.nats_url.replace("://", "://root@")])  # makes the bucket
-        url = f"{server.nats_url.replace('://', f'://{name}@')}{'?' if source else ''}{source}"
-        capsys.readouterr()
-        code = main(["doctor", "--broker", url])
-        out = capsys.readouterr().out
-        assert code == 0, out
-        assert ("retained messages: 30 of 30, in order" in out) is tried
-        assert ("not_tried" in out) is not tried
-        assert main(["prune", "--broker", server.nats_url.replace("://", "://root@"), "--yes"]) == 0
-        assert "cascade doctor was killed" not in capsys.readouterr().out
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
     "settings", [{"max_age": 60_000_000_000}, {"subjects": ["$KV.cascade.>", "x.y"]}], ids=["age", "subjects"]
 )
 def test_a_bucket_of_another_program_is_named(
@@ -175,27 +142,6 @@ def test_credentials_that_are_refused_are_named(
         out, err = capsys.readouterr()
         assert PASSWORD not in out + err
         assert "linked: NATS" in out
-
-
-@pytest.mark.full
-def test_tls_is_examined(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind the greeting of the server: the authority, a server without TLS, a URL without TLS."""
-    made = make_certificates(tmp_path)
-    with NatsServer(tls=made) as server:
-        assert doctor(server.nats_url, "--ca", str(made.ca)) == (0, set(), OPEN)
-        monkeypatch.delenv("CASCADE_NATS_CA")
-        assert doctor(server.nats_url) == (3, {"certificate_authority"}, set())
-        assert doctor(server.nats_url.replace("tls", "nats")) == (3, {"tls_wanted"}, set())
-    verify = f'tls {{ cert_file: "{made.cert}", key_file: "{made.key}", ca_file: "{made.ca}", verify: true }}'
-    with NatsServer(lines=[verify]) as server:
-        url = server.nats_url.replace("nats", "tls")
-        assert doctor(url, "--ca", str(made.ca)) == (3, {"client_certificate"}, set())
-        certificate = ("--cert", str(made.client_cert), "--key", str(made.client_key))
-        assert doctor(url, "--ca", str(made.ca), *certificate) == (0, set(), OPEN)
-        for name in ("CA", "CERT", "KEY"):
-            monkeypatch.delenv(f"CASCADE_NATS_{name}")
-    with NatsServer() as server:
-        assert doctor(server.nats_url.replace("nats", "tls")) == (3, {"tls"}, set())
 
 
 @pytest.mark.full

@@ -76,18 +76,6 @@ def test_without_a_broker_a_program_prints_the_same(job: Path, logging_set_up: b
     assert all(text in done.stderr for text in ("no connection", "124 unsent"))
 
 
-@pytest.mark.full
-def test_without_a_broker_the_command_shows_one_warning(job: Path) -> None:
-    """And prints the same."""
-    command = [*CASCADE, "run", job.name, "--quiet", "--broker", "mqtt://127.0.0.1:9"]
-    done = subprocess.run(
-        command, cwd=job.parent, capture_output=True, text=True, timeout=60 * busyness(), check=True
-    )
-    assert done.stdout == RESULT
-    assert done.stderr.startswith("cascade: warning: no connection to 127.0.0.1:9")
-    assert done.stderr.count("\n") == 1
-
-
 LIBRARY = README.partition("## Use it as a library")[2].partition("\n## ")[0]
 
 
