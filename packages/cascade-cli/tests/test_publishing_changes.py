@@ -64,7 +64,7 @@ class OddLink:
         assert (qos, retain) == (1, True), "only so the broker acknowledges and keeps it"
         self.written.append(topic)
 
-    async def flush(self, _timeout: float) -> bool:
+    async def flush(self, _timeout: float | None = None) -> bool:
         self._items.extend(self._after)
         return self._takes
 

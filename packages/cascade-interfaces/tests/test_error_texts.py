@@ -80,7 +80,7 @@ class Whole:
 
     def before_disconnect(self, callback: Any) -> Any: ...
 
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         return True
 
     async def connect(self) -> None: ...

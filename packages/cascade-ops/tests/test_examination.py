@@ -119,7 +119,7 @@ class TriedLink:
                 for each in self._rest if "-echo-" in topic and topic_filter.endswith("/+") else ():
                     await callback(*each)
 
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         return True
 
     async def watch(self, *filters: str) -> Any:

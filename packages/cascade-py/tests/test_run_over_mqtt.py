@@ -3,8 +3,12 @@
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import ClassVar
 
 import pytest
 
@@ -87,6 +91,80 @@ def test_a_connector_that_an_ended_loop_had_connected_serves_a_run(broker: Broke
     counts = connector.statistics()
     assert (counts.connections, counts.pending, connector.connected) == (2, 0, False)
     assert counts.sent >= 2 * 4 + 2
+
+
+ENDS_BADLY = """
+import asyncio
+import cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+
+@cs.task(mode="inline")
+def fine(n):
+    return n
+
+@cs.task(mode="inline")
+def bad(values):
+    raise ValueError("bad")
+
+async def main():
+    connector = MqttConnector.from_url({url!r})
+    await connector.connect()
+    await cs.Engine(connector=connector).run(bad([fine(n) for n in range(40)]))
+
+asyncio.run(main())
+"""
+
+
+def arrived(recorder: Recorder, count: int) -> bool:
+    return len(recorder.first_copies()) == count
+
+
+@pytest.mark.process
+async def test_a_program_that_ends_with_the_exception_of_a_run_has_sent_all_its_events(
+    broker: Broker,
+) -> None:
+    """On a connector that it has connected and never disconnects: the run returns when its messages are sent."""
+    with Recorder(broker.host, broker.port, "cascade/telemetry/+/+/+/events") as recorder:
+        for number in range(1, 4):
+            program = [sys.executable, "-c", ENDS_BADLY.format(url=broker.url)]
+            ended = await asyncio.to_thread(subprocess.run, program, capture_output=True, check=False)
+            assert b"ValueError: bad" in ended.stderr
+            await eventually(partial(arrived, recorder, number * 84))
+    bodies = [message["body"] for message in recorder.first_copies()]
+    assert [body["status"] for body in bodies if body.get("event") == "ENGINE_STOPPED"] == ["Failed"] * 3
+
+
+class Slow(cs.LocalConnector):
+    """A connector whose messages take a while, or that cannot flush."""
+
+    error: Exception | None = None
+    flushed: ClassVar[list[str]] = []
+
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Yield before all is sent."""
+        assert timeout is None
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.flushed.append("all is sent")
+        return True
+
+
+async def test_a_run_flushes_only_a_connector_that_it_did_not_connect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A failing flush is one warning; what the run has connected is disconnected instead."""
+    connector = Slow()
+    assert await cs.Engine(connector=connector).run(total([noop(1)])) == 1
+    assert connector.flushed == []
+    async with connector:
+        assert await cs.Engine(connector=connector).run(total([noop(1)])) == 1
+        assert connector.flushed == ["all is sent"]
+        connector.error = OSError("no disk")
+        assert await cs.Engine(connector=connector).run(total([noop(1)])) == 1
+    assert [
+        text for text in warnings_of(caplog) if "failed to send its last messages: OSError: no disk" in text
+    ]
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -88,7 +88,7 @@ class RaisesWithoutALink(Tiny):
 
 
 class FlushesForEver(Tiny):
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         while self.outbox:
             await asyncio.sleep(0.01)
         return True

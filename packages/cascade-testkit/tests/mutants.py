@@ -74,12 +74,12 @@ class GoesOnTrying(Tiny):
 
 
 class SaysFlushed(Tiny):
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         return self.linked
 
 
 class SaysFlushedWithoutALink(Tiny):
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         return not self.linked or await super().flush(timeout)
 
 

@@ -351,7 +351,7 @@ class RefusesNoThread(NowaitTakesAnyTopic):
 
 
 class NeverSaysFlushed(Tiny):
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         await super().flush(timeout)
         return False
 

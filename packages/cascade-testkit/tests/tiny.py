@@ -143,7 +143,7 @@ class Tiny:
             self.outbox.append((topic, text.encode(), retain))
             self.wake.set()
 
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self.outbox:

@@ -158,6 +158,7 @@ def test_every_flush_and_drain_at_the_same_time_has_its_end() -> None:
         drain, outbox = draining.drain, draining.outbox
         waits = [asyncio.ensure_future(drain.flush(LIMIT)) for _ in range(2)]
         drained = asyncio.ensure_future(drain.drain(LIMIT, unlinked_for=lambda: 0.0))
+        of_run = asyncio.ensure_future(drain.drain(LIMIT, unlinked_for=lambda: 0.0, target=outbox.accepted))
         await asyncio.sleep(0.5)
         waits[1].cancel()
         await asyncio.sleep(0.1)
@@ -165,6 +166,7 @@ def test_every_flush_and_drain_at_the_same_time_has_its_end() -> None:
         outbox.accept("a", "{}", 1, False)
         drain.notify()
         assert await waits[0]
+        assert await of_run
         assert draining._loop.time() == pytest.approx(0.6)
         assert not drained.done()
         draining.send()

@@ -112,7 +112,7 @@ class MemoryLink:
         self._broker.written.append((topic, payload))
         self._broker.take(topic, payload)
 
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         return self._broker.acknowledges
 
 

@@ -143,8 +143,11 @@ class SupportsExtend(Protocol):
 class SupportsFlush(Protocol):
     """Ability: wait until the published messages have left."""
 
-    async def flush(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds; return whether every message accepted before is sent or dropped."""
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds; return whether every message accepted before is sent or dropped.
+
+        Without a timeout, wait as long as ``disconnect`` would: less if no link is likely.
+        """
         ...
 
 

@@ -263,8 +263,11 @@ class NetworkConnector(ABC):
         self._lifecycle.on_this_loop("watch")
         return self._subscriptions.watch(filters)
 
-    async def flush(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds; return whether everything accepted before is sent or dropped."""
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds; return whether everything accepted before is sent or dropped.
+
+        Without a timeout, the limits of ``disconnect`` hold.
+        """
         session = self._lifecycle.on_this_loop("flush")
         return session is None or await session.flush(timeout)
 

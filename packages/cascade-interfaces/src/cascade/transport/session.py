@@ -99,10 +99,16 @@ class Session(Generic[ClientT]):
             return self.first_outcome.result()
         return self._parts.explain(None)
 
-    async def flush(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds; return whether everything published before is sent or dropped."""
+    async def flush(self, timeout: float | None) -> bool:
+        """Wait up to ``timeout`` seconds; return whether everything published before is sent or dropped.
+
+        None: within the limits of :meth:`close`.
+        """
         self._hurry()
-        return await self.drain.flush(timeout)
+        if timeout is not None:
+            return await self.drain.flush(timeout)
+        limit, target = self._parts.settings.drain_timeout, self._parts.outbox.accepted
+        return await self.drain.drain(limit, unlinked_for=self._unlinked_for, target=target)
 
     def release(self) -> None:
         """Allow messages to be read: the caller of ``connect`` has had a chance to subscribe."""

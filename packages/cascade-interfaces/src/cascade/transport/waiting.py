@@ -89,16 +89,23 @@ class Drain(Progress):
         """
         limit = AwakeTimeout(timeout)
         target = self._outbox.accepted
-        while (oldest := self._outbox.oldest()) is not None and oldest <= target:
+        while self._holds(target):
             if limit.left <= 0:
                 return False
             with self.waiter() as waiter:
                 await limit.wait(waiter)
         return True
 
-    async def drain(self, timeout: float, *, unlinked_for: Callable[[], float]) -> None:
-        """Wait until the outbox is empty.
+    def _holds(self, target: int) -> bool:
+        """Return whether a message is pending that was accepted as one of the first ``target``."""
+        return (oldest := self._outbox.oldest()) is not None and oldest <= target
 
+    async def drain(
+        self, timeout: float, *, unlinked_for: Callable[[], float], target: int | None = None
+    ) -> bool:
+        """Wait until the outbox is empty; return whether it is.
+
+        With a target, wait only for the messages that were accepted as one of the first ``target``.
         Give up earlier if the link moves nothing for ``NO_PROGRESS`` seconds, or after ``NO_LINK`` seconds
         if no link is likely.
 
@@ -109,7 +116,7 @@ class Drain(Progress):
         deadline = progress_by = began + timeout
         link_by = began + NO_LINK
         settled, was_linked, is_last_check = self._outbox.settled, False, False
-        while self._outbox.pending:
+        while self._outbox.pending and (target is None or self._holds(target)):
             now = self._loop.time()
             linked, recent = unlinked_for() == 0, unlinked_for() <= RECENT
             if recent:
@@ -120,9 +127,10 @@ class Drain(Progress):
             if (left := min(deadline, progress_by if linked else link_by) - now) > 0:
                 await self.following(left)
             elif is_last_check:
-                return
+                return False
             else:
                 # if the process stood still, answers have arrived meanwhile: take them in first
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
             is_last_check = left <= 0
+        return True

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from cascade.interfaces import Connector, ConnectorUnavailable
+from cascade.interfaces import Connector, ConnectorUnavailable, SupportsFlush, supports
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.use_counts import Shared
@@ -34,8 +34,8 @@ _log = get_logger("cascade.engine")
 class SharedConnection:
     """The connection of one connector while runs in this process use it, of whichever engine.
 
-    A connector that the user had connected stays connected. One that a run connected is
-    disconnected after the last run.
+    A connector that the user had connected stays connected; each run waits until its messages are sent, because the
+    program may end next, without a disconnect. One that a run connected is disconnected after the last run.
     """
 
     _all: ClassVar[Shared[SharedConnection]] = Shared()
@@ -73,7 +73,10 @@ class SharedConnection:
             await connection._acquire(start_timeout, meanwhile)
             yield start_timeout
         finally:
-            if cls._all.leave(connector) is not None and connection._owned:
+            is_last = cls._all.leave(connector) is not None
+            if not connection._owned:
+                await connection._flush()
+            elif is_last:
                 await connection._disconnect()
 
     @classmethod
@@ -143,6 +146,19 @@ class SharedConnection:
         if timer is not None:
             timer.cancel()
             self._log_result(connecting)
+
+    async def _flush(self) -> None:
+        """Wait until the connector has sent what it holds, within the limits of its ``disconnect``."""
+        limit, connector = _stop_limit(self._connector), self._connector
+        if not supports(connector, SupportsFlush):
+            return
+        try:
+            async with asyncio.timeout(limit):
+                await connector.flush()
+        except Exception as exc:
+            _log.warning(
+                "%r failed to send its last messages: %s: %s", self._connector, type(exc).__name__, exc
+            )
 
     async def _disconnect(self) -> None:
         key, limit = id(self._connector), _stop_limit(self._connector)

@@ -130,12 +130,15 @@ class FileConnector:
         check_filter(topic)
         return NoMessages()
 
-    async def flush(self, timeout: float) -> bool:
-        """Wait until everything published so far is written or dropped; return whether that was in time."""
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything published so far is written or dropped; return whether that was in time.
+
+        :param timeout: seconds; those of ``disconnect`` if None.
+        """
         writer = self._writer
         if writer is None or not self.connected:
             return True
-        until = asyncio.get_running_loop().time() + timeout
+        until = asyncio.get_running_loop().time() + (DRAIN_TIMEOUT if timeout is None else timeout)
         target = writer.counts()[0]
         while (counts := writer.counts())[1] + counts[2] < target:
             if asyncio.get_running_loop().time() > until:

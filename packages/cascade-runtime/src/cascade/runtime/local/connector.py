@@ -159,7 +159,7 @@ class LocalConnector:
         self._own_session("watch")
         return self._subscriptions.watch(filters)
 
-    async def flush(self, timeout: float) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:
         """Return True: ``publish`` delivers at once."""
         return True
 

@@ -146,6 +146,7 @@ class Publishing(Harness):
             try:
                 await self.numbered(connector, topic, MANY)
                 assert await connector.flush(self.timeout)
+                assert await connector.flush()  # nothing is left
                 loop.call_soon_threadsafe(flushed.set)
                 seen_all.wait()  # this blocks its whole loop
             finally:
