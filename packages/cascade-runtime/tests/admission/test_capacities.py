@@ -1,10 +1,11 @@
 """SystemResources: demands are met all at once or not at all, in order of arrival; impossible ones raise."""
 
 import pytest
-from admission_parts import AdmissionPolicy, StartRequest, SystemResources
+from admission_parts import AdmissionPolicy, ConstraintResolver, StartRequest, SystemResources
 from fakes import Run
 
-from cascade.interfaces import ResourceCapacityError, UnknownResourceError, UsageError
+from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError, UsageError
+from cascade.spec import task
 
 
 class Bench:
@@ -84,3 +85,25 @@ def test_fractions_fit_into_the_capacity_that_they_add_up_to() -> None:
     for _ in range(4):
         policy.submit(StartRequest(run, "a", demands=(("gpu", 0.1),)))
     assert len(policy.admit(0.0, 9)) == 3
+
+
+RESOLVER = ConstraintResolver(SystemResources({"gpu": 2, "memory_gb": 64}))
+
+
+@task
+def size() -> int:
+    return 24
+
+
+def test_lazy_amounts_are_looked_up() -> None:
+    """An amount may be the value of another task; numbers stay unchanged."""
+    needed = size()
+    values = {needed: 24}
+    amounts = RESOLVER.resolve("train", {"memory_gb": needed, "gpu": 1}, values.__getitem__)
+    assert amounts == (("gpu", 1.0), ("memory_gb", 24.0))
+
+
+def test_a_lazy_value_that_is_not_an_amount_is_rejected() -> None:
+    """It is rejected when the task is ready, with the message that a declared amount gets."""
+    with pytest.raises(ConfigurationError, match=r"with_constraints\(gpu=\).*'much'"):
+        RESOLVER.resolve("train", {"gpu": size()}, lambda lazy: "much")

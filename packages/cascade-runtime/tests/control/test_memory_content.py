@@ -1,13 +1,12 @@
 """What an engine saves of its constraints, when, and what of it a later process accepts; without a broker."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from control_parts import Constraint, ControlMemory, parse
+from control_parts import ControlMemory
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
@@ -51,56 +50,6 @@ class Store:
 
 def memory_of(store: Store) -> ControlMemory:
     return ControlMemory(store, "line-3", "plant", clock=FakeClock())
-
-
-def constraint(message: Mapping[str, Any], *, deadline: float | None = None) -> Constraint:
-    found = parse(constraint_topic("task:a"), json.dumps(message).encode(), deadline=deadline)
-    assert isinstance(found, Constraint)
-    return found
-
-
-async def saved(*constraints: Constraint, store: str | None = None) -> Mapping[str, Any]:
-    kept = Store()
-    memory = memory_of(kept)
-    memory.save({f"{TOPIC}/{number}": each for number, each in enumerate(constraints)}, store)
-    await memory.flush(60.0)
-    (content,) = kept.written
-    return content
-
-
-async def test_the_messages_that_lead_to_the_registers_are_saved() -> None:
-    """An author only where one is claimed; a cancel ended what ran then, and is not repeated."""
-    expires = FakeClock().now() + 60
-    content = await saved(
-        constraint({**LIMIT, "id": "c", "by": "me", "expires_at": expires}),
-        constraint({"type": "cancel", "expires_at": expires}),
-        constraint({"type": "pause"}),
-        store="s-1",
-    )
-    assert content == {
-        "v": 1,
-        "source": "line-3",
-        "project_id": "plant",
-        "saved": FakeClock().now(),
-        "store": "s-1",
-        "registers": {
-            f"{TOPIC}/0": {
-                "id": "c",
-                "scope": "task:a",
-                "type": "concurrency",
-                "params": {"limit": 3},
-                "expires_at": expires,
-                "by": "me",
-            },
-            f"{TOPIC}/2": {
-                "id": "pause-task:a",
-                "scope": "task:a",
-                "type": "pause",
-                "params": {},
-                "expires_at": None,
-            },
-        },
-    }
 
 
 async def test_of_several_sets_during_a_write_the_latest_is_written_next() -> None:

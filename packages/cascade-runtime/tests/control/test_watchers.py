@@ -457,27 +457,3 @@ def graph_of(watcher: Watcher) -> RunGraph:
 
 
 # Bounds
-
-
-@pytest.mark.full
-@pytest.mark.process
-async def test_a_report_with_5_000_names_of_200_characters_has_at_most_64_kib(
-    hub: LocalHub, watcher: Watcher, gate: Gate
-) -> None:
-    """Every message: runs, graph, summary, host; 100 names stand there, and how many more there are."""
-    calls = [task(gate._hold, name=f"{number:05d}{'n' * 195}")(number) for number in range(5_000)]
-    going = asyncio.create_task(engine(hub).run(add(calls)))
-    await eventually(
-        lambda: watcher.run is not None and sum(watcher.run.counts.values()) == 5_000, timeout=60
-    )
-    row = watcher.run
-    assert row is not None
-    assert (row.known, row.counts) == (5_001, {"RUNNING": 5_000})
-    assert (len(row.tasks), row.tasks_more + len(row.tasks)) == (len(row.tasks), 5_001)
-    assert 0 < len(row.tasks) <= 100
-    assert row.running_more + len(row.running) == 5_000
-    gate.open.set()
-    await going
-    sizes = [len(json.dumps(data).encode()) for topic, data in watcher.raw if "/state/" in topic]
-    assert max(sizes) <= 64 * 1024
-    assert watcher.of_kind("graph")

@@ -22,14 +22,6 @@ async def fail(text: str) -> None:
     raise ValueError(text)
 
 
-@task
-async def fail_at_first(tries: list[int]) -> int:
-    tries.append(1)
-    if len(tries) == 1:
-        raise OSError("not yet")
-    return 1
-
-
 async def logged(
     caplog: pytest.LogCaptureFixture, target: LazyResult[Any], level: int, **settings: Any
 ) -> list[str]:
