@@ -72,6 +72,7 @@ class Plant:
         sync: str = "synced",
         retained: bool = False,
         presence: str = "",
+        more: int = 0,
     ) -> None:
         body = {
             "v": "1.0",
@@ -83,6 +84,7 @@ class Plant:
             "effective": effective or [],
             "in_scope_running": running,
             "ts": timestamp(1e9 + self.now),
+            **({"more": more} if more else {}),
         }
         self.tell(state_topic(source, "constraints"), body, retained=retained)
 
@@ -422,11 +424,58 @@ def test_a_clear_of_what_the_broker_does_not_hold_waits_for_its_register(plant: 
     """An engine that has not received an earlier clear still obeys."""
     plant.online("a")
     plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED], retained=True)
-    answers = plant.begin(clearing("global", "", plant.view.registers))
-    assert answers.complete(plant.now), "a clear of all types names no topic"
-    for name in ("", "another"):
-        answers = plant.begin(clearing("global", "pause", plant.view.registers, name=name))
+    for kind, name in (("", ""), ("pause", ""), ("pause", "another")):
+        answers = plant.begin(clearing("global", kind, plant.view.registers, name=name))
         assert not answers.complete(plant.now)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "left", "more", "applied"),
+    [
+        ("", "", {"type": "rate_limit", "topic": "cascade/constraints/glob%61l"}, 0, False),
+        ("pause", "", {"type": "pause", "topic": "cascade/constraints/glob%61l"}, 0, False),
+        ("pause", "", {"type": "rate_limit", "topic": "x"}, 0, True),
+        ("pause", "mine", {"type": "pause", "topic": "x"}, 0, True),
+        ("", "", {"scope": "task:a", "topic": "x"}, 0, True),
+        ("", "", None, 1, False),
+        ("pause", "", None, 1, False),
+    ],
+)
+def test_a_clear_is_obeyed_when_the_report_lists_nothing_more_of_it(
+    plant: Plant, kind: str, name: str, left: dict[str, Any] | None, more: int, applied: bool
+) -> None:
+    """Not while a register of the scope and type is in force under any topic; a report that is cut proves nothing."""
+    plant.online("a")
+    answers = plant.begin(clearing("global", kind, plant.view.registers, name=name))
+    effective = [{**PAUSED, "id": "other", **left}] if left else []
+    plant.report("a", effective=effective, more=more)
+    kinds = {each.kind for each in answers.get(plant.now, final=True).values()}
+    assert kinds == ({"applied"} if applied else {"silent"})
+    assert answers.cut(answers.get(plant.now, final=True)) == (["a"] if more else [])
+
+
+@pytest.mark.parametrize(
+    ("resumed", "other", "held"),
+    [
+        ("global", "task:*", True),
+        ("source:a", "global", True),
+        ("task:resize*", "task:resize_all", True),
+        ("task:resize*", "task:audit", False),
+        ("run:1", "run:2", False),
+        ("run:1", "task:x", True),
+    ],
+)
+def test_a_resume_names_the_pauses_that_still_hold_tasks(
+    plant: Plant, resumed: str, other: str, held: bool
+) -> None:
+    """It is obeyed, and nothing starts all the same."""
+    plant.online("a")
+    answers = plant.begin(clearing(resumed, "pause", plant.view.registers))
+    row = {**PAUSED, "scope": other, "topic": constraint_topic(other, "pause")}
+    plant.report("a", effective=[row, {**row, "type": "concurrency", "scope": "global"}])
+    given = answers.get(plant.now)
+    assert given["a"].kind == "applied"
+    assert answers.held(given) == ([{"source": "a", "by": [other]}] if held else [])
 
 
 def test_a_cancellation_that_has_expired_after_it_was_obeyed_stays_an_answer(plant: Plant) -> None:
@@ -553,7 +602,7 @@ def test_the_exit_code_is_0_only_if_what_was_asked_for_is_true(
 @pytest.mark.parametrize(
     ("kind", "name", "cleared"),
     [
-        ("", "", ["global", "global/@concurrency", "global/@pause"]),
+        ("", "", ["global", "global/@cancel", "global/@concurrency", "global/@pause", "global/@rate_limit"]),
         ("pause", "", ["global/@pause"]),
         ("concurrency", "", ["global/@concurrency", "global"]),
         ("", "mine", ["global/@pause"]),

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from cli_modules import publishing
 
+from cascade.cli.output import Output
+from cascade.interfaces.control_messages import TYPES
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, status_topic
 from testing_tools.memory_broker import MemoryBroker, Person
 
@@ -61,10 +63,10 @@ def test_a_command_writes_one_register_and_prints_its_topic(
         ("resume oven", [PAUSE, SHORT]),
         ("resume oven --id mine", [SHORT]),
         ("resume oven --id other", []),
-        ("clear oven", [SHORT, constraint_topic("source:oven", "cancel"), PAUSE]),
+        ("clear oven --id mine", [SHORT]),
         ("clear oven cancel", [constraint_topic("source:oven", "cancel")]),
         ("clear oven pause --id mine", [SHORT]),
-        ("clear global", []),
+        ("clear global --id mine", []),
     ],
 )
 def test_a_clear_prints_each_topic_that_it_has_cleared(
@@ -86,13 +88,52 @@ def test_a_clear_prints_each_topic_that_it_has_cleared(
     assert {*held} - {*person.broker.retained} == {*cleared}
 
 
-def test_a_name_that_is_nearly_known_is_suggested(person: Person) -> None:
-    """The register is written nevertheless: the engine may come later."""
-    assert person.types("pause", "ovne")[2] == (
-        "no engine named ovne is known to the broker; did you mean oven?\n"
+def test_a_clear_of_a_scope_clears_the_topic_of_every_type(person: Person) -> None:
+    """Also of those that the broker has not shown: it may send nothing for a wildcard. It prints what held something."""
+    person.broker.take(PAUSE, {"type": "pause", "id": "a", "params": {}})
+    everything = {SHORT, *(constraint_topic("source:oven", kind) for kind in TYPES)}
+    assert person.types("clear", "oven") == (0, [PAUSE], "")
+    assert {topic for topic, _ in person.broker.written} == everything
+    assert {content for _, content in person.broker.written} == {None}
+    code, lines, err = person.types("clear", "global")
+    assert (code, lines, err) == (0, [], "no such constraint on global; cascade constraints lists them\n")
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "cancel", "clear", "limit --concurrency 1"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("ovne", "oven"), ("measure", "task:measure"), ("all", "global"), ("vm-14304", "source:vm-14304")],
+)
+def test_a_bare_name_that_no_engine_has_is_refused(
+    command: str, name: str, meant: str, person: Person
+) -> None:
+    """Nothing is written for an engine that does not exist; an engine that has ended counts, and so does source:NAME."""
+    verb, *options = command.split()
+    refused = f"cascade: no engine {name}; did you mean {meant}?\n"
+    assert person.types(verb, name, *options) == (2, [], refused)
+    assert person.broker.written == []
+    code, _, err = person.types(verb, f"source:{name}", *options)
+    assert (code, person.broker.written != []) == (0, True)
+    near = "; did you mean oven?" if meant == "oven" else ""
+    assert f"no engine named {name} is known to the broker{near}\n" in err
+    # a person can undo what stands there already
+    person.broker.take(constraint_topic(f"source:{name}", "pause"), {"type": "pause"})
+    assert (
+        f"did you mean {'oven' if near else f'source:{name}'}?" in person.types(verb, name, *options)[2]
+        or name == "all"
     )
-    assert person.types("pause", "xyzzy")[2] == "no engine named xyzzy is known to the broker\n"
-    assert person.types("pause", "task:ovne")[2] == ""
+    assert person.types(verb, "oven", *options)[0] == 0
+
+
+def test_a_command_that_steers_names_the_broker_of_the_environment(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong port pauses another plant's engines; a person who has typed the address, and a program, need no such line."""
+    errors: list[str] = []
+    monkeypatch.setattr(Output, "note", lambda _, text: errors.append(text))
+    for arguments in (["pause"], ["--broker", "mqtt://other"], ["--json"], ["resume", "oven"]):
+        person.types(*(arguments if arguments[0][0] != "-" else ["pause", *arguments]))
+    assert errors == ["broker mqtt://broker.example"] * 2
 
 
 def test_waiting_without_a_live_engine_ends_at_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_what_belongs_to_no_live_engine_is_left_over(monkeypatch: pytest.MonkeyP
         constraint_topic("run:unknown", "cancel"): {"type": "cancel"},
         "cascade/constraints/@store": {"store": "x"},
     }
-    killed = "cascade doctor was killed before it cleared this"
+    killed = "a command was killed before it cleared this"
     assert pruned(messages, monkeypatch) == {
         constraint_topic("run:r1", "cancel"): "the run r1 is over",
         constraint_topic("task:x", "pause"): "the constraint expired 50s ago",

@@ -34,7 +34,7 @@ LEFT = {
     state_topic("dead", "runs"): "the engine is lost",
     status_topic("dead"): "the engine is lost",
     device_topic("gone"): "the broker knows no engine of this device",
-    "cascade/sync/oven/doctor-1a-0": "cascade doctor was killed before it cleared this",
+    "cascade/sync/oven/doctor-1a-0": "a command was killed before it cleared this",
 }
 
 

@@ -17,6 +17,8 @@ from cascade.cli.link import Address
 from cascade.interfaces.topics import matches
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
 
+PLACE = "broker mqtt://broker.example\n"
+"""What a command that steers says first, because the environment names the broker."""
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -36,6 +38,10 @@ class MemoryBroker:
         """Filters at which it ends the link."""
         self.complete = True
         """Whether it shows the end of the retained messages."""
+        self.proved = True
+        """Whether it proves that end; else it sends the retained messages behind it, as aedes may."""
+        self.wildcards = True
+        """Whether a filter with a wildcard gets retained messages; RabbitMQ sends none."""
         self.too_many = False
         """Whether there are too many topics to list."""
         self.acknowledges = True
@@ -69,11 +75,14 @@ class MemoryStream:
             self._items.put_nowait(Lost("cut"))
             return
         found = {topic: each for topic, each in broker.retained.items() if self._covers(topic)}
-        for topic, payload in found.items():
-            self._items.put_nowait(Message(topic, payload, retain=True))
+        if not broker.wildcards:
+            found = {topic: each for topic, each in found.items() if topic in filters}
+        items: list[WatchItem] = [Message(topic, payload, retain=True) for topic, payload in found.items()]
         if broker.complete:
-            topics = None if broker.too_many else frozenset(found)
-            self._items.put_nowait(Complete(proved=True, topics=topics))
+            topics = None if broker.too_many else frozenset(found if broker.proved else ())
+            items.insert(len(items) if broker.proved else 0, Complete(broker.proved, topics))
+        for each in items:
+            self._items.put_nowait(each)
 
     def deliver(self, message: Message) -> None:
         if self._covers(message.topic):
@@ -133,7 +142,7 @@ class Person:
         monkeypatch.setenv("CASCADE_BROKER", "mqtt://broker.example")
 
     def types(self, *arguments: str, answer: str = "", width: int = 160) -> tuple[int, list[str], str]:
-        """Return the exit code, the lines on the screen, and what stands on standard error."""
+        """Return the exit code, the lines on the screen, and what stands on standard error, without the broker's address."""
         screen, errors = Screen(), StringIO()
         with self._monkeypatch.context() as patched:
             patched.setenv("COLUMNS", str(width))
@@ -143,4 +152,4 @@ class Person:
             code = main(arguments)
         assert self.broker.links == 0
         assert self.broker.streams == []
-        return code, _STYLE.sub("", screen.getvalue()).splitlines(), errors.getvalue()
+        return code, _STYLE.sub("", screen.getvalue()).splitlines(), errors.getvalue().removeprefix(PLACE)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from cascade.cli.errors import NO_BROKER, USAGE, CommandError
+from cascade.cli.output import Output
 from cascade.interfaces.abilities import SupportsFlush, SupportsWatch
 from cascade.interfaces.connector import Connector
 from cascade.interfaces.logs import get_logger
@@ -37,9 +38,11 @@ _WRITE = "write mqtt://host:1883, or mqtts://, ws://, wss://, nats:// or tls://"
 class Address:
     """A broker, and how to log in there."""
 
-    def __init__(self, url: str, password: str | None = None) -> None:
+    def __init__(self, url: str, password: str | None = None, *, from_environment: bool = False) -> None:
         self.url = url
         self.password = password
+        self.from_environment = from_environment
+        """Whether no option names it, so that a person does not see it."""
 
     @property
     def place(self) -> str:
@@ -71,6 +74,12 @@ class Address:
         if not hasattr(find(CONNECTORS, scheme).load(), "watch"):
             raise CommandError(f"a {scheme} connector has no broker to watch or to steer", _WRITE, code=USAGE)
         return cast(Link, self.connector(presence=False, required=True))
+
+
+def note_place(address: Address, output: Output) -> None:
+    """Show a person which broker a command is about to change, where the environment names it."""
+    if address.from_environment and output.terminal:
+        output.note(f"broker {address.place}")
 
 
 def with_broker(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -199,7 +208,7 @@ def _address(url: str | None, files: dict[str, str | None], *, login: bool) -> A
             raise CommandError(f"--{name} has no effect without TLS", remedy, code=USAGE)
         # the connector reads these where it reads a URL
         os.environ[_variable(scheme, name.upper())] = path
-    return Address(url, _password(url, given=given, login=login))
+    return Address(url, _password(url, given=given, login=login), from_environment=not given)
 
 
 def _password(url: str, *, given: bool, login: bool) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 
 from cascade.cli import link
@@ -10,6 +11,7 @@ from cascade.cli.command import settings
 from cascade.cli.errors import NO_BROKER, CommandError
 from cascade.cli.link import Address, Link, unanswered
 from cascade.interfaces.abilities import WatchStream
+from cascade.interfaces.topics import sync_filter, sync_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
 from cascade.wire import View
 
@@ -24,6 +26,21 @@ ANSWER_SECONDS = 2.0
 """In which a broker has to acknowledge a subscription."""
 ECHO_SECONDS = 2.0
 """In which a broker that permits it shows that all retained messages have arrived."""
+QUIET_SECONDS = 0.2
+"""Without a retained message, after which they count as complete where the network does not prove that."""
+PROBE = "doctor-"
+"""With what the last level of each topic begins on which a command tries whether messages are retained."""
+_WITHHELD = (
+    "this broker sends no retained messages for filters with wildcards (RabbitMQ does so): engines, runs and constraints "
+    "that exist are not listed; use another broker, or --listen 12s for engines that report meanwhile"
+)
+_NOT_KEPT = (
+    "the broker has not returned a retained message of this command's own, so an empty list says nothing: retained "
+    "messages are off, or this user may not write to cascade/sync/#"
+)
+_NO_END = (
+    "the broker does not show whether all its retained messages have arrived, so an empty list says nothing"
+)
 _RULES = "this user may need the rules: topic read cascade/#, and topic readwrite cascade/sync/#"
 
 
@@ -36,13 +53,16 @@ def read(address: Address, *filters: str, listen: float = 0.0) -> tuple[View, fl
 
     async def work() -> View:
         async with link.connected(address) as connector:
-            return await read_view(connector, *filters, listen=listen)
+            view, complete = await read_view(connector, *filters, listen=listen)
+            if not view.engines and not view.registers and (problem := await unreadable(connector, complete)):
+                settings().output.note(problem)
+            return view
 
     return link.run(work(), debug=settings().debug), time.monotonic()
 
 
-async def read_view(link: Link, *filters: str, listen: float = 0.0) -> View:
-    """Return what the broker retains on the filters.
+async def read_view(link: Link, *filters: str, listen: float = 0.0) -> tuple[View, Complete | None]:
+    """Return what the broker retains on the filters, and what :func:`fill` returns.
 
     :param listen: seconds in which engines without a name, which retain nothing, may report.
     :raises CommandError: if the broker does not answer, or refuses a filter.
@@ -50,19 +70,53 @@ async def read_view(link: Link, *filters: str, listen: float = 0.0) -> View:
     view = View()
     stream = link.watch(*filters)
     try:
-        await fill(view, stream)
+        complete = await fill(view, stream)
         if listen > 0:
             await _listen(view, stream, listen)
     finally:
         await stream.aclose()
-    return view
+    return view, complete
+
+
+async def unreadable(link: Link, complete: Complete | None) -> str:
+    """Return why nothing that was read says nothing about the broker; empty if the broker is empty.
+
+    :param complete: what :func:`fill` has returned.
+    """
+    if complete is None:
+        return _NO_END
+    if complete.proved or complete.topics is None or complete.topics:
+        return ""
+    name = f"{PROBE}{secrets.token_hex(4)}"
+    topic = sync_topic(name, name)
+    await link.publish(topic, {"probe": name}, 1, retain=True)
+    try:
+        await link.flush(ANSWER_SECONDS)
+        if await _returns(link, topic, sync_filter(name)):
+            return ""
+        return _WITHHELD if await _returns(link, topic, topic) else _NOT_KEPT
+    finally:
+        await link.publish(topic, None, 1, retain=True)
+        await link.flush(ANSWER_SECONDS)
+
+
+async def _returns(link: Link, topic: str, topic_filter: str) -> bool:
+    """Return whether a new subscription gets the retained message of a topic."""
+    view = View()
+    stream = link.watch(topic_filter)
+    try:
+        complete = await fill(view, stream)
+    finally:
+        await stream.aclose()
+    # a message that came behind the end is not among its topics
+    return bool(complete is not None and topic in (complete.topics or ())) or view.not_understood > 0
 
 
 async def fill(view: View, stream: WatchStream) -> Complete | None:
     """Fold the retained messages of a stream into a view; return None if the broker does not show their end.
 
     A user who may only read gets no echo, so nothing shows the end of the retained messages: what has
-    come within two seconds counts then.
+    come within two seconds counts then. Where the end is not proved, what comes shortly behind it counts, too.
     """
     loop = asyncio.get_running_loop()
     deadline, linked = loop.time() + ANSWER_SECONDS, False
@@ -81,7 +135,27 @@ async def fill(view: View, stream: WatchStream) -> Complete | None:
         elif isinstance(item, Lost):
             raise not_permitted(item.reason)
         elif isinstance(item, Complete):
+            if not item.proved:
+                await _take_late(view, stream)
             return item
+
+
+async def _take_late(view: View, stream: WatchStream) -> None:
+    """Fold what comes until nothing retained has come for a moment: aedes sends it behind the echo."""
+    loop = asyncio.get_running_loop()
+    end, quiet = loop.time() + ECHO_SECONDS, loop.time() + QUIET_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout_at(min(end, quiet)):
+                item = await anext(stream)
+        except TimeoutError:
+            return
+        if isinstance(item, Message):
+            view.fold(item.topic, item.payload, now=time.monotonic(), retained=item.retain)
+            if item.retain:
+                quiet = loop.time() + QUIET_SECONDS
+        elif isinstance(item, Lost):
+            raise not_permitted(item.reason)
 
 
 def not_permitted(reason: str) -> CommandError:

@@ -10,6 +10,9 @@ from typing import Any, NotRequired, TypedDict
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.interfaces.wire import timestamp
 
+TYPES = ("pause", "concurrency", "rate_limit", "cancel")
+"""The types of constraints; each scope has a register for each of them, and one in the older form."""
+
 
 class ConstraintMessage(TypedDict):
     """The content of a register. Writers send the first five keys; readers need only ``type``."""

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from cascade.cli.durations import show_duration
+from cascade.cli.snapshot import PROBE
 from cascade.interfaces.topics import parse_state_topic, parse_status_topic
 from cascade.ops._home_assistant.device import device_topic, is_device_topic
 from cascade.wire import EngineView, Register, View
 
-PROBE = "doctor-"
-"""With what the last level of each topic begins on which ``cascade doctor`` retains messages."""
 _SYNC, _CANARY = "cascade/sync/", "/@canary"
 
 
@@ -39,14 +38,14 @@ def leftovers(view: View, topics: Collection[str], *, now: float, wall: float) -
         if is_device_topic(topic) and topic not in known:
             yield Leftover(topic, "the broker knows no engine of this device")
         if is_probe_topic(topic):
-            yield Leftover(topic, "cascade doctor was killed before it cleared this")
+            yield Leftover(topic, "a command was killed before it cleared this")
         source = source_of(topic)
         if source and source not in online:
             yield Leftover(topic, _end(view.engines.get(source), now))
 
 
 def is_probe_topic(topic: str) -> bool:
-    """Return whether ``cascade doctor`` tries retained messages on a topic."""
+    """Return whether a command tries retained messages on a topic."""
     return topic.startswith(_SYNC) and topic.rpartition("/")[2].startswith(PROBE)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from cascade.cli import link
-from cascade.cli._steering import Change, Wait, setting, steer
+from cascade.cli._scopes import BareName
+from cascade.cli._steering import Change, Wait, exact_topics, setting, steer
 from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import Address
@@ -84,7 +85,7 @@ def write(
     """Put a constraint into force; return the exit code."""
     expires_at = None if ttl is None else round(time.time() + ttl, 3)
     change = setting(scope, kind, params, name=name, by=by, expires_at=expires_at)
-    return run(address, [change.topic], lambda registers: change, **waiting)
+    return run(address, scope, [change.topic], lambda registers: change, **waiting)
 
 
 def lift(
@@ -98,21 +99,31 @@ def lift(
         if what:
             settings().output.note(f"{option} has no effect: a cleared topic holds no message that {what}")
     short = constraint_topic(scope)
-    exact = [constraint_topic(scope, kind) if kind else f"{short}/+", short]
-    return run(address, [*exact, REGISTERS], plan, **waiting)
+    # a broker may send no retained message for a wildcard
+    exact = [constraint_topic(scope, kind), short] if kind else exact_topics(scope)
+    return run(address, scope, [*exact, REGISTERS], plan, **waiting)
 
 
 def run(
-    address: Address, filters: list[str], plan: Plan, *, wait: bool, drained: bool, timeout: float
+    address: Address,
+    scope: str,
+    filters: list[str],
+    plan: Plan,
+    *,
+    wait: bool,
+    drained: bool,
+    timeout: float,
 ) -> int:
     """Connect, change the registers and wait as the options say."""
     if drained and not wait:
         raise CommandError("--drained has no effect without --wait", "write --wait --drained", code=USAGE)
     found = settings()
+    link.note_place(address, found.output)
+    name = scope.removeprefix("source:") if isinstance(scope, BareName) else ""
 
     async def work() -> int:
         async with link.connected(address) as connector:
             waiting = Wait(timeout, drained) if wait else None
-            return await steer(connector, filters, plan, found.output, wait=waiting)
+            return await steer(connector, filters, plan, found.output, wait=waiting, bare_name=name)
 
     return link.run(work(), debug=found.debug)

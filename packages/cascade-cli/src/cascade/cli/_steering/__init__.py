@@ -2,6 +2,6 @@
 
 from cascade.cli._steering.compliance import ComplianceTracker
 from cascade.cli._steering.publishing import Wait, steer
-from cascade.cli._steering.request import Change, clearing, setting
+from cascade.cli._steering.request import Change, clearing, exact_topics, setting
 
-__all__ = ["Change", "ComplianceTracker", "Wait", "clearing", "setting", "steer"]
+__all__ = ["Change", "ComplianceTracker", "Wait", "clearing", "exact_topics", "setting", "steer"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -62,6 +63,28 @@ class ComplianceTracker:
         answers = {source: self._answer(source, now, final=final) for source in sorted(self._before)}
         return {source: answer for source, answer in answers.items() if answer.kind != GONE}
 
+    def held(self, answers: Mapping[str, Answer]) -> list[dict[str, Any]]:
+        """Return the engines that obey, and the scopes of other pauses that still hold tasks of the scope there."""
+        if not self._change.clears or self._change.type not in ("", "pause"):
+            return []
+        found = {
+            source: sorted({row.scope for row in report.effective if self._holds(row)})
+            for source, answer in answers.items()
+            if answer.kind == APPLIED and (report := self._report(source)) is not None
+        }
+        return [{"source": source, "by": scopes} for source, scopes in found.items() if scopes]
+
+    def cut(self, answers: Mapping[str, Answer]) -> list[str]:
+        """Return the engines whose reports leave out constraints, so that a clear is not known to be obeyed."""
+        return [
+            source
+            for source, answer in answers.items()
+            if answer.kind == SILENT
+            and self._change.clears
+            and (report := self._report(source)) is not None
+            and report.more + report.effective_more
+        ]
+
     def unproved(self, answers: Mapping[str, Answer]) -> list[str]:
         """Return the sources of answers whose session has no birth: any client may have written them."""
         return [
@@ -97,7 +120,8 @@ class ComplianceTracker:
 
     def _reported(self, source: str, report: ConstraintsReport) -> Answer:
         if self._change.clears:
-            obeyed = any(_obeys(report, topic) for topic in (self._change.topic, *self._change.topics))
+            # what a report leaves out may be in force
+            obeyed = self._is_obeyed(report) or report.more or report.effective_more
             return Answer(PENDING if obeyed else APPLIED, running=report.in_scope_running)
         entry = report.applied.get(self._change.topic)
         if entry is None or not self._is_about_this(source, entry, report):
@@ -109,6 +133,29 @@ class ComplianceTracker:
         if self._change.type == "cancel":
             self._cancelled.add(source)
         return Answer(APPLIED, running=report.in_scope_running)
+
+    def _is_obeyed(self, report: ConstraintsReport) -> bool:
+        """Whether a report lists a register that the change clears, or another one of its scope and type."""
+        change = self._change
+        if any(_obeys(report, topic) for topic in (change.topic, *change.topics)):
+            return True
+        return not change.by_id and any(
+            row.scope == change.scope and change.type in ("", row.type) for row in report.effective
+        )
+
+    def _holds(self, row: EffectiveEntry) -> bool:
+        """Whether a row of what is in force pauses tasks that the change was to release."""
+        if row.type != "pause" or row.topic in (self._change.topic, *self._change.topics):
+            return False
+        kind, _, value = row.scope.partition(":")
+        ours, _, name = self._change.scope.partition(":")
+        if ours == kind == "task":
+            return fnmatchcase(name, value) or fnmatchcase(value, name)
+        return not (ours == kind == "run") or name == value
+
+    def _report(self, source: str) -> ConstraintsReport | None:
+        engine = self._view.engines.get(source)
+        return _own_report(engine) if engine is not None else None
 
     def _late(self, report: ConstraintsReport) -> Answer:
         """Return the last answer of an engine whose report may be older than the change."""

@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from cascade.cli._scopes import instead_of
 from cascade.cli._steering.compliance import ComplianceTracker, outcome
 from cascade.cli._steering.request import Change
-from cascade.cli.errors import FAILED, NO_BROKER, OK, CommandError
+from cascade.cli.errors import FAILED, NO_BROKER, OK, USAGE, CommandError
 from cascade.cli.link import Link, unanswered
 from cascade.cli.output import Output
-from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, fill
+from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, fill, unreadable
 from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.control_messages import store_message
 from cascade.interfaces.text import nearest
-from cascade.interfaces.topics import STORE_TOPIC
-from cascade.interfaces.watch import Lost, Message
+from cascade.interfaces.topics import STORE_TOPIC, state_topic, status_topic
+from cascade.interfaces.watch import Complete, Lost, Message
 from cascade.wire import Register, View
 
 ACKNOWLEDGE_SECONDS = 2.0
@@ -47,16 +48,21 @@ async def steer(
     output: Output,
     *,
     wait: Wait | None,
+    bare_name: str = "",
 ) -> int:
     """Write what ``plan`` makes of the present registers; return the exit code.
 
     :param filters: of the registers that the plan needs.
     :param wait: None does not wait for engines.
+    :param bare_name: an engine of this name must exist.
+    :raises CommandError: if no engine has the bare name; nothing is written then.
     """
     reports = (CONSTRAINTS, RUNS) if wait else ()
-    stream = link.watch(STORE_TOPIC, *filters, STATUS, *reports)
+    # a broker may send no retained message for a wildcard
+    own = (status_topic(bare_name), state_topic(bare_name, "constraints")) if bare_name else ()
+    stream = link.watch(STORE_TOPIC, *filters, *own, STATUS, *reports)
     try:
-        return await _ChangePublisher(link, stream, output).steer(plan, wait)
+        return await _ChangePublisher(link, stream, output).steer(plan, wait, bare_name=bare_name)
     finally:
         await stream.aclose()
 
@@ -70,8 +76,12 @@ class _ChangePublisher:
         self._output = output
         self._view = View()
 
-    async def steer(self, plan: Callable[[Mapping[str, Register]], Change], wait: Wait | None) -> int:
+    async def steer(
+        self, plan: Callable[[Mapping[str, Register]], Change], wait: Wait | None, *, bare_name: str
+    ) -> int:
         complete = await fill(self._view, self._stream)
+        if bare_name and bare_name not in self._view.engines:
+            await self._check_name(bare_name, complete)
         change = plan(self._view.registers)
         answers = ComplianceTracker(change, self._view, now=time.monotonic())
         await self._write(change, with_store=complete is not None)
@@ -82,6 +92,16 @@ class _ChangePublisher:
             return OK
         await self._wait_for(answers, wait)
         return self._show(change, answers, wait)
+
+    async def _check_name(self, name: str, complete: Complete | None) -> None:
+        """Refuse a name that no engine has, where the broker shows which engines there are."""
+        engines = self._view.engines
+        if not engines and (problem := await unreadable(self._link, complete)):
+            self._output.note(problem)
+            return
+        is_set = any(register.scope == f"source:{name}" for register in self._view.registers.values())
+        meant = instead_of(name, engines, is_set=is_set)
+        raise CommandError(f"no engine {name}", f"did you mean {meant}?", code=USAGE)
 
     async def _write(self, change: Change, *, with_store: bool) -> None:
         """Publish, and wait until the broker has returned each message: it drops what it does not permit."""
@@ -136,9 +156,9 @@ class _ChangePublisher:
                 self._output.note(f"the broker does not deliver: {item.reason}; waiting for it")
 
     def _show_written(self, change: Change) -> None:
-        for topic in change.topics:
+        for topic in change.shown:
             self._output.line(topic)
-        if not change.topics:
+        if not change.shown:
             self._output.note(f"no such constraint on {change.scope}; cascade constraints lists them")
         kind, _, value = change.scope.partition(":")
         if kind == "source" and value not in self._view.engines:
@@ -155,12 +175,20 @@ class _ChangePublisher:
             self._output.note(
                 f"the session of {named} has no birth on the broker: any client may have answered"
             )
+        if cut := answers.cut(given):
+            self._output.note(
+                f"the report of {', '.join(cut)} lists only a part of the constraints: whether it still obeys is not known"
+            )
+        if not any(found[key] for key in ("applied", "refused", "unknown", "no_match")):
+            self._output.note(f"no live engine is in the scope {change.scope}; cascade ps lists the engines")
+        if held := answers.held(given):
+            found["held"] = held
+            for each in held:
+                self._output.note(f"{each['source']}: still held by {', '.join(each['by'])}")
         if self._output.json:
             self._output.document(found)
         else:
             _print(found, self._output, with_running=change.type == "pause" or wait.drained)
-        if not any(found[key] for key in ("applied", "refused", "unknown", "no_match")):
-            self._output.note(f"no live engine is in the scope {change.scope}; cascade ps lists the engines")
         running = bool(found["running"]) and wait.drained
         return FAILED if not found["applied"] or found["refused"] or found["unknown"] or running else OK
 

@@ -34,6 +34,7 @@ def command(address: Address, sources: Sequence[str], *, remove: bool) -> int:
     found = settings()
     if not address.url.startswith(("mqtt", "ws")):
         raise CommandError("Home Assistant needs an MQTT broker", "write mqtt://host:1883", code=USAGE)
+    link.note_place(address, found.output)
     messages = dict.fromkeys(map(device_topic, sources)) if remove else _devices(address, sources)
     done = "cleared" if remove else "returned"
     link.run(

@@ -41,6 +41,7 @@ def command(address: Address, *, yes: bool) -> int:
     if not yes and not sys.stdin.isatty():
         raise CommandError("nothing is cleared without a terminal to ask on", "pass --yes", code=USAGE)
     output = found.output
+    link.note_place(address, output)
     left = link.run(_find(address), debug=found.debug)
     output.rows([asdict(each) for each in left], COLUMNS, empty="nothing is left over")
     if left and (yes or click.confirm(f"Clear these {len(left)} retained messages?", err=True)):

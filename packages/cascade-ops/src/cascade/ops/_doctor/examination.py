@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import SplitResult, parse_qs, unquote
 
 from cascade.cli.link import Address
-from cascade.cli.snapshot import CANARIES, REGISTERS, STATES, STATUS
+from cascade.cli.snapshot import CANARIES, PROBE, REGISTERS, STATES, STATUS
 from cascade.interfaces.abilities import SupportsLimitations, supports
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
@@ -33,7 +33,7 @@ from cascade.ops._doctor.facts import Facts, Files, Login, Target
 from cascade.ops._doctor.local_server import local_configuration
 from cascade.ops._doctor.network_probes import find_websocket, try_port, try_tls
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
-from cascade.ops._leftovers import PROBE, leftovers
+from cascade.ops._leftovers import leftovers
 from cascade.transport import urls
 from cascade.transport.credentials import end_problem, is_exposed
 from cascade.wire import Presence, View, parse
