@@ -402,6 +402,16 @@ def test_a_cleared_register_may_stand_in_a_report_without_being_in_force(
     assert lists(change, answers, plant.now) == (silent if obeyed else {"applied": ["a"]})
 
 
+def test_an_engine_that_is_born_later_is_not_waited_for(plant: Plant) -> None:
+    """It reads the change from the broker before its first task starts."""
+    change = pause()
+    answers = plant.begin(change)
+    plant.online("late")
+    plant.report("late", sync="syncing")
+    assert answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {}
+
+
 def test_a_clear_waits_for_all_its_registers_and_for_what_still_runs(plant: Plant) -> None:
     """A long report may have left out the entry, and not what is in force; each cleared topic is named."""
     short = constraint_topic("global")

@@ -172,3 +172,9 @@ def test_what_needs_a_state_is_refused_for_a_collectors_file(
     """Each of them; the file is not read."""
     assert main(["history", "--from", str(tmp_path / "none.sqlite"), option]) == 2
     assert capsys.readouterr().err == "cascade: --values and --prune need --state; leave them out\n"
+
+
+def test_an_empty_list_is_a_sentence(person: Person, state: State) -> None:
+    """Of a folder without runs."""
+    state.all = []
+    assert person.types("history")[1] == ["no recorded runs"]

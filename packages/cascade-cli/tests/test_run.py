@@ -420,4 +420,5 @@ def test_what_a_graph_cannot_be_drawn_with(
     dot.write_text("#!/bin/sh\ncat > /dev/null\necho 'odd' >&2\nexit 3\n")
     assert cascade("graph", "job.py", "-o", "g.svg") == (1, "", "cascade: Graphviz failed: odd\n")
     dot.write_text("#!/no/such/program\n")
-    assert cascade("graph", "job.py", "-o", "g.svg")[0] == 1
+    code, _, err = cascade("graph", "job.py", "-o", "g.svg")
+    assert (code, "; choose --format mermaid, or a smaller graph" in err) == (1, True)

@@ -173,6 +173,14 @@ def test_a_screen_with_something_of_everything_is_drawn_line_by_line(frame: Fram
     assert drawn(EVERYTHING, frame) == expected.splitlines()
 
 
+def test_a_low_screen_lists_the_first_two_running_tasks() -> None:
+    """So that several runs fit; the reasons to wait and the failures stay."""
+    lines = drawn(replace(EVERYTHING, runs=(NIGHTLY,)), Frame(100, 29))
+    assert not any("audit:9" in line for line in lines)
+    assert "    audit:8                           9s  7" in lines
+    assert "    8 wait: resource gpu is taken" in lines
+
+
 def test_a_long_title_and_a_lost_link_stand_on_two_lines() -> None:
     """The head has no part of the sections' lines then; with room for exactly both it is one line."""
     title, link = "cascade watch mqtt://broker", "linked"

@@ -239,7 +239,7 @@ def test_until_done_believes_the_report_of_the_engine(plant: ViewPlant) -> None:
     place: dict[str, Any] = {"org_id": "local", "project_id": "default"}
     plant.online("oven")
     plant.report("oven", "runs", runs=[], recent=[], **place)
-    end = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Succeeded"}
+    end: dict[str, Any] = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Succeeded"}
     plant.event("oven", "run-1", 0, **end)
     assert until.end(plant.view, NOW) is None
     row = {"run_id": "run-1", "target": "t", "started": timestamp(WALL), "ended": timestamp(WALL)}

@@ -166,6 +166,11 @@ def test_a_command_that_fits_exactly_stands_in_the_line_and_is_never_cut() -> No
         )
 
 
+def test_an_empty_broker_says_what_to_expect() -> None:
+    """An engine without a name retains nothing."""
+    assert "no engines; one without a name shows within 12 s" in screen(View())
+
+
 def events_only(*seqs: int) -> View:
     """A view of which only events have come, the last one 20 s before now."""
     view = View()

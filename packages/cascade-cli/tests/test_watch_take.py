@@ -46,6 +46,12 @@ def test_engines_are_listed_by_status_and_name_with_age_runs_and_notes(plant: Vi
     )
 
 
+def test_an_engine_without_presence_that_has_just_reported_has_no_age(plant: ViewPlant) -> None:
+    """When it connected is not known, and it is heard of every 10 s."""
+    plant.report("nameless", "runs", runs=[], recent=[], now=NOW - 3, retained=False)
+    assert plant.picture().engines == (EngineLine("nameless", "online", "", 0, ""),)
+
+
 def test_runs_of_lost_engines_stand_behind_those_that_run(plant: ViewPlant) -> None:
     """Both by source and id; the title is the name of the run, else its target."""
     for source in ("b", "a"):
@@ -190,6 +196,24 @@ def test_runs_that_are_over_show_how_and_when(plant: ViewPlant) -> None:
         EndedLine("b", "nightly", "oven", "Failed", "5m", {"FAILED": 1}, "ValueError: x"),
         EndedLine("a", "t", "oven", "Ended", "", {}, ""),
     )
+
+
+def test_a_run_never_shows_more_ended_than_known(plant: ViewPlant) -> None:
+    """A report's counts may be ahead of its total; a run without tasks has no share yet."""
+    plant.online("oven")
+    rows = [
+        {"run_id": "a", "target": "t", "counts": {"COMPLETED": 5}, "known": 3, "open": False},
+        {"run_id": "b", "target": "t", "counts": {}, "known": 0, "open": False},
+        {"run_id": "c", "target": "t", "counts": {"COMPLETED": 1}, "known": 4, "open": True},
+        {"run_id": "d", "target": "t", "counts": {"COMPLETED": 4}, "known": 4, "open": True},
+    ]
+    plant.report("oven", "runs", runs=rows, recent=[])
+    assert [(run.ended, run.known, run.fraction) for run in plant.picture().runs] == [
+        (5, 5, 1.0),
+        (0, 0, 0.0),
+        (1, 4, 0.25),
+        (4, 4, 0.99),
+    ]
 
 
 def test_constraints_show_their_expiry_and_who_obeys_and_refuses(plant: ViewPlant) -> None:

@@ -14,7 +14,7 @@ import pytest
 from collectors import NOW, opened, received
 from hypothesis import given
 from hypothesis import strategies as st
-from ops_modules import LinesFile, Received, Spans, SqliteFile, sqlite_file
+from ops_modules import Known, LinesFile, Received, Recent, Spans, SqliteFile, sqlite_file
 
 from cascade.cli import main
 from testing_tools.memory_broker import MemoryBroker, Person
@@ -146,6 +146,18 @@ def test_old_events_are_deleted_once_an_hour(tmp_path: Path) -> None:
     assert kept(received(3, NOW + 3_601)) == [2, 3]
     assert kept(received(0, NOW + 3_602)) == [2, 3], "a copy of what was deleted"
     file.close()
+
+
+def test_an_acknowledgement_names_the_series_that_were_heard_of_last() -> None:
+    """One that is heard of again does not leave."""
+    recent = Recent()
+    for number in range(Recent.MOST):
+        recent.note(f"r{number}", Known())
+    recent.note("r0", Known())
+    recent.note("new", Known())
+    assert len(recent) == Recent.MOST
+    assert [*recent][-2:] == ["r0", "new"]
+    assert "r1" not in recent
 
 
 def test_a_person_reads_what_is_missing_and_since_when(

@@ -78,6 +78,18 @@ def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
     assert (alone["source"], alone["steps"]) == ("press", [])
 
 
+def test_an_empty_list_is_a_sentence(person: Person, tmp_path: Path) -> None:
+    """Of a file without tables, of one without events, and of a run without steps."""
+    (tmp_path / "empty.sqlite").touch()
+    assert person.types("history", "--from", str(tmp_path / "empty.sqlite"))[1] == ["no runs are in the file"]
+    collected(tmp_path / "all.sqlite")
+    assert person.types("history", "--from", str(tmp_path / "all.sqlite"))[1] == ["no runs are in the file"]
+    collected(tmp_path / "one.sqlite", ("press", "run", "07:00:00", {"type": "Other"}))
+    assert person.types("history", "run", "--from", str(tmp_path / "one.sqlite"))[1] == [
+        "no steps are in the file"
+    ]
+
+
 def lifecycle(seq: int, event_name: str, **body: Any) -> dict[str, Any]:
     """The start or the end of a run."""
     body = {"type": "LifecycleEvent", "event": event_name, **body}

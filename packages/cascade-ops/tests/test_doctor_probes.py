@@ -172,6 +172,8 @@ async def test_a_dns_that_does_not_answer_is_told_from_a_port(monkeypatch: pytes
     ("url", "environment", "target"),
     [
         ("mqtt://a@h", {}, Target("mqtt", "h", 1883, "a")),
+        ("mqtts://a%20b:pw@h?source_id=x", {}, Target("mqtts", "h", 8883, "a b", "x")),
+        ("mqtt://h:1", {"CASCADE_SOURCE_ID": "y"}, Target("mqtt", "h", 1, "", "y")),
         ("ws://h", {}, Target("ws", "h", 80)),
         ("wss://h/mqtt?source_id=x", {"CASCADE_SOURCE_ID": "y"}, Target("wss", "h", 443, "", "x")),
         ("nats://token@h", {}, Target("nats", "h", 4222)),

@@ -7,11 +7,12 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import click
 import pytest
 from exported import Exported, end, row
-from ops_modules import BUCKETS, MOST_SOURCES, OTHER, served
+from ops_modules import BUCKETS, MOST_SOURCES, OTHER, served, server
 from prometheus_client.parser import text_string_to_metric_families
 
 from cascade.cli.link import Address
@@ -241,3 +242,18 @@ async def test_the_metrics_follow_presence_and_reports_and_no_events(feed: Feed)
         await eventually(lambda: feed.filters)
     reports = {f"cascade/state/+/{kind}" for kind in ("runs", "constraints", "summary")}
     assert {*feed.filters} == {"cascade/status/+", *reports}
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("box-1", "box-1")]
+)
+async def test_a_person_reads_where_the_metrics_are_and_nothing_serves_them_afterwards(
+    feed: Feed, host: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the port that was free, and brackets round an address of IPv6."""
+    http, thread = MagicMock(server_port=9464), MagicMock()
+    monkeypatch.setattr(server, "start_http_server", lambda port, host, registry: (http, thread))
+    async with served(Address("mqtt://broker.example"), host, 0):
+        assert capsys.readouterr().err == f"metrics are served at http://{shown}:9464/metrics\n"
+    assert [call[0] for call in http.mock_calls] == ["shutdown", "server_close"]
+    thread.join.assert_called_once_with()

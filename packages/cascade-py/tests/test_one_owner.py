@@ -6,6 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from cascade.interfaces.distribution import VERSION
+
 PACKAGES = Path(__file__).parents[2]
 SDK = "cascade-py"
 FIRST = '__path__ = __import__("pkgutil").extend_path(__path__, __name__)'
@@ -73,7 +75,8 @@ def test_one_version_and_one_form() -> None:
     """All distributions have one version, licence and Python, and are named as their folders are."""
     found = projects()
     assert [toml["project"]["name"] for toml in found.values()] == list(found)
-    for key in ("version", "license", "license-files", "requires-python", "authors"):
+    assert {toml["project"]["version"] for toml in found.values()} == {VERSION}
+    for key in ("license", "license-files", "requires-python", "authors"):
         assert len({str(toml["project"][key]) for toml in found.values()}) == 1, key
     for name, toml in found.items():
         assert toml["build-system"]["build-backend"] == "hatchling.build", name

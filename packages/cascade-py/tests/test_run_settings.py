@@ -145,6 +145,8 @@ def test_names_that_are_imported_on_demand_are_listed() -> None:
     """Completion shows them before their first use, beside the names of the module itself."""
     assert {*cs.__all__, "__version__"} <= {*dir(cs)}
     assert dir(cs) == sorted({*dir(cs)})
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        cs.nonsense  # noqa: B018
 
 
 # Connectors and executors by name
