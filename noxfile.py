@@ -58,8 +58,8 @@ PYRIGHT = {
 }
 # Tests with brokers and other programs wait more than they compute: two workers for each core use the waits.
 WORKERS = str(min(2 * (os.cpu_count() or 1), 4))
-# What ``tests -- --since COMMIT`` adds to the gate: .ci/run has six minutes.
-SECONDS_FOR_FULL = 60
+# Within these a case starts that ``tests -- --since COMMIT`` adds to the gate: .ci/run has six minutes.
+SECONDS_FOR_FULL = 45
 PYTEST = ("-m", "pytest", "-n", WORKERS, "--dist", "worksteal")
 
 
@@ -75,7 +75,7 @@ def tests(session: nox.Session) -> None:
     """Build the wheels, install them in a fresh environment, run the gate there: what an installed user has.
 
     The examples of third parties and the README's install line follow, unless arguments select tests; with
-    --since COMMIT, then for a minute the longer cases of the packages that have changed since, or import those.
+    --since COMMIT, then for about a minute the longer cases of the packages that have changed since, or import those.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--since", metavar="COMMIT")
@@ -292,9 +292,9 @@ def run_affected(session: nox.Session, base: str) -> None:
 
 def affected(changed: Iterable[str]) -> tuple[list[str], list[str]]:
     """Tell the packages in which a file has changed, and the others that import one whose sources have."""
-    parts = [path.split("/") for path in changed]
-    touched = {part[1] for part in parts if part[0] == "packages" and part[1] in PROJECTS}
-    sources = {part[1] for part in parts if part[1] in touched and part[2] == "src"}
+    places = [path.split("/")[1:3] for path in changed if path.count("/") > 1]
+    touched = {name for name, _ in places if name in PROJECTS}
+    sources = {name for name, inside in places if inside == "src"}
     importing = {name for source in sources for name in IMPORTED_BY.get(source, [])}
     return sorted(touched), sorted(importing - touched)
 
