@@ -1,5 +1,7 @@
 """Parts of admission that tests drive without an engine: the one place that says in which modules they are."""
 
+from fakes import Run
+
 from cascade.runtime._admission.capacities import ConstraintResolver, SystemResources
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import (
@@ -25,6 +27,7 @@ __all__ = [
     "STALL_LIMIT",
     "AdmissionController",
     "AdmissionPolicy",
+    "Bench",
     "BlockReason",
     "Cancel",
     "Concurrency",
@@ -45,3 +48,37 @@ __all__ = [
     "task_matcher",
     "waits_of",
 ]
+
+
+class Bench:
+    """A policy with one run, and short names for the calls of the tests."""
+
+    def __init__(self, **resources: float) -> None:
+        self.policy = AdmissionPolicy(SystemResources(resources))
+        self.run = Run()
+        self.policy.attach(self.run)
+        self.now = 100.0
+
+    def put(self, scope: str, rule: Rule, topic: str = "") -> None:
+        effective = Effective(rule, topic or f"topic/{scope}/{rule.type}")
+        self.policy.apply({(scope, rule.type): effective}, self.now)
+
+    def lift(self, scope: str, kind: str) -> None:
+        self.policy.apply({(scope, kind): None}, self.now)
+
+    def submit(
+        self, *names: str, run: Run | None = None, slots: WorkerSlots | None = None, **demands: float
+    ) -> list[StartRequest]:
+        requests = []
+        for name in names:
+            checked = self.policy.resources.check(name, demands)
+            request = StartRequest(run or self.run, name, demands=checked, slots=slots)
+            self.policy.submit(request)
+            requests.append(request)
+        return requests
+
+    def admit(self, most: int = 1_000_000) -> list[StartRequest]:
+        return self.policy.admit(self.now, most)
+
+    def names(self, most: int = 1_000_000) -> list[str]:
+        return [request.name for request in self.admit(most)]

@@ -63,16 +63,6 @@ def submit(controller: AdmissionController, run: Run, *names: str) -> None:
         controller.submit(StartRequest(run, name))
 
 
-async def test_a_timer_admits_the_next_request_when_its_token_is_there(
-    controller: AdmissionController, run: Run
-) -> None:
-    """Under a rate limit the controller wakes by itself for each new token."""
-    put(controller, "global", RateLimit("1200/m"))
-    submit(controller, run, *"a" * 25)
-    await eventually(lambda: len(run.started) == 25)
-    assert controller.policy.checks <= 3 * 25
-
-
 async def test_the_timer_of_an_injected_clock_wakes_the_controller(no_leaks: None) -> None:
     """With a clock that has its own timers, an hour passes when the test advances that clock."""
 

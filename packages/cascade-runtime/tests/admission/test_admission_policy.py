@@ -4,53 +4,16 @@ from typing import Any
 
 import pytest
 from admission_parts import (
-    AdmissionPolicy,
+    Bench,
     BlockReason,
     Cancel,
     Concurrency,
-    Effective,
     Pause,
     RateLimit,
     Rule,
     StartRequest,
-    SystemResources,
     WorkerSlots,
 )
-from fakes import Run
-
-
-class Bench:
-    """A policy with one run, and short names for the calls of the tests."""
-
-    def __init__(self, **resources: float) -> None:
-        self.policy = AdmissionPolicy(SystemResources(resources))
-        self.run = Run()
-        self.policy.attach(self.run)
-        self.now = 100.0
-
-    def put(self, scope: str, rule: Rule) -> None:
-        topic = f"topic/{scope}/{rule.type}"
-        self.policy.apply({(scope, rule.type): Effective(rule, topic)}, self.now)
-
-    def lift(self, scope: str, kind: str) -> None:
-        self.policy.apply({(scope, kind): None}, self.now)
-
-    def submit(
-        self, *names: str, run: Run | None = None, slots: WorkerSlots | None = None, **demands: float
-    ) -> list[StartRequest]:
-        requests = []
-        for name in names:
-            checked = self.policy.resources.check(name, demands)
-            request = StartRequest(run or self.run, name, demands=checked, slots=slots)
-            self.policy.submit(request)
-            requests.append(request)
-        return requests
-
-    def admit(self, most: int = 1_000_000) -> list[StartRequest]:
-        return self.policy.admit(self.now, most)
-
-    def names(self, most: int = 1_000_000) -> list[str]:
-        return [request.name for request in self.admit(most)]
 
 
 def test_admit_returns_no_more_than_the_caller_allows() -> None:

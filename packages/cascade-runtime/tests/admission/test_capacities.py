@@ -1,26 +1,10 @@
 """SystemResources: demands are met all at once or not at all, in order of arrival; impossible ones raise."""
 
 import pytest
-from admission_parts import AdmissionPolicy, ConstraintResolver, StartRequest, SystemResources
-from fakes import Run
+from admission_parts import Bench, ConstraintResolver, SystemResources
 
 from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError, UsageError
 from cascade.spec import task
-
-
-class Bench:
-    def __init__(self, **capacities: float) -> None:
-        self.policy = AdmissionPolicy(SystemResources(capacities))
-        self.run = Run()
-        self.policy.attach(self.run)
-
-    def submit(self, name: str, **demands: float) -> StartRequest:
-        request = StartRequest(self.run, name, demands=self.policy.resources.check(name, demands))
-        self.policy.submit(request)
-        return request
-
-    def admit(self) -> list[StartRequest]:
-        return self.policy.admit(0.0, 1_000)
 
 
 def test_a_demand_above_the_capacity_names_both() -> None:
@@ -52,10 +36,10 @@ def test_an_amount_that_is_not_a_number_is_rejected(amount: object) -> None:
 def test_small_demands_cannot_starve_a_large_one() -> None:
     """Small demands that arrive after a large one wait behind it, even if they would fit."""
     bench = Bench(memory_gb=10)
-    small = [bench.submit("small", memory_gb=3) for _ in range(3)]
+    small = bench.submit(*["small"] * 3, memory_gb=3)
     assert bench.admit() == small
-    large = bench.submit("large", memory_gb=8)
-    later = [bench.submit("small", memory_gb=1) for _ in range(3)]
+    (large,) = bench.submit("large", memory_gb=8)
+    later = bench.submit(*["small"] * 3, memory_gb=1)
     assert bench.admit() == []
     for request in small[:2]:
         bench.policy.release(request)
@@ -80,11 +64,9 @@ def test_many_different_demands_cost_at_most_three_checks_each() -> None:
 
 def test_fractions_fit_into_the_capacity_that_they_add_up_to() -> None:
     """0.3 - 0.1 - 0.1 is a little less than 0.1: the third task starts nevertheless."""
-    policy, run = AdmissionPolicy(SystemResources({"gpu": 0.3})), Run()
-    policy.attach(run)
-    for _ in range(4):
-        policy.submit(StartRequest(run, "a", demands=(("gpu", 0.1),)))
-    assert len(policy.admit(0.0, 9)) == 3
+    bench = Bench(gpu=0.3)
+    bench.submit(*"aaaa", gpu=0.1)
+    assert len(bench.admit()) == 3
 
 
 RESOLVER = ConstraintResolver(SystemResources({"gpu": 2, "memory_gb": 64}))

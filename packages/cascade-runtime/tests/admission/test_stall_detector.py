@@ -2,36 +2,25 @@
 
 from admission_parts import (
     STALL_LIMIT,
-    AdmissionPolicy,
+    Bench,
     Concurrency,
-    Effective,
     Pause,
     RateLimit,
     Rule,
     StallDetector,
-    StartRequest,
     WorkerSlots,
 )
-from fakes import Run
 
 
-class Bench:
+class StallBench(Bench):
+    """A policy that is watched for a stall."""
+
     def __init__(self) -> None:
-        self.policy = AdmissionPolicy()
+        super().__init__()
         self.stall = StallDetector(self.policy)
-        self.run = Run()
-        self.policy.attach(self.run)
-        self.now = 100.0
 
-    def put(self, scope: str, rule: Rule | None, kind: str = "", topic: str = "") -> None:
-        key = (scope, rule.type if rule else kind)
-        effective = Effective(rule, topic or f"topic/{scope}") if rule else None
-        self.policy.apply({key: effective}, self.now)
-
-    def submit(self, name: str = "a", slots: WorkerSlots | None = None) -> StartRequest:
-        request = StartRequest(self.run, name, slots=slots)
-        self.policy.submit(request)
-        return request
+    def put(self, scope: str, rule: Rule, topic: str = "") -> None:
+        super().put(scope, rule, topic or f"topic/{scope}")
 
     def after(self, *seconds: float) -> list[str]:
         """Advance the clock step by step; return the topics of the registers that are reported."""
@@ -46,23 +35,23 @@ class Bench:
 
 def test_a_constraint_that_prevents_every_start_for_5_seconds_is_reported_once() -> None:
     """The register is reported when nothing has started for 5 s, and its end when it is no longer in force."""
-    bench = Bench()
+    bench = StallBench()
     bench.put("global", Pause())
-    bench.submit()
+    bench.submit("a")
     assert bench.after(0) == []
     assert bench.stall.due() == bench.now + STALL_LIMIT
     assert bench.after(STALL_LIMIT - 0.1) == []
     assert bench.after(0.1) == ["topic/global"]
     assert bench.after(1, 4, 5, 60) == []
     assert bench.stall.take_ended() == []
-    bench.put("global", None, "pause")
+    bench.lift("global", "pause")
     assert bench.stall.take_ended() == ["topic/global"]
     assert bench.stall.take_ended() == []
 
 
 def test_each_register_that_prevents_every_start_is_reported() -> None:
     """After one register a second one is reported as well, and the end of each is reported separately."""
-    bench = Bench()
+    bench = StallBench()
     bench.put("task:a", Pause())
     bench.submit("a")
     assert bench.after(0, 5) == ["topic/task:a"]
@@ -72,50 +61,50 @@ def test_each_register_that_prevents_every_start_is_reported() -> None:
     bench.submit("b")
     assert bench.after(0, 5) == ["topic/global"]
     assert bench.after(5, 100, 1_000) == []
-    bench.put("task:a", None, "pause")
+    bench.lift("task:a", "pause")
     assert bench.stall.take_ended() == ["topic/task:a"]
     assert bench.after(0, 100) == []  # the global pause blocks it too, and was reported
-    bench.put("global", None, "pause")
+    bench.lift("global", "pause")
     assert bench.stall.take_ended() == ["topic/global"]
 
 
 def test_a_slow_rate_is_reported_once() -> None:
     """A rate of one start a minute is reported, but not again after each start."""
-    bench = Bench()
+    bench = StallBench()
     bench.put("global", RateLimit("1/m"))
     for _ in range(5):
-        bench.submit()
+        bench.submit("a")
     assert bench.after(0, *[6.0] * 40) == ["topic/global"]
     assert bench.policy.waiting == 0
 
 
 def test_a_run_with_a_start_every_few_seconds_is_not_reported() -> None:
     """A start within each 5 s prevents the warning."""
-    bench = Bench()
+    bench = StallBench()
     bench.put("global", RateLimit("30/m"))
     for _ in range(9):
-        bench.submit()
+        bench.submit("a")
     assert bench.after(*[2] * 8) == []
 
 
 def test_waiting_for_workers_is_not_reported() -> None:
     """If long tasks use all workers, a constraint is not why nothing starts."""
-    bench = Bench()
+    bench = StallBench()
     slots = WorkerSlots(0)
     bench.put("task:held", Concurrency(0))
-    bench.submit("free", slots)
-    bench.submit("held", slots)
+    bench.submit("free", slots=slots)
+    bench.submit("held", slots=slots)
     assert bench.after(*[4] * 5) == []
-    bench.policy.withdraw(bench.submit("free", slots))
+    bench.policy.withdraw(*bench.submit("free", slots=slots))
     slots.free = 2
     assert bench.after(0, 5) == ["topic/task:held"]
 
 
 def test_the_time_in_which_nothing_waited_does_not_count() -> None:
     """A task that is blocked long after the last start has itself waited for 5 s before that is reported."""
-    bench = Bench()
+    bench = StallBench()
     bench.put("task:b", Pause())
-    first = bench.submit("b")
+    (first,) = bench.submit("b")
     assert bench.after(0) == []
     bench.policy.withdraw(first)
     assert bench.after(60) == []
@@ -126,17 +115,17 @@ def test_the_time_in_which_nothing_waited_does_not_count() -> None:
 
 def test_of_several_reported_registers_those_that_changed_have_ended() -> None:
     """One that is lifted, one that became stricter and one that another topic holds now; the one between them stays."""
-    bench = Bench()
+    bench = StallBench()
     scopes = ("task:a", "task:b", "task:c", "task:d")
     for scope in scopes:
         bench.put(scope, Concurrency(0))
         bench.submit(scope.removeprefix("task:"))
     assert sorted(bench.after(0, *[STALL_LIMIT] * 6)) == [f"topic/{scope}" for scope in scopes]
-    bench.put("task:a", None, "concurrency")
+    bench.lift("task:a", "concurrency")
     bench.put("task:c", Concurrency(0), topic="topic/elsewhere")
     bench.put("task:d", Concurrency(0))
     assert sorted(bench.stall.take_ended()) == ["topic/task:a", "topic/task:c"]
     assert bench.stall.take_ended() == []
-    bench.put("task:b", None, "concurrency")
-    bench.put("task:d", None, "concurrency")
+    bench.lift("task:b", "concurrency")
+    bench.lift("task:d", "concurrency")
     assert sorted(bench.stall.take_ended()) == ["topic/task:b", "topic/task:d"]

@@ -6,17 +6,13 @@ from typing import Any
 
 from admission_parts import Wait
 from control_parts import (
-    MAX_NODES,
     ActiveRun,
     RowMaker,
     RunHistory,
     RunTable,
-    graph_report,
     host_report,
     runs_report,
-    summary_report,
 )
-from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.wire import timestamp
@@ -162,75 +158,6 @@ def test_what_remains_of_a_run_that_has_ended() -> None:
         "counts": {},
     }
     assert (table.history.completed, table.history.failed) == (10, 0)
-
-
-def test_a_summary_adds_up_every_active_run() -> None:
-    """What runs and waits is counted now, what ended since the process began."""
-    table = RunTable()
-    table.history.ended(recent_run(0, "Cancelled"), completed=5, failed=3)
-    for run in (busy_run(), ActiveRun("r2", "add", BEGAN)):
-        table.begin(run)
-    table.count(event("x:0", TaskState.FAILED, 1.0)._replace(run_id="r2"))
-    table.count(event("x:1", TaskState.RUNNING, 1.0)._replace(run_id="r2"))
-    assert summary_report(table, up=True, paused=True, now=BEGAN) == {
-        "up": 1,
-        "runs": 2,
-        "running": 2,
-        "waiting": 3,
-        "completed": 15,
-        "failed": 4,
-        "paused": True,
-        "last_status": "Cancelled",
-        "ts": timestamp(BEGAN),
-    }
-    assert summary_report(RunTable(), up=False, paused=False, now=BEGAN) == {
-        "up": 0, "runs": 0, "running": 0, "waiting": 0, "completed": 0, "failed": 0, "paused": False,
-        "last_status": "", "ts": timestamp(BEGAN),
-    }  # fmt: skip
-
-
-def test_a_graph_has_a_node_for_each_call_or_for_each_name() -> None:
-    """A map is one call with many items. An edge has the indexes of its nodes, and its role if it has one."""
-    run = ActiveRun("r1", "add", BEGAN)
-    graph = run.facts.graph
-    for key, name, kind in (("load:0", "load", "map"), ("add:0", "add", "task"), ("add:1", "add", "task")):
-        graph.add_call(key, name, kind)
-    graph.items["load:0"] = 7
-    graph.add_edge(("load:0", "load"), ("add:0", "add"), "argument")
-    graph.add_edge(("add:0", "add"), ("add:1", "add"), "")
-    graph.add_edge(("unknown:0", "unknown"), ("add:1", "add"), "after")
-    graph.add_edge(("add:1", "add"), ("unknown:0", "unknown"), "after")
-    made = graph_report([run], head=HEAD, now=BEGAN)
-    nodes = [
-        {"id": "load:0", "name": "load", "kind": "map", "known": 7},
-        {"id": "add:0", "name": "add", "kind": "task", "known": 1},
-        {"id": "add:1", "name": "add", "kind": "task", "known": 1},
-    ]
-    row = {
-        "run_id": "r1",
-        "rev": graph.rev,
-        "folded": False,
-        "nodes": nodes,
-        "edges": [[0, 1, "argument"], [1, 2]],
-    }
-    assert made == {**HEAD, "runs": [row], "ts": timestamp(BEGAN)}
-    for number in range(MAX_NODES):
-        graph.add_call(f"add:{number + 2}", "add", "task")
-    run.facts.known.update(load=7)
-    names = [
-        {"id": "load", "name": "load", "kind": "map", "known": 7},
-        {"id": "add", "name": "add", "kind": "task", "known": 1},
-    ]
-    folded = {
-        "run_id": "r1",
-        "rev": graph.rev,
-        "folded": True,
-        "nodes": names,
-        "edges": [[0, 1, "argument"], [1, 1]],
-    }
-    assert graph_report([run], head=HEAD, now=BEGAN)["runs"] == [folded]
-    graph.names_more = 4
-    assert graph_report([run], head=HEAD, now=BEGAN)["runs"] == [{**folded, "more": 4}]
 
 
 def test_a_host_reports_its_link_without_what_a_newer_report_replaced() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from admission_parts import Wait
-from control_parts import MAX_BYTES, ActiveRun, RowMaker, RunTable, graph_report, runs_report
+from control_parts import MAX_BYTES, ActiveRun, RowMaker, RunTable, graph_report, runs_report, summary_report
+from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.wire import timestamp
@@ -151,3 +152,13 @@ def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
     assert len(row.tasks) == 100
     assert "one" in row.tasks
     assert row.tasks_more == 101
+
+
+def test_a_summary_adds_the_tasks_of_active_runs_to_those_of_before() -> None:
+    table, run = RunTable(), ActiveRun("r1", "add", 0.0)
+    table.history.ended(recent_run(0, "Failed"), completed=5, failed=3)
+    table.begin(run)
+    for number, state in enumerate((TaskState.FAILED, TaskState.COMPLETED, TaskState.RETRYING)):
+        run.count(TaskStateEvent("r1", f"a:{number}", "a", state, 1.0, 5.0))
+    summary = summary_report(table, up=True, paused=False, now=10.0)
+    assert (summary["completed"], summary["failed"], summary["waiting"]) == (6, 4, 1)

@@ -457,3 +457,20 @@ def graph_of(watcher: Watcher) -> RunGraph:
 
 
 # Bounds
+
+
+async def test_a_graph_of_many_calls_has_one_node_for_each_name(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """Above 300 nodes: `folded`, with how many calls each node stands for."""
+    going = asyncio.create_task(engine(hub).run(add([gate.hold(number) for number in range(301)])))
+    await eventually(
+        lambda: SOURCE in watcher.view.engines and watcher.view.engines[SOURCE].graph is not None
+    )
+    await eventually(lambda: graph_of(watcher).folded)
+    graph = graph_of(watcher)
+    assert {node.name: node.known for node in graph.nodes} == {"hold": 301, "add": 1}
+    names = [node.name for node in graph.nodes]
+    assert [(names[int(start)], names[int(end)]) for start, end, *_ in graph.edges] == [("hold", "add")]
+    gate.open.set()
+    await going

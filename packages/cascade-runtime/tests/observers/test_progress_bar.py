@@ -276,26 +276,6 @@ def test_ctrl_c_leaves_a_clean_terminal() -> None:
     assert end.endswith("KeyboardInterrupt\n")
 
 
-def test_only_handlers_that_write_to_the_terminal_write_above_the_line(
-    new_terminal: Callable[[], Terminal],
-) -> None:
-    """Those of the program's log and of Cascade's; one that writes elsewhere keeps its stream."""
-    terminal, elsewhere = new_terminal(), Terminal()
-    handlers = [logging.StreamHandler(stream) for stream in (terminal, elsewhere, terminal)]
-    loggers = [logging.getLogger(), logging.getLogger(), logging.getLogger("cascade")]
-    for logger, handler in zip(loggers, handlers, strict=True):
-        logger.addHandler(handler)
-    try:
-        line = Line(terminal)
-        assert [handler.stream is sys.stderr for handler in handlers] == [True, False, True]
-        line.close()
-    finally:
-        for logger, handler in zip(loggers, handlers, strict=True):
-            logger.removeHandler(handler)
-    assert [handler.stream for handler in handlers] == [terminal, elsewhere, terminal]
-    assert sys.stdout is sys.stderr is terminal
-
-
 def test_nothing_is_drawn_into_a_line_that_a_program_has_not_ended(
     new_terminal: Callable[[], Terminal],
 ) -> None:

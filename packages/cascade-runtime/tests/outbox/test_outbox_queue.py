@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import json
 import logging
 import sqlite3
@@ -161,36 +160,6 @@ async def test_the_oldest_are_dropped_when_the_file_is_too_large_and_the_next_me
     assert '"seq": 1999,' in kept[-2][0]
     assert len(kept) == 2_001 - before
     assert sum(path.stat().st_size for path in folder.glob("*.db")) < 1 << 18
-
-
-async def test_what_is_too_old_is_dropped_and_a_clock_that_is_set_makes_nothing_old(folder: Path) -> None:
-    """An event is too old by the clock of its process, also when a computer without a battery gets the time."""
-
-    class SetClock:
-        offset = 0.0
-
-        def now(self) -> float:
-            return 1_000_000.0 + self.offset
-
-        def monotonic(self) -> float:
-            return 0.0
-
-    clock, link = SetClock(), FakeLink(up=False)
-    async with Outbox(folder, delay=0.0, max_age=dt.timedelta(days=1), clock=clock).attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        await eventually(lambda: len(rows(folder)) == 1)
-        clock.offset = 1e9
-        sender.publish(TOPIC, event(1), 1)
-        await eventually(lambda: len(rows(folder)) == 2)
-        await link.disconnect()
-    clock.offset = 2e9  # a new process, days later
-    link = FakeLink(up=False)
-    async with Outbox(folder, delay=0.0, max_age=dt.timedelta(days=1), clock=clock).attached(link) as sender:
-        sender.publish(TOPIC, event(2), 1)
-        await eventually(lambda: sender.dropped == 2)
-        await link.disconnect()
-    assert [row[0] for row in rows(folder, "event_id")] == ["run-c41e07d2-2"]
-    assert [each.dropped for each in Outbox(folder).senders()] == [{"too old": 2}]
 
 
 def _make_foreign(folder: Path) -> None:
