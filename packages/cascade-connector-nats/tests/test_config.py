@@ -80,21 +80,6 @@ def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], message
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("nat://h", "begins with none of nats:// and tls://; did you mean nats://?"),
-        ("nats://h/path", "only \\?source_id= may follow host and port"),
-        ("nats://h:x", "its port is not a number"),
-        ("nats://", "it has no host; write nats://user@host:4222, or tls:// for TLS"),
-    ],
-)
-def test_a_url_that_cannot_be_understood_is_refused(url: str, message: str) -> None:
-    """Without a part of the URL: any may be a password."""
-    with pytest.raises(ConfigurationError, match=message):
-        NatsConnector.from_url(url)
-
-
 def test_a_missing_client_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module imports without it; the constructor says what to install."""
     monkeypatch.setattr("cascade.connectors.nats.connector.nats", None)
@@ -182,8 +167,3 @@ def test_one_proof_is_sent(
     """That of the keywords, else that of the URL, else that of the environment."""
     monkeypatch.setenv("CASCADE_NATS_TOKEN", "of the environment")
     assert client_of(url, **keywords) == client
-
-
-async def test_without_a_link_nothing_is_known_to_be_missing() -> None:
-    """A tool asks before it has connected."""
-    assert await NatsConnector("plant").limitations() == ()

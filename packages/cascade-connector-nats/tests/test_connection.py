@@ -7,7 +7,6 @@ import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,15 +107,6 @@ async def connected(server: Server, **keywords: Any) -> AsyncIterator[NatsClient
 def inbox_of(server: Server) -> tuple[str, str]:
     """Return the subject to which answers go, and the number of its subscription."""
     return next(iter(server.numbers().items()))
-
-
-async def test_what_a_server_says_of_itself_is_known(server: Server) -> None:
-    """Its version, its limit and whether it has JetStream."""
-    async with connected(server) as client:
-        assert (client.max_payload, client.server_version, client.has_jetstream) == (1000, "2.15.1", False)
-    server.info = {**server.info, "jetstream": True}
-    async with connected(server) as client:
-        assert client.has_jetstream
 
 
 async def test_a_server_that_ends_instead_of_an_answer_is_an_error(server: Server) -> None:
@@ -275,18 +265,6 @@ async def test_an_end_of_the_connection_fails_every_call(server: Server, how: st
             assert cause is not None
 
 
-async def test_a_clean_end_waits_until_the_server_has_everything(server: Server) -> None:
-    """And raises nothing where the server has gone."""
-    async with connected(server) as client:
-        client.write("last", b"1")
-        await client.disconnect()
-        assert any(each.startswith(b"PUB last ") for each in server.heard)
-        client.close()
-        await client.disconnect()
-        with pytest.raises(LinkLost):
-            client.write("a", b"")
-
-
 def test_what_is_replaced_has_the_same_parameters() -> None:
     """nats-py calls these six."""
     for name in (
@@ -302,48 +280,6 @@ def test_what_is_replaced_has_the_same_parameters() -> None:
         assert inspect.iscoroutinefunction(getattr(Client, name)), name
 
 
-def test_what_is_read_is_there() -> None:
-    """A new client has every attribute, with the value of one that has not connected."""
-    client = Client()
-    assert (client._sid, client._pending, client._pending_data_size) == (0, [], 0)
-    assert client._reading_task is client._ping_interval_task is client._flusher_task is None
-    assert (client._transport, client._flush_queue, client._server_info) == (None, None, {})
-    assert (client._status, Client.CLOSED) == (Client.DISCONNECTED, 2)
-
-
-async def test_a_ping_comes_behind_what_was_written() -> None:
-    """Its answer shows that the server has taken a message, so nothing may be left to be written."""
-    written: list[bytes] = []
-    answers: list[asyncio.Task[None]] = []
-
-    def write(data: bytes) -> None:
-        written.append(data)
-        answers.append(asyncio.get_running_loop().create_task(native._process_pong(), name="pong"))
-
-    client = NatsClient("nats://host", {})
-    native: Any = _Connection(client)
-    client._nc = native
-    native._transport = SimpleNamespace(writelines=written.extend, write=write)
-    native._pending, native._pending_data_size = [b"SUB", b"PUB"], 6
-    await client.settle()
-    assert written == [b"SUB", b"PUB", b"PING\r\n"]
-    assert (native._pending, native._pending_data_size) == ([], 0)
-
-
-async def test_an_answer_to_a_ping_that_no_call_awaits_is_passed_over() -> None:
-    """nats-py would stop to read."""
-    client = NatsClient("nats://host", {})
-    native: Any = _Connection(client)
-    loop = asyncio.get_running_loop()
-    gone, awaited = loop.create_future(), loop.create_future()
-    gone.cancel()
-    native._pongs = [gone, awaited]
-    await native._process_pong()
-    assert not awaited.done()
-    await native._process_pong()
-    assert awaited.done()
-
-
 async def test_a_client_that_never_connected_can_be_closed() -> None:
     """Also more than once, and in a forked child."""
     client = NatsClient("nats://host", {})
@@ -352,7 +288,13 @@ async def test_a_client_that_never_connected_can_be_closed() -> None:
     client.close()
 
 
-def test_an_error_of_jetstream_has_its_number() -> None:
-    """That of HTTP where it has none of its own."""
-    assert (ApiError({"code": 404, "err_code": 10059}).code, ApiError({"code": 503}).code) == (10059, 503)
-    assert (ApiError({}).code, str(ApiError({}))) == (0, "refused")
+async def test_a_clean_end_waits_until_the_server_has_everything(server: Server) -> None:
+    """And raises nothing where the server has gone."""
+    async with connected(server) as client:
+        client.write("last", b"1")
+        await client.disconnect()
+        assert any(each.startswith(b"PUB last ") for each in server.heard)
+        client.close()
+        await client.disconnect()
+        with pytest.raises(LinkLost):
+            client.write("a", b"")

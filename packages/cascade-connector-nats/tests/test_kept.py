@@ -8,45 +8,16 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from unittest import mock
 
 import pytest
 from jetstream import JetStream
 
-from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._consumer import SILENCE
 from cascade.connectors.nats._kept import BATCH, Keeping, KeptTelemetry
 from cascade.testkit import eventually
 from cascade.transport.faults import MessageRejected
 from cascade.transport.incoming.callbacks import CallbackQueue
 from cascade.transport.incoming.message import DeliveryCounts
-
-
-async def test_messages_of_two_requests_are_followed_by_a_third(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a silence a reader asks again, and the server still has its first request: more come than one has asked for."""
-    monkeypatch.setattr("cascade.connectors.nats._consumer.SILENCE", 1e6)
-    got, log = list[str](), logging.getLogger(__name__)
-
-    async def note(topic: str, data: dict[str, Any]) -> None:
-        got.append(topic)
-
-    async def stored() -> None:
-        pass
-
-    client, delivery = mock.Mock(spec=NatsClient), DeliveryCounts(log)
-    client.new_inbox.return_value = "inbox"
-    queue = CallbackQueue("cascade/telemetry/#", note, 1, delivery)
-    store = mock.Mock(client=client)
-    kept = KeptTelemetry(queue, Keeping("collector", stored), store=store, delivery=delivery)
-    running = asyncio.create_task(kept.run())
-    await eventually(lambda: client.write.call_count == 1)
-    for number in range(BATCH + 3):
-        kept._receive("cascade.telemetry.a", f"reply.{number}", b"{}", None)
-    await eventually(lambda: client.write.call_count == 1 + BATCH + 3 + 1)
-    assert len(got) == BATCH + 3
-    running.cancel()
-    await asyncio.wait({running})
-    await queue.stop(reason="end")
 
 
 class Reader:
@@ -182,6 +153,17 @@ async def test_how_far_a_filter_was_read_has_a_name_of_its_own(reader: Reader) -
     assert reader.jetstream.consumers()[2]["filter_subjects"] == ["y", "y.>"]
 
 
+async def test_a_request_ends_after_several_signs_of_the_server(reader: Reader) -> None:
+    """All its times are in nanoseconds: the server refuses heartbeats that are further apart than half of the request's time."""
+    async with reader.running():
+        (request,) = reader.requests()
+    assert request["batch"] == BATCH
+    assert SILENCE * 1e9 > request["idle_heartbeat"] >= 1e9
+    assert 2 * request["idle_heartbeat"] <= request["expires"] < 3600e9
+    (subject,) = {subject for subject, _ in reader.jetstream.written}
+    assert subject == f"$JS.API.CONSUMER.MSG.NEXT.cascade.{reader.kept.name}"
+
+
 async def test_without_a_stream_nothing_is_kept(reader: Reader) -> None:
     """The caller listens then; a refusal is the caller's, too."""
     assert not await reader.kept.open()
@@ -192,14 +174,3 @@ async def test_without_a_stream_nothing_is_kept(reader: Reader) -> None:
     kept = KeptTelemetry(reader.queue, Keeping("b", reader.store), store=store, delivery=reader.delivery)
     with pytest.raises(MessageRejected):
         await kept.open()
-
-
-async def test_a_request_ends_after_several_signs_of_the_server(reader: Reader) -> None:
-    """All its times are in nanoseconds: the server refuses heartbeats that are further apart than half of the request's time."""
-    async with reader.running():
-        (request,) = reader.requests()
-    assert request["batch"] == BATCH
-    assert SILENCE * 1e9 > request["idle_heartbeat"] >= 1e9
-    assert 2 * request["idle_heartbeat"] <= request["expires"] < 3600e9
-    (subject,) = {subject for subject, _ in reader.jetstream.written}
-    assert subject == f"$JS.API.CONSUMER.MSG.NEXT.cascade.{reader.kept.name}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from jetstream import ABSENT, BUCKET, STREAM, JetStream
+from jetstream import ABSENT, BUCKET, JetStream
 
 from cascade.connectors.nats import config
 from cascade.connectors.nats._client import ApiError
@@ -110,20 +109,6 @@ async def up(plant: Plant) -> AsyncIterator[Plant]:
         del plant.link
 
 
-async def test_a_named_process_is_announced_for_its_lifetime_and_says_that_it_ends(
-    jetstream: JetStream,
-) -> None:
-    """The offline message stays, so that it is seen however late."""
-    async with up(Plant(jetstream)) as plant:
-        await eventually(lambda: len(jetstream.sent) == 1)
-        assert await plant.link.publish_offline()
-        (born, online, lifetime), (ended, offline, stays) = plant.put()
-        assert (born, lifetime, ended, stays) == (STATUS, "10s", STATUS, None)
-        assert json.loads(online)["status"] == "online"
-        assert json.loads(offline)["status"] == "offline"
-    assert [name for name in jetstream.names() if "PURGE" in name] == []
-
-
 async def test_an_unnamed_process_leaves_nothing_behind(jetstream: JetStream) -> None:
     """Its key is no topic; at its end the key goes, and no watch sees it."""
     async with up(Plant(jetstream, named=False)) as plant:
@@ -166,58 +151,6 @@ async def test_who_could_not_be_announced_is_as_soon_as_there_is_a_bucket(
     assert "no constraints, presence and retained messages: this user may not use JetStream" in lines[0]
 
 
-async def test_a_link_does_not_wait_for_a_jetstream_that_is_slow(
-    jetstream: JetStream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is up, and opens the bucket when the answer comes."""
-    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.01)
-    jetstream.held.clear()
-    async with up(Plant(jetstream)) as plant:
-        assert not plant.link.store.answered.done()
-        assert plant.link.up
-        jetstream.held.set()
-        await eventually(lambda: jetstream.sent)
-
-
-@pytest.mark.parametrize("late", ["ping", "consumer"])
-async def test_a_subscription_is_there_when_both_have_answered(jetstream: JetStream, late: str) -> None:
-    """The server that delivers, and the bucket: only then nothing is missed that is sent afterwards."""
-    async with up(Plant(jetstream)) as plant:
-        answered = asyncio.Event()
-        if late == "ping":
-
-            async def settle(subject: str = "") -> None:
-                await answered.wait()
-
-            jetstream.client.settle = settle
-        else:
-            jetstream.held = answered
-        subscribing = asyncio.create_task(plant.link.subscribe(plant.callback("a")))
-        await eventually(lambda: "a" in jetstream.inboxes)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not subscribing.done()
-        answered.set()
-        await subscribing
-
-
-@pytest.mark.parametrize("kept", [True, False])
-async def test_what_is_missing_is_looked_for_from_time_to_time(
-    jetstream: JetStream, monkeypatch: pytest.MonkeyPatch, kept: bool
-) -> None:
-    """And not as fast as the server answers."""
-    monkeypatch.setattr("cascade.connectors.nats._link.RETRY", 600.0)
-    monkeypatch.setattr("cascade.connectors.nats._retained.PAUSE", 600.0)
-    name = STREAM if kept else BUCKET
-    jetstream.errors[f"$JS.API.STREAM.INFO.{name}"] = MessageRejected(403)
-    async with up(Plant(jetstream, kept=kept)) as plant:
-        await plant.link.subscribe(plant.callback("cascade/telemetry/#", 1))
-        asked = len(jetstream.asked)
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert len(jetstream.asked) == asked
-
-
 async def test_what_the_server_says_to_itself_is_hidden_from_wildcards(jetstream: JetStream) -> None:
     """Unless a filter names it; a subject that is no topic is counted."""
     async with up(Plant(jetstream)) as plant:
@@ -232,26 +165,6 @@ async def test_what_the_server_says_to_itself_is_hidden_from_wildcards(jetstream
         await eventually(lambda: plant.got == [("a/b", {})])
         assert plant.dispatcher.delivery.discarded == {"undecodable": 1}
         assert plant.dispatcher.delivery.received == 2
-
-
-async def test_a_refused_subscription_is_reported_until_its_queue_ends(
-    jetstream: JetStream, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The watch learns it; that of the level above ``#`` alone is not a loss."""
-    async with up(Plant(jetstream)) as plant:
-        watch, other = plant.watch("Plant/#"), plant.watch("other")
-        for queue in (watch, other):
-            plant.link.watch_soon(queue)
-            assert isinstance(await queue.next(), Linked)
-        plant.jetstream.client.denied("plant")
-        assert plant.link.refused == {}
-        plant.jetstream.client.denied("plant.>")
-        assert plant.link.refused == {"Plant/#": 403}
-        while not isinstance(await watch.next(), Lost):
-            pass
-        await plant.link.unsubscribe(watch, plant.dispatcher.remove(watch))
-        assert plant.link.refused == {}
-    assert sum("refuses the subscription to Plant/#" in each.getMessage() for each in caplog.records) == 1
 
 
 @pytest.mark.parametrize(
@@ -317,3 +230,23 @@ async def test_a_reader_that_is_refused_listens_and_says_so_once(
         "server:4222 keeps no telemetry while this process is away: nothing answers; "
         "allow it to publish to $JS.API.CONSUMER.*.cascade.>"
     )
+
+
+async def test_a_refused_subscription_is_reported_until_its_queue_ends(
+    jetstream: JetStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The watch learns it; that of the level above ``#`` alone is not a loss."""
+    async with up(Plant(jetstream)) as plant:
+        watch, other = plant.watch("Plant/#"), plant.watch("other")
+        for queue in (watch, other):
+            plant.link.watch_soon(queue)
+            assert isinstance(await queue.next(), Linked)
+        plant.jetstream.client.denied("plant")
+        assert plant.link.refused == {}
+        plant.jetstream.client.denied("plant.>")
+        assert plant.link.refused == {"Plant/#": 403}
+        while not isinstance(await watch.next(), Lost):
+            pass
+        await plant.link.unsubscribe(watch, plant.dispatcher.remove(watch))
+        assert plant.link.refused == {}
+    assert sum("refuses the subscription to Plant/#" in each.getMessage() for each in caplog.records) == 1

@@ -145,24 +145,6 @@ async def test_a_lost_message_has_the_set_sent_anew(jetstream: JetStream, sign: 
         assert await follower.complete() == {"a/x"}
 
 
-async def test_a_heartbeat_of_a_consumer_that_has_sent_everything_changes_nothing(
-    jetstream: JetStream,
-) -> None:
-    """Also before its first message, and one that names no number."""
-    async with following(jetstream, "a/#") as follower:
-        await follower.next(Linked)
-        follower.hear("inbox", "", b"", BEAT % 0)
-        follower.send("a.x")
-        follower.hear("inbox", "", b"", BEAT % 1)
-        follower.hear("inbox", "", b"", b"NATS/1.0 100 Idle Heartbeat\r\n\r\n")
-        await follower.message()
-        await follower.complete()
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert len(jetstream.consumers()) == 1
-        assert jetstream.written == []
-
-
 async def test_flow_control_is_answered(jetstream: JetStream) -> None:
     """The server sends nothing more until it is; a heartbeat asks for it where the request was lost."""
     async with following(jetstream, "a/#") as follower:
@@ -173,18 +155,6 @@ async def test_flow_control_is_answered(jetstream: JetStream) -> None:
         follower.hear("inbox", "", b"", stalled)
         assert jetstream.written == [("$JS.FC.1", b""), ("$JS.FC.2", b"")]
         assert len(jetstream.consumers()) == 1
-
-
-@pytest.mark.parametrize("name", ["_consumer.SILENCE", "_retained.INTERVAL"])
-async def test_a_watch_follows_anew_after_a_silence_and_from_time_to_time(
-    jetstream: JetStream, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Nothing is taken as cleared by that, and nothing that is unchanged is missing."""
-    monkeypatch.setattr(f"cascade.connectors.nats.{name}", 0.01)
-    async with following(jetstream, "a/#", pending=0) as follower:
-        await follower.next(Linked)
-        for _ in range(3):
-            assert await follower.complete() == set()
 
 
 async def test_what_expires_is_cleared_and_a_process_that_expires_is_offline(jetstream: JetStream) -> None:
@@ -281,26 +251,3 @@ async def test_a_new_bucket_is_not_the_old_one(jetstream: JetStream) -> None:
         item = await follower.next(Complete)
         assert isinstance(item, Complete)
         assert (item.topics, item.forgotten) == (frozenset({"a/x"}), frozenset({"a/x"}))
-
-
-async def test_a_topic_that_is_added_brings_its_value_and_no_other_one_again(jetstream: JetStream) -> None:
-    """The position in the bucket tells what the reader has; a look because messages were lost brings all."""
-    async with following(jetstream, "a") as follower:
-        await follower.next(Linked)
-        follower.send("a", position=7)
-        await follower.message()
-        await follower.complete()
-        follower.queue.filters["b"] = 0
-        follower.queue.change(["b"], [])
-        await follower.consumer(2)
-        assert jetstream.consumers()[1]["filter_subjects"] == ["$KV.cascade.a", "$KV.cascade.b"]
-        follower.send("a", position=7, left=1)
-        follower.send("b", position=3)
-        assert await follower.message() == ("b", b"1", True)
-        assert await follower.complete() == {"a", "b"}
-        follower.queue.filters["c"] = 0
-        follower.queue.change(["c"], [])
-        follower.retained.feed.check_again()
-        await follower.consumer(3)
-        follower.send("a", position=7)
-        assert await follower.message() == ("a", b"1", True)

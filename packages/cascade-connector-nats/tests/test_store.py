@@ -13,12 +13,11 @@ from jetstream import ABSENT, BUCKET, STREAM, JetStream
 
 from cascade.connectors.nats._client import ApiError
 from cascade.connectors.nats._store import JetStreamEnded, Store
-from cascade.connectors.nats._subjects import MAX_SUBJECT
 from cascade.interfaces import Lacking
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic, telemetry_topic
 from cascade.testkit import eventually
-from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.outbox import Outgoing
 
 PAUSE = constraint_topic("global", "pause")
@@ -143,12 +142,6 @@ async def test_bucket_and_stream_fail_apart(
     assert store.opened.done()
 
 
-async def test_before_the_first_answer_everything_may_be_missing(jetstream: JetStream) -> None:
-    """``limitations`` of a link that has just come up says so."""
-    lacking = [each.lacking for each in jetstream.store().missing]
-    assert lacking == [Lacking.STORE_ANSWER, Lacking.TELEMETRY]
-
-
 async def test_a_jetstream_that_has_ended_is_not_an_answer_yet(jetstream: JetStream) -> None:
     """The server ends, and what waits is for the link to the next one."""
     jetstream.errors["$JS.API."] = ApiError(ABSENT)
@@ -255,13 +248,6 @@ async def test_each_message_goes_where_it_is_kept(
         assert jetstream.sent == [(route[0], payload.encode(), route[1])]
 
 
-async def test_telemetry_without_an_event_id_has_no_header(jetstream: JetStream) -> None:
-    """The stream then keeps it each time that it comes."""
-    store = await opened(jetstream)
-    await sent_by(store, EVENT, '{"id": "r-1"}', qos=1)
-    assert jetstream.sent == [(EVENT.replace("/", "."), b'{"id": "r-1"}', None)]
-
-
 async def test_a_constraint_waits_for_the_first_answer(jetstream: JetStream) -> None:
     """And is in the bucket then: nothing half kept goes out before."""
     store = jetstream.store()
@@ -272,30 +258,6 @@ async def test_a_constraint_waits_for_the_first_answer(jetstream: JetStream) -> 
     await store.open()
     await sending
     assert [subject for subject, *_ in jetstream.sent] == [KEY]
-
-
-async def test_a_socket_that_is_full_is_waited_for(jetstream: JetStream) -> None:
-    """Otherwise telemetry at QoS 0 would fill the memory."""
-    store = await opened(jetstream)
-    jetstream.client.write = lambda *_, **__: False
-    sending = store.publish(Outgoing(0, "a/b", "{}", 0, False))
-    assert sending is not None
-    await sending
-    jetstream.client.drained.assert_called_once()
-
-
-async def test_what_the_server_cannot_take_is_refused_before_it_is_sent(jetstream: JetStream) -> None:
-    """One byte more than it takes; what is as large as that is sent."""
-    store = await opened(jetstream)
-    jetstream.client.max_payload = 10
-    await sent_by(store, "a", "é" * 5)
-    with pytest.raises(MessageTooLarge) as raised:
-        await sent_by(store, "a", "é" * 5 + "x")
-    assert (raised.value.size, raised.value.limit) == (11, 10)
-    await sent_by(store, "x" * MAX_SUBJECT)
-    with pytest.raises(MessageTooLarge, match="its topic as a subject has"):
-        await sent_by(store, "x" * (MAX_SUBJECT + 1))
-    assert [len(subject) for subject, _ in jetstream.written] == [1, MAX_SUBJECT]
 
 
 @pytest.mark.parametrize(
@@ -349,16 +311,6 @@ async def test_the_store_of_a_message_is_looked_for_and_made_anew(
     assert isinstance(raised.value.cause, JetStreamEnded)
     assert str(raised.value.cause).startswith("JetStream has ended: its JetStream has ended")
     assert {name.rpartition(".")[2] for name in jetstream.names()} == {looked_for}
-
-
-async def test_a_key_is_forgotten_by_itself(jetstream: JetStream) -> None:
-    """The purge names the one key: without a filter it would empty the bucket."""
-    store = await opened(jetstream)
-    await store.forget("cascade.status.a")
-    assert jetstream.asked[-1] == (
-        f"$JS.API.STREAM.PURGE.{BUCKET}",
-        {"filter": "$KV.cascade.cascade.status.a"},
-    )
 
 
 async def test_a_second_set_of_mqtt_clients_is_reported(
@@ -420,23 +372,6 @@ async def test_telemetry_that_nothing_took_early_waits_for_the_first_answer(
     await sending
     assert jetstream.settled == ([] if kept else [subject_of(EVENT)])
     assert [found for *_, found in jetstream.sent] == [{"Nats-Msg-Id": "r-1"}] * (1 + kept)
-
-
-async def test_a_reader_that_is_away_for_good_and_a_follower_that_is_silent_are_noticed(
-    jetstream: JetStream,
-) -> None:
-    """The server deletes the one after more than a week, and says of the other that it is there."""
-    store = await opened(jetstream)
-    await store.consume("inbox", ["a"])
-    await store.keep_for("box", ["cascade.telemetry.>"])
-    follower, reader = jetstream.consumers()
-    assert follower["idle_heartbeat"] > 0
-    assert reader["inactive_threshold"] > jetstream.streams[STREAM]["config"]["max_age"]
-    assert (reader["ack_policy"], reader["deliver_policy"]) == ("explicit", "all")
-    assert reader["ack_wait"] > 0
-    assert (follower["ack_policy"], follower["deliver_policy"]) == ("none", "last_per_subject")
-    assert follower["flow_control"]
-    assert (follower["mem_storage"], follower["num_replicas"]) == (True, 1)  # it is one of many
 
 
 async def test_what_is_kept_has_the_limits_that_are_promised(jetstream: JetStream) -> None:

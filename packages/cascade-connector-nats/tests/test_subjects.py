@@ -70,12 +70,6 @@ def test_subjects_are_as_the_contract_writes_them(topic: str, subject: str) -> N
     assert subject_of(topic) == subject
 
 
-def test_a_subject_that_is_not_utf_8_is_no_topic() -> None:
-    """A foreign program may have made it."""
-    with pytest.raises(ValueError, match="utf-8"):
-        topic_of("a.=FF")
-
-
 @given(FILTERS, SMALL)
 def test_a_filter_matches_through_exactly_one_of_its_subjects(topic_filter: str, topic: str) -> None:
     """``a/#`` is ``a`` and ``a.>``."""

@@ -1,8 +1,6 @@
 """The calls of an executor at the odd moments of a cluster; the cluster is a stand-in."""
 
-import asyncio
 import concurrent.futures
-import re
 from typing import Any
 
 import pytest
@@ -137,50 +135,6 @@ async def test_a_connection_that_breaks_fails_what_is_at_the_cluster() -> None:
         again = Watched()
         calls.submit(again)
         await eventually(lambda: again.number)
-
-
-async def test_an_unknown_error_fails_all_calls_as_one_of_the_cluster() -> None:
-    """Of Dask's own errors a user has no use; both texts name the task."""
-    cluster = StandInCluster(a=1)
-    async with calls_on(cluster) as (calls, _):
-        await calls.start()
-        submitted = [Watched(), Watched()]
-        for call in submitted:
-            calls.submit(call)
-        cluster.error = OSError("broken pipe")
-        await eventually(lambda: submitted[1].log)
-        for call in submitted:
-            assert isinstance(call.log[-1], ExecutorUnavailable)
-            assert re.search(r"it dropped task 'work' \(broken pipe\)", str(call.log[-1]))
-
-
-async def test_the_end_fails_all_calls_and_closes_their_sessions() -> None:
-    """The calls that run stop at a checkpoint, the scheduler forgets the reports, and the cluster is closed."""
-    cluster = StandInCluster(a=1, b=1)
-    async with calls_on(cluster) as (calls, _):
-        await calls.start()
-        submitted = [Watched() for _ in range(3)]
-        for call in submitted:
-            calls.submit(call)
-        assert cluster.client.handlers
-        await asyncio.sleep(0)
-    for call in submitted:
-        assert isinstance(call.log[-1], ExecutorUnavailable)
-        assert "the executor was closed" in str(call.log[-1])
-    assert sorted(address for address, _ in requests(cluster.client, "close_session")) == ["a", "b"]
-    assert cluster.client.handlers == {}
-    assert len(cluster.client.scheduler_requests) == 1
-    assert all(future.released for future in cluster.client.sent.values())
-    assert cluster.closed == 1
-
-
-async def test_the_end_waits_for_no_worker_that_does_not_answer(impatient: None) -> None:
-    """There is a limit for all of them; the cluster is closed then."""
-    cluster = StandInCluster(a=1)
-    async with calls_on(cluster) as (calls, _):
-        await calls.start()
-        cluster.client.silent.add("a")
-    assert cluster.closed == 1
 
 
 async def test_a_start_connects_once_more_after_a_connection_that_was_just_lost() -> None:

@@ -55,15 +55,6 @@ async def test_workers_that_may_be_busy_are_closed_before_their_cluster(fails: b
     assert log[2:] == [("cluster", CLOSE_TIMEOUT)]
 
 
-async def test_a_local_worker_is_used_when_its_start_has_ended() -> None:
-    """Dask does not replace one that dies between its registration and the end of its start."""
-    workers = {n: SimpleNamespace(worker_address=address) for n, address in enumerate(["tcp://a", None])}
-    cluster = local(workers=workers)
-    assert cluster.without_starting({"tcp://a": 1, "tcp://b": 1}) == {"tcp://a": 1}
-    workers[1].worker_address = "tcp://b"
-    assert cluster.without_starting({"tcp://a": 1, "tcp://b": 1}) == {"tcp://a": 1, "tcp://b": 1}
-
-
 async def test_a_local_worker_that_dask_has_given_up_is_started_again() -> None:
     """Its successor needed longer than Dask waits, so nothing else would ever replace it."""
     scaled: list[int] = []
@@ -74,12 +65,6 @@ async def test_a_local_worker_that_dask_has_given_up_is_started_again() -> None:
     del workers[1]
     cluster.replace_lost()
     assert scaled == [2]
-
-
-def test_every_worker_of_a_remote_cluster_is_used() -> None:
-    """What starts its workers is not known."""
-    cluster = Cluster("tcp://host:8786", workers=None, timeout=1.0, cluster={})
-    assert cluster.without_starting({"tcp://a": 2}) == {"tcp://a": 2}
 
 
 class Part:
@@ -178,20 +163,6 @@ async def test_a_cluster_that_cannot_be_reached(error: Exception, cause: str, pa
     assert [client.closed for client in parts["Client"].made] == [[0], []]
 
 
-async def test_a_cluster_that_does_not_answer_in_time(parts: dict[str, Any]) -> None:
-    """Dask's own limit covers only a part; what was begun is closed, also if the caller is cancelled."""
-    parts["Client"].gate.clear()
-    with pytest.raises(ExecutorUnavailable, match=r"no answer within 0\.01 s"):
-        await remote(0.01).connected()
-    connecting = asyncio.create_task(remote().connected())
-    await eventually(lambda: len(parts["Client"].made) == 2)
-    await asyncio.sleep(0)
-    connecting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await connecting
-    assert [client.closed for client in parts["Client"].made] == [[0], [0]]
-
-
 @pytest.mark.parametrize(
     ("workers", "settings", "expected"),
     [
@@ -281,19 +252,6 @@ async def test_closing_while_a_local_cluster_starts_closes_it_afterwards(parts: 
     parts["LocalCluster"].gate.set()
     await closing
     assert made.closed == [CLOSE_TIMEOUT]
-
-
-async def test_a_script_that_workers_cannot_import_starts_no_cluster(
-    parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unless they are threads; the error has the remedy."""
-    monkeypatch.setattr(_cluster, "script_problem", lambda: "run.py has no guard")
-    with pytest.raises(ExecutorUnavailable, match=r"run\.py has no guard.*processes=False"):
-        await Cluster(None, workers=1, timeout=50.0, cluster={}).connected()
-    assert parts["LocalCluster"].made == []
-    threads = Cluster(None, workers=1, timeout=50.0, cluster={"processes": False})
-    await threads.connected()
-    await threads.close()
 
 
 async def test_what_fails_or_hangs_while_it_closes_is_left_behind(

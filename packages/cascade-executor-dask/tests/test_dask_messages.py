@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections import defaultdict
 from typing import Any
 
 from cascade.executors.dask._call import Call
 from cascade.executors.dask._latest_messages import LatestMessages
 from cascade.executors.dask._reports import Reports
-from cascade.executors.dask._send_window import SendWindow
 from cascade.executors.dask._worker_side import WINDOW, Order
 from cascade.interfaces import Directive
 from cascade.testkit import eventually, time_limit
@@ -120,48 +118,3 @@ def test_what_other_programs_write_to_the_topic_is_ignored() -> None:
     for nothing in (b"", "", "[]", '[1, "unknown", []]', '[2, "data", ["a", 1]]', None, 7):
         client.handler((0.0, nothing))
     assert (context.given, received) == ([], [])
-
-
-class Sender:
-    """A thread that sends texts through a window; the texts that left."""
-
-    def __init__(self, window: SendWindow, *texts: str) -> None:
-        self.sent: list[str] = []
-        self._thread = threading.Thread(target=self._send, args=(window, texts), daemon=True)
-        self._thread.start()
-
-    def _send(self, window: SendWindow, texts: tuple[str, ...]) -> None:
-        for text in texts:
-            window.send(text, self.sent.append)
-
-    def ended(self) -> list[str]:
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-        return self.sent
-
-
-async def held_back(window: SendWindow, sender: Sender, sent: list[str]) -> None:
-    """Wait until the sender waits for room; nothing but ``sent`` has left."""
-    await eventually(lambda: window.waiting == 1)
-    assert sender.sent == sent
-
-
-async def test_a_text_that_is_larger_than_the_window_leaves_alone() -> None:
-    """After everything before it was taken; what follows waits for it."""
-    window = SendWindow(10, lambda: True)
-    sender = Sender(window, "a", "b" * 50, "c")
-    await held_back(window, sender, ["a"])
-    window.confirm(1)
-    await eventually(lambda: len(sender.sent) == 2)
-    await eventually(lambda: window.waiting == 1)
-    window.confirm(51)
-    assert sender.ended() == ["a", "b" * 50, "c"]
-
-
-async def test_a_call_that_is_to_stop_waits_no_more() -> None:
-    """What has no room is dropped from then on, what has room still leaves."""
-    window = SendWindow(10, lambda: True)
-    sender = Sender(window, "aaaaaa", "bbbbbb", "cccccc", "dddd")
-    await held_back(window, sender, ["aaaaaa"])
-    window.end()
-    assert sender.ended() == ["aaaaaa", "dddd"]

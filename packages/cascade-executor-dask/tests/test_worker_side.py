@@ -154,31 +154,12 @@ def test_the_end_of_a_pause_may_overtake_the_call(session: str, worker: Worker) 
     assert worker.texts.empty()
 
 
-def test_an_earlier_order_does_not_replace_a_later_one(session: str, worker: Worker) -> None:
-    """It was sent again after its connection broke."""
-    call = Running(session, 1, PAUSE)
-    assert worker.next() == [1, "arrived", [True]]
-    direct_calls(session, {1: STOP})
-    direct_calls(session, {1: GO})
-    with pytest.raises(asyncio.CancelledError):
-        call.outcome()
-
-
 @pytest.mark.full
 def test_a_paused_call_ends_when_no_task_awaits_it(session: str, worker: Worker) -> None:
     """Its engine has died: nothing else would ever end the pause."""
     call = Running(session, 1, PAUSE)
     assert worker.next() == [1, "arrived", [True]]
     worker.task.state = "released"
-    with pytest.raises(asyncio.CancelledError):
-        call.outcome()
-
-
-def test_a_session_that_is_closed_ends_its_calls(session: str, worker: Worker) -> None:
-    """At their next checkpoint."""
-    call = Running(session, 1, PAUSE)
-    worker.next()
-    close_session(session)
     with pytest.raises(asyncio.CancelledError):
         call.outcome()
 
