@@ -3,8 +3,6 @@
 import math
 import os
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -26,7 +24,6 @@ from cascade.testkit.brokers import (
 )
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import Deadline
-from testing_tools.certificates import make_certificates
 
 pytestmark = pytest.mark.broker
 
@@ -55,15 +52,6 @@ def gone(pid: int) -> bool:
         return sys.platform == "linux"
 
 
-def first_byte(broker: Broker, context: ssl.SSLContext) -> bytes:
-    """Shake hands, as a client with this context does, and read what comes."""
-    with (
-        socket.create_connection((broker.host, broker.port), timeout=60) as plain,
-        context.wrap_socket(plain, server_hostname=broker.host) as link,
-    ):
-        return link.recv(1)
-
-
 async def publish(broker: Broker, payload: str, **options: Any) -> None:
     async with aiomqtt.Client(broker.host, broker.port, **options) as client:
         await client.publish("kept", payload, qos=1, retain=True)
@@ -87,17 +75,6 @@ async def retains(broker: Broker, payload: str) -> None:
         return await retained(broker) == payload
 
     await eventually(found, 30, what=f"{broker} retains {payload!r}")
-
-
-async def test_a_broker_that_was_started_carries_messages(kind: type[Broker]) -> None:
-    """Inside the with block the port answers, and the process is gone after it."""
-    with kind() as broker:
-        await publish(broker, "hello")
-        await retains(broker, "hello")
-        pid = broker.pid
-        assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
-    assert gone(pid)
-    assert not broker.running
 
 
 @pytest.mark.parametrize("end", ["kill", "terminate"])
@@ -177,40 +154,6 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error_with_the_log(
         with pytest.raises(BrokerFailedError, match=r"could not bind its port(.|\n)*in use"):
             second.start()
         assert not second.running
-
-
-async def test_passwords_and_acl_are_those_that_were_given() -> None:
-    """A wrong password is refused; a right one is accepted; what the ACL does not name is not delivered."""
-    require_mosquitto()
-    acl = ["user ann", "topic readwrite kept", "user bob", "topic read #"]
-    with Mosquitto(users={"ann": "secret", "bob": "hidden"}, acl=acl) as broker:
-        with pytest.raises(aiomqtt.MqttError):
-            await publish(broker, "x", username="ann", password="wrong")
-        ann: Any = {"username": "ann", "password": "secret"}
-        await publish(broker, "x", **ann)
-        assert await retained(broker, **ann) == "x"
-        async with aiomqtt.Client(broker.host, broker.port, username="bob", password="hidden") as reader:
-            await reader.subscribe("elsewhere", qos=1)
-            await reader.subscribe("kept", qos=1)  # its retained message comes first
-            async with aiomqtt.Client(
-                broker.host, broker.port, **ann
-            ) as denied:  # some close the link for it
-                await denied.publish("elsewhere", "y", qos=1)
-            await publish(broker, "y", **ann)
-            async with time_limit(50):
-                heard = [str((await anext(reader.messages)).topic) for _ in range(2)]
-            assert heard == ["kept", "kept"]
-
-
-async def test_tls_uses_the_generated_certificates(tmp_path: Path) -> None:
-    """A client that trusts the authority gets in, one that trusts another does not."""
-    require_mosquitto()
-    mine, other = make_certificates(tmp_path / "mine"), make_certificates(tmp_path / "other")
-    with Mosquitto(tls=mine) as broker:
-        assert broker.url.startswith("mqtts://")
-        await publish(broker, "x", tls_context=ssl.create_default_context(cafile=mine.ca))
-        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
-            first_byte(broker, ssl.create_default_context(cafile=other.ca))
 
 
 def test_start_broker_prefers_mosquitto_then_nats_then_says_what_to_install(

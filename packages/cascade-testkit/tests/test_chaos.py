@@ -100,21 +100,6 @@ async def test_a_stalled_link_holds_everything_back_until_it_is_resumed(
         await eventually(lambda: target.got == b"question")
 
 
-@pytest.mark.parametrize("way", [Direction.UP, Direction.DOWN])
-async def test_a_link_can_be_stalled_one_way(proxy: ChaosProxy, target: Target, way: Direction) -> None:
-    """The other way goes on, as through a firewall that has forgotten half of a connection."""
-    async with dialled(proxy, target) as (client, server):
-        proxy.stall(way)
-        client[1].write(b"question")
-        server[1].write(b"answer")
-        if way is Direction.UP:
-            assert await client[0].readexactly(6) == b"answer"
-            assert target.got == b""
-        else:
-            await eventually(lambda: target.got == b"question")
-            assert await nothing_comes(client[0])
-
-
 @pytest.mark.full
 async def test_a_delayed_link_carries_everything_later_and_in_order(
     proxy: ChaosProxy, target: Target
@@ -156,24 +141,6 @@ async def test_reset_is_a_reset(proxy: ChaosProxy, target: Target) -> None:
         await proxy.reset()
         with pytest.raises(ConnectionResetError):
             await client[0].read()
-
-
-async def test_a_stalled_link_hides_the_end_of_the_target(proxy: ChaosProxy, target: Target) -> None:
-    """It carries no FIN either: the client learns of it when the link is resumed, or cut."""
-    async with dialled(proxy, target) as (first, server), dialled(proxy, target) as (second, other):
-        proxy.stall()
-        server[1].close()
-        other[1].close()
-        assert await nothing_comes(first[0])
-        assert proxy.open == 2
-        await proxy.cut()
-        assert [await link[0].read() for link in (first, second)] == [b"", b""]
-        assert proxy.open == 0
-    async with dialled(proxy, target) as (client, server):
-        server[1].close()
-        assert await nothing_comes(client[0])
-        proxy.resume()
-        assert await client[0].read() == b""
 
 
 async def test_down_refuses_until_up_on_the_same_port(proxy: ChaosProxy, target: Target) -> None:

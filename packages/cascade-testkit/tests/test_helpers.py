@@ -7,12 +7,11 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
 
-from cascade.testkit import eventually, no_leaks, ports, time_limit, waiting
+from cascade.testkit import eventually, no_leaks, time_limit, waiting
 from cascade.testkit.connector import Ability
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -72,12 +71,6 @@ async def test_a_time_limit_ends_what_takes_longer_and_nothing_else(monkeypatch:
         await eventually(lambda: loop.time() > began + 0.3)
 
 
-@pytest.mark.parametrize("load", [0.0, 0.5])
-def test_an_idle_machine_is_not_busy(load: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: (load, 0, 0), raising=False)
-    assert waiting.busyness() == 1
-
-
 async def test_eventually_says_what_did_not_happen() -> None:
     """The error contains the condition's own text, or its description, and its last value."""
     caught: list[int] = []
@@ -119,20 +112,6 @@ async def test_no_leaks_names_each_thing_that_was_left(tmp_path: Path) -> None:
     hold.set()
     thread.join()
     task.cancel()
-
-
-def test_a_free_port_is_given_to_one_server_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also while neither of two servers listens yet."""
-    draw = ports._draw.choice
-    drawn: list[int] = []
-
-    def each_twice(ports: range) -> int:
-        drawn.append(drawn[-1] if len(drawn) % 2 else draw(ports))
-        return drawn[-1]
-
-    monkeypatch.setattr(ports, "_draw", SimpleNamespace(choice=each_twice))
-    given = [ports.free_port() for _ in range(20)]
-    assert len(set(given)) == 20
 
 
 @pytest.mark.full

@@ -143,13 +143,3 @@ def test_a_mutant_is_killed_by_the_first_test_that_fails_twice(tiny: Checkout, t
     """One that fails once and then passes does not count; afterwards the source is as before."""
     killed = attempt(tiny, tmp_path, "    return (age > 18)", [A_CHILD, FLAKY, EIGHTEEN])
     assert killed == Outcome("killed", EIGHTEEN, 3)
-
-
-@pytest.mark.full
-@pytest.mark.process
-@pytest.mark.usefixtures("no_plugins")
-def test_a_test_that_fails_without_the_mutation_too_kills_nothing(tiny: Checkout, tmp_path: Path) -> None:
-    """It cannot notice anything; the tests behind it still can."""
-    line = "    return (age > 18)"
-    assert attempt(tiny, tmp_path, line, [ELSEWHERE, A_CHILD]) == Outcome("survived", tests=2)
-    assert attempt(tiny, tmp_path, line, [ELSEWHERE, EIGHTEEN]) == Outcome("killed", EIGHTEEN, 2)
