@@ -12,12 +12,13 @@ import pytest
 import pytest_asyncio
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.connectors.mqtt._aiomqtt_internals import MAX_PACKET
 from cascade.testkit import Broker, eventually
 
 pytestmark = pytest.mark.usefixtures("patient")
 
 CONNECT, PUBLISH = 1, 3
+MAX_PACKET = 4 * 1024 * 1024
+"""What CONNECT of MQTT 5 states, in bytes."""
 
 
 PACKET_LIMIT = 100

@@ -11,7 +11,6 @@ import pytest
 
 from cascade.interfaces import TaskCallError
 from cascade.spec import Search, call_of, find_lazies, task
-from cascade.spec._pandas import FIRST
 
 
 @task
@@ -25,6 +24,8 @@ def take(value: Any) -> Any:
 
 
 LAZY = one()
+FIRST = 1_000
+"""How many values of an object are looked at."""
 
 
 class Prices(pd.Series): ...  # type: ignore[misc]
