@@ -85,6 +85,29 @@ async def test_the_feed_follows_the_link_and_forgets_what_was_cleared_meanwhile(
     assert stream.closed
 
 
+async def test_engines_that_a_lost_store_has_taken_are_forgotten_unless_they_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that lives publishes its birth again; of one that has died nobody would ever say that it is offline."""
+    stream: Any = Stream()
+    feed = Feed(stream)
+    ticks = feed.ticks()
+    first = asyncio.ensure_future(anext(ticks))
+    birth = b'{"status": "online", "session": "s"}'
+    dead, alive = status_topic("dead"), status_topic("alive")
+    await stream.give(Linked(), *(Message(topic, birth, retain=True) for topic in (dead, alive)))
+    await stream.give(Message(PAUSE, b'{"type": "pause"}', retain=True), complete([dead, alive, PAUSE]))
+    await first
+    await stream.give(Lost("the link is down"), Linked(), complete([]))
+    await stream.give(Message(alive, birth, retain=False))
+    await anext(ticks)
+    assert (set(feed.view.engines), feed.gone) == ({"dead", "alive"}, {PAUSE})
+    monkeypatch.setattr(feeds, "FORGET_SECONDS", 0.0)
+    await anext(ticks)
+    assert set(feed.view.engines) == {"alive"}
+    await ticks.aclose()
+
+
 async def test_a_broker_that_does_not_answer_the_subscription_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

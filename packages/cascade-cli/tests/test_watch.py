@@ -124,3 +124,35 @@ def test_a_burst_of_events_is_counted_right_and_does_not_freeze_the_watch(plant:
         print(f"the screen was right {time.monotonic() - sent:.1f} s after the last event was acknowledged")
         terminal.interrupt()
         assert terminal.end() == 130
+
+
+@pytest.mark.full
+def test_a_broker_that_comes_back_empty_is_not_taken_for_a_clear(plant: Plant) -> None:
+    """The engine keeps the pause; list and watch name it, and nobody is said to have cleared it."""
+    plant.start("press-1")
+    plant.wait_for_runs("press-1")
+    assert plant.cascade("pause", "--wait").returncode == 0
+    process = plant.begin("watch", "--plain")
+    assert process.stdout is not None
+    lines: list[str] = []
+    # it has the set of the broker that is about to be lost
+    while not any("constraint pause global: obeyed by press-1" in line for line in lines):
+        lines.append(process.stdout.readline())
+    plant.broker.kill()
+    plant.broker.restart(keep_store=False)
+    kept = "not on the broker, still obeyed by press-1"
+    eventually(lambda: kept in plant.cascade("constraints").stderr, "the list names it")
+    (row,) = plant.json("constraints")
+    assert (row["scope"], row["type"], row["applied"], row["on_broker"]) == (
+        "global",
+        "pause",
+        ["press-1"],
+        False,
+    )
+    while not lines[-1].endswith(f"constraint pause global: {kept}\n"):
+        lines.append(process.stdout.readline())
+    assert not [line for line in lines if "cleared" in line]
+    # cleared by its topic, although the broker does not hold it
+    assert plant.cascade("resume", "--wait").returncode == 0
+    while not lines[-1].endswith("constraint pause global: cleared\n"):
+        lines.append(process.stdout.readline())

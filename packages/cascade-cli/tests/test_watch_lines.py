@@ -25,6 +25,7 @@ from cascade.cli import main
 from cascade.cli.output import Output
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire import timestamp
+from cascade.wire import constraint_rows
 from testing_tools.memory_broker import MemoryBroker, Person
 
 PAUSE = constraint_topic("global", "pause")
@@ -73,6 +74,46 @@ def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
     assert news(changes, plant) == ["constraint pause global: cleared"]
 
 
+def test_a_lost_store_is_no_clear(plant: ViewPlant) -> None:
+    """Nobody has cleared what the broker lost; engines that still obey are named once they have had time to report."""
+    changes, now = Changes(), NOW
+    for source in ("oven", "press"):
+        plant.online(source)
+    for topic in (PAUSE, constraint_topic("task:a", "pause")):
+        plant.say(topic, {"type": "pause", "id": "x", "params": {}})
+    list(changes.since_last(plant.view, now))
+
+    def lines(gone: set[str]) -> list[str]:
+        return [in_words(kind, row) for kind, row in changes.since_last(plant.view, now, gone)]
+
+    row = {"type": "pause", "params": {}, "id": "x", "expires_at": None}
+    plant.report(
+        "oven",
+        "constraints",
+        sync="stale",
+        applied={},
+        effective=[{**row, "scope": "global", "topic": PAUSE}],
+    )
+    plant.view.fold(PAUSE, b"", now=now)
+    plant.view.fold(constraint_topic("task:a", "pause"), b"", now=now)
+    plant.view.fold(status_topic("press"), b"", now=now)
+    assert lines({PAUSE, constraint_topic("task:a", "pause")}) == [
+        "engine press: the broker no longer knows it",
+        "constraint pause task:a: no longer on the broker",
+        "engine oven: online, paused",
+    ]
+    now += 3.0
+    assert lines({PAUSE}) == ["constraint pause global: not on the broker, still obeyed by oven"]
+    assert (lines({PAUSE}), constraint_rows(plant.view, now)[0]["on_broker"]) == ([], False)
+    plant.say(PAUSE, {"type": "pause", "id": "x", "params": {}})
+    assert lines(set()) == ["constraint pause global: on the broker"]
+    # a clear that was seen: the report follows it within milliseconds
+    plant.view.fold(PAUSE, b"", now=now)
+    assert lines(set()) == []
+    plant.report("oven", "constraints", sync="synced", applied={}, effective=[])
+    assert lines(set()) == ["constraint pause global: cleared", "engine oven: online"]
+
+
 def test_runs_come_in_the_order_of_their_messages_and_failures_last(plant: ViewPlant) -> None:
     """A task that fails again in another attempt at another time is another failure."""
     changes = Changes()
@@ -115,7 +156,7 @@ class Link:
     def __init__(self, plant: ViewPlant, monkeypatch: pytest.MonkeyPatch, *, json: bool = False) -> None:
         monkeypatch.setattr(time, "monotonic", lambda: NOW)
         self.feed: Any = SimpleNamespace(
-            view=plant.view, lost_since=None, problem="", without_state=lambda now: [*self.silent]
+            gone=set(), view=plant.view, lost_since=None, problem="", without_state=lambda now: [*self.silent]
         )
         self.silent: list[str] = []
         self._stream = StringIO()

@@ -54,7 +54,7 @@ def read(address: Address, *filters: str, listen: float = 0.0) -> tuple[View, fl
     async def work() -> View:
         async with link.connected(address) as connector:
             view, complete = await read_view(connector, *filters, listen=listen)
-            if not view.engines and not view.registers and (problem := await unreadable(connector, complete)):
+            if not view.has_retained and (problem := await unreadable(connector, complete)):
                 settings().output.note(problem)
             return view
 

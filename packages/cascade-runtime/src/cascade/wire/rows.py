@@ -6,6 +6,7 @@ from typing import Any
 
 from cascade.interfaces.wire import timestamp
 from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
+from cascade.wire.reports import EffectiveEntry
 from cascade.wire.run_view import LOST, RUNNING, RunView
 from cascade.wire.view import View
 
@@ -28,8 +29,15 @@ def run_rows(view: View, now: float) -> list[dict[str, Any]]:
 
 
 def constraint_rows(view: View, now: float) -> list[dict[str, Any]]:
-    """Return a row for each register, by topic, with the live engines that obey or refuse it."""
-    return [_constraint_row(view, topic, now) for topic in sorted(view.registers)]
+    """Return a row for each register, by topic, with the live engines that obey or refuse it.
+
+    Behind them, with ``on_broker`` False, a row for each constraint that live engines obey and the broker does not
+    hold: it has lost its store, and they keep what they knew.
+    """
+    return [
+        *(_constraint_row(view, topic, now) for topic in sorted(view.registers)),
+        *(row for _, row in sorted(_kept_rows(view, now).items())),
+    ]
 
 
 def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
@@ -87,6 +95,37 @@ def _constraint_row(view: View, topic: str, now: float) -> dict[str, Any]:
             for source, each in sorted(engines)
             if each.status in ("rejected", "refused", "unsupported")
         ],
+    }
+
+
+def _kept_rows(view: View, now: float) -> dict[str, dict[str, Any]]:
+    """Return the rows of what engines obey and the broker does not hold, by topic; none unless it shows what it holds."""
+    kept: dict[str, dict[str, Any]] = {}
+    if not view.has_retained or view.left_out:
+        return kept
+    for engine in view.live(now):
+        if engine.constraints is None or engine.reports_of_another or engine.sync in ("idle", "stopped"):
+            continue
+        for row in engine.constraints.effective:
+            if row.topic in view.registers:
+                continue
+            found = kept.setdefault(row.topic, _kept_row(row))
+            found["applied"].append(engine.source)
+    return kept
+
+
+def _kept_row(row: EffectiveEntry) -> dict[str, Any]:
+    return {
+        "topic": row.topic,
+        "scope": row.scope,
+        "type": row.type,
+        "params": dict(row.params),
+        "id": row.id,
+        "by": row.by,
+        "expires_at": row.expires_at,
+        "applied": [],
+        "refused": [],
+        "on_broker": False,
     }
 
 

@@ -55,6 +55,8 @@ class View:
         self.not_understood = 0
         """Messages that are malformed, or on a topic that is not read, such as an echo of a sync, and events on
         the topic of a project that is not their source's."""
+        self.has_retained = False
+        """Whether a retained message has come: the broker shows what it holds, so what is missing is not there."""
         self.left_out = 0
         """Registers that are not kept, because there are too many."""
         self._room = Room()
@@ -69,6 +71,7 @@ class View:
         :param retained: whether the broker had kept it: then it does not show that its engine lives.
         """
         message = parse(topic, payload)
+        self.has_retained |= retained
         heard = None if retained else now
         match message:
             case EventMessage() if not self._is_of_its_project(message):

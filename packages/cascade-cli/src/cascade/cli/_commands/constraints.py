@@ -41,6 +41,15 @@ COLUMNS = (
 @make(name="constraints")
 @listing
 def command(address: Address, listen: float) -> None:
-    """List the constraints on the broker: author, expiry, and which engines obey."""
+    """List the constraints on the broker: author, expiry, and which engines obey.
+
+    Also those that engines still obey although the broker has lost them.
+    """
     view, now = read(address, STATUS, CONSTRAINTS, REGISTERS, listen=listen)
-    settings().output.rows(constraint_rows(view, now), COLUMNS, empty="no constraints")
+    rows, output = constraint_rows(view, now), settings().output
+    output.rows(rows, COLUMNS, empty="no constraints")
+    for row in rows:
+        if "on_broker" in row:
+            output.note(
+                f"{row['type']} {row['scope']}: not on the broker, still obeyed by {', '.join(row['applied'])}"
+            )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cascade.wire import View, constraint_rows, engine_rows, run_rows
 
 MAX_SEEN = 20_000
+REPORT_SECONDS = 2.0
+"""In which an engine reports that it no longer obeys a constraint that was cleared."""
 _STATES = ("COMPLETED", "FAILED", "RUNNING", "BLOCKED")
 
 
@@ -17,26 +19,52 @@ class Changes:
     def __init__(self) -> None:
         self._shown: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self._failures: dict[tuple[str, str, str, float | None], None] = {}
+        # since when engines obey what the broker does not hold
+        self._kept_since: dict[tuple[str, ...], float] = {}
 
-    def since_last(self, view: View, now: float) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield the kind (``engine``, ``run``, ``constraint`` or ``failure``) and the row of each change."""
+    def since_last(
+        self, view: View, now: float, gone: Collection[str] = ()
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the kind (``engine``, ``run``, ``constraint`` or ``failure``) and the row of each change.
+
+        :param gone: topics of registers that nobody was seen to clear: the broker no longer has them.
+        """
         rows = [
             *(("engine", (row["source"],), row) for row in engine_rows(view, now)),
             *(("constraint", (row["topic"],), row) for row in constraint_rows(view, now)),
             *(("run", (row["source"], row["run_id"]), row) for row in reversed(list(_run_rows(view, now)))),
         ]
         present = {(kind, *name) for kind, name, _ in rows}
-        for key in [key for key in self._shown if key[0] == "constraint" and key not in present]:
-            yield "constraint", {**self._shown.pop(key), "cleared": True}
+        yield from self._vanished(present, gone)
         for kind, name, row in rows:
             key = (kind, *name)
-            if self._shown.get(key) != row:
+            if self._shown.get(key) != row and not self._is_too_new(key, row, now):
                 self._shown[key] = row
                 yield kind, row
         yield from self._new_failures(view)
         for kept in (self._shown, self._failures):
             while len(kept) > MAX_SEEN:
                 del kept[next(iter(kept))]  # type: ignore[arg-type] # both are dictionaries
+
+    def _vanished(
+        self, present: Collection[tuple[str, ...]], gone: Collection[str]
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the constraints and engines that are no longer there."""
+        for key in [key for key in self._shown if key[0] != "run" and key not in present]:
+            row = self._shown.pop(key)
+            if key[0] == "engine":
+                yield "engine", {**row, "status": "unknown", "gone": True}
+            else:
+                yield "constraint", {**row, "gone" if key[1] in gone else "cleared": True}
+        for key in [key for key in self._kept_since if key not in present]:
+            del self._kept_since[key]
+
+    def _is_too_new(self, key: tuple[str, ...], row: Mapping[str, Any], now: float) -> bool:
+        """Return whether engines may just not have reported yet that a constraint was cleared."""
+        if "on_broker" not in row:
+            self._kept_since.pop(key, None)
+            return False
+        return now - self._kept_since.setdefault(key, now) < REPORT_SECONDS
 
     def _new_failures(self, view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for run in view.runs.values():
@@ -66,6 +94,8 @@ def _run_rows(view: View, now: float) -> Iterator[Mapping[str, Any]]:
 
 def in_words(kind: str, row: Mapping[str, Any]) -> str:
     """Return a change as one line for a person."""
+    if kind == "engine" and row.get("gone"):
+        return f"engine {row['source']}: the broker no longer knows it"
     if kind == "engine":
         notes = [
             row["status"] if row["status"] != "unknown" else "unknown, only its events have arrived",
@@ -74,7 +104,13 @@ def in_words(kind: str, row: Mapping[str, Any]) -> str:
         ]
         return f"engine {row['source']}: {', '.join(note for note in notes if note)}"
     if kind == "constraint":
-        end = "cleared" if row.get("cleared") else _obeyed(row)
+        end = (
+            "no longer on the broker"
+            if row.get("gone")
+            else "cleared"
+            if row.get("cleared")
+            else _obeyed(row)
+        )
         return f"constraint {row['type']} {row['scope']}: {end}"
     if kind == "failure":
         return f"failure {row['task_id']} of {row['run_id']}: {row['error']}"
@@ -89,6 +125,8 @@ def in_words(kind: str, row: Mapping[str, Any]) -> str:
 
 
 def _obeyed(row: Mapping[str, Any]) -> str:
+    if "on_broker" in row:
+        return f"not on the broker, still obeyed by {', '.join(row['applied'])}"
     obeyed = f"obeyed by {', '.join(row['applied'])}" if row["applied"] else "on the broker"
     by = f" by {row['by']}" if row["by"] else ""
     return f"{obeyed}{by}"

@@ -225,7 +225,7 @@ def _constraint(constraint: ConstraintLine, frame: Frame) -> Iterator[Text]:
     if line.cell_len + len(rest) <= frame.width or not frame.narrow:
         line.append(rest, "dim")
         rest = ""
-    if not frame.narrow and constraint.obeyed:
+    if not frame.narrow and constraint.obeyed and constraint.on_broker:
         names = constraint.obeyed
         line.append(
             f"  obeyed by {printable(names[0]) if len(names) == 1 else f'{len(names)} engines'}", "dim"
@@ -233,6 +233,8 @@ def _constraint(constraint: ConstraintLine, frame: Frame) -> Iterator[Text]:
     yield line
     if rest:
         yield _text(f"  {rest}", "dim")
+    if not constraint.on_broker:
+        yield _text(f"    not on the broker, still obeyed by {_some(constraint.obeyed)}", "bold red")
     if constraint.refused:
         yield _text(f"    refused by {_some(constraint.refused)}", "bold red")
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 
 from cascade.cli.link import Link
 from cascade.cli.snapshot import REGISTERS, STATES, STATUS, not_permitted, unanswered_subscription
+from cascade.interfaces.topics import parse_status_topic, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
 from cascade.wire import View
 
@@ -18,6 +19,10 @@ TICK_SECONDS = 0.25
 MESSAGES_A_TURN = 500
 """Messages that are folded before other asyncio tasks run: a burst must not stop the screen or Ctrl-C."""
 SUBSCRIBE_SECONDS = 2.0
+FORGET_SECONDS = 12.0
+"""From a set without an engine's presence until it counts as unknown: a named engine is connected again by then."""
+OWN_REPORTS = ("constraints", "runs", "graph", "summary", "host")
+MAX_REGISTERS = 11_000
 
 
 class Feed:
@@ -30,6 +35,10 @@ class Feed:
         self.complete = False
         """Whether all retained messages have arrived."""
         self.problem = ""
+        self.gone: set[str] = set()
+        """Topics of registers that the broker no longer has, and whose clear was not seen."""
+        # since when the broker has no presence of an engine that was online
+        self._missing: dict[str, float] = {}
         self._begun = False  # the first look is over
         self._stream = link.watch(*FILTERS)
 
@@ -45,6 +54,7 @@ class Feed:
         try:
             await self._begin(reading)
             while not reading.done():
+                self._forget_missing(time.monotonic())
                 yield
                 await asyncio.wait({reading}, timeout=TICK_SECONDS)
             reading.result()
@@ -71,6 +81,9 @@ class Feed:
         async for item in self._stream:
             if isinstance(item, Message):
                 self.view.fold(item.topic, item.payload, now=time.monotonic(), retained=item.retain)
+                self.gone.discard(item.topic)
+                if (source := parse_status_topic(item.topic)) is not None:
+                    self._missing.pop(source, None)
                 folded += 1
                 if folded % MESSAGES_A_TURN == 0:
                     await asyncio.sleep(0)
@@ -93,5 +106,22 @@ class Feed:
         self.complete = True
         if item.topics is None:
             return
+        now = time.monotonic()
         for topic in [topic for topic in self.view.registers if topic not in item.topics]:
-            self.view.fold(topic, b"", now=time.monotonic())
+            self.view.fold(topic, b"", now=now)
+            self.gone.add(topic)
+        while len(self.gone) > MAX_REGISTERS:
+            self.gone.pop()
+        for source, engine in self.view.engines.items():
+            if engine.presence is not None and status_topic(source) not in item.topics:
+                self._missing.setdefault(source, now)
+
+    def _forget_missing(self, now: float) -> None:
+        """Forget the engines of which a broker that has lost its store has heard nothing since: one that lives comes back."""
+        for source in [each for each, since in self._missing.items() if now - since > FORGET_SECONDS]:
+            engine = self.view.engines.get(source)
+            if engine is not None and not engine.is_silent(now):
+                continue
+            del self._missing[source]
+            for topic in (status_topic(source), *(state_topic(source, kind) for kind in OWN_REPORTS)):
+                self.view.fold(topic, b"", now=now)

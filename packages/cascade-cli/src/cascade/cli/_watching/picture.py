@@ -116,6 +116,8 @@ class ConstraintLine:
     expires: str
     obeyed: tuple[str, ...]
     refused: tuple[str, ...]
+    on_broker: bool = True
+    """Whether the broker holds it; engines may still obey what it has lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +302,7 @@ def _constraint(row: Mapping[str, Any], wall: float) -> ConstraintLine:
         expires=left,
         obeyed=tuple(row["applied"]),
         refused=tuple(f"{each['source']} ({each['reason']})" for each in row["refused"]),
+        on_broker="on_broker" not in row,
     )
 
 

@@ -45,7 +45,7 @@ class Lines:
         if lost:
             return
         now = time.monotonic()
-        for kind, row in self._changes.since_last(feed.view, now):
+        for kind, row in self._changes.since_last(feed.view, now, feed.gone):
             self._line(kind, row)
         self._note([source for source in feed.without_state(now) if source not in self._named])
 
