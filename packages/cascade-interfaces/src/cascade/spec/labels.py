@@ -148,6 +148,8 @@ def settings(policies: Any) -> list[str]:
     if policies.demands:
         demands = (f"{name}={_shown(amount)}" for name, amount in policies.demands.items())
         parts.append(f"with_constraints({', '.join(demands)})")
+    if policies.rate is not None:
+        parts.append(f"with_rate({policies.rate.rate!r})")
     if policies.fallback is not None:
         kept = policies.fallback.keeps
         parts.append("keep_failures()" if kept else f"or_else({_shown(policies.fallback.value)})")

@@ -181,6 +181,27 @@ class PolicyMethods:
                 check_amount(name, amount)
         return self._with_policy("with_constraints", demands=demands)
 
+    def with_rate(self, rate: float | str, *, burst: float = 1.0) -> Self:
+        """Return a copy whose attempts start no more often than ``rate``, in all runs of this process together.
+
+        ``rate`` is a number per second, or a text as ``"20/s"``, ``"10/m"`` or ``"5/h"``. After a pause, ``burst`` attempts
+        may start at once. A rate limit from the broker can only lower the rate.
+
+        :raises ConfigurationError: if a value makes no sense.
+        """
+        from cascade.spec.policies import Rate, per_second
+
+        if isinstance(rate, bool) or not isinstance(rate, int | float | str):
+            raise ConfigurationError(
+                "with_rate(rate)", f"needs a number per second or a text as '20/s', not {rate!r}"
+            )
+        try:
+            per_second(rate)
+        except ValueError as exc:
+            raise ConfigurationError("with_rate(rate)", f"{exc}; it is {rate!r}") from None
+        check_number("with_rate(burst=)", burst, least=1.0)
+        return self._with_policy("with_rate", rate=Rate(rate, burst))
+
     def at_most_once(self) -> Self:
         """Return a copy that a recorded run (``state=``) never starts again on its own.
 

@@ -49,8 +49,10 @@ from cascade.spec import LazyResult, Resource, targets_of
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, Failure, RunResult, StateBackend, SupportsControlMemory
+    from cascade.runtime._admission.limits import TokenBucket
     from cascade.runtime._observers.progress_bar import ProgressBar
     from cascade.runtime._outbox.outbox import Outbox
+    from cascade.spec.policies import Rate
 
 R = TypeVar("R")
 
@@ -76,6 +78,10 @@ if TYPE_CHECKING:
         """The keywords of a run that raises its failures."""
 
         on_failure: Literal["stop", "continue"]
+
+
+_declared_buckets: dict[tuple[str, Rate], TokenBucket] = {}
+"""Of all engines of this process: two runs one after the other begin with what is left of a rate that a task declares."""
 
 
 class Engine:
@@ -145,6 +151,8 @@ class Engine:
             resources=resources, system_resources=system_resources, cache_backend=cache_backend,
             state_backend=state_backend, bus=bus, clock=clock, stop_timeout=stop_timeout, close_timeout=close_timeout,
         )  # fmt: skip
+        # tests that set their own clock begin with full buckets
+        buckets = _declared_buckets if clock is None else None
         clock = clock or SystemClock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = 0
@@ -152,7 +160,9 @@ class Engine:
         redactor = checked_redactor(redactor)
         # also without a connector: a wrong one is refused
         level = _checked_level(logs)
-        admission = AdmissionController(AdmissionPolicy(SystemResources(system_resources)), clock=clock)
+        admission = AdmissionController(
+            AdmissionPolicy(SystemResources(system_resources), declared_buckets=buckets), clock=clock
+        )
         # the broker's constraints arrive in control, which changes what admission permits
         control = EngineControl(
             connector,

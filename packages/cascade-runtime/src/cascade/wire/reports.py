@@ -106,7 +106,9 @@ class RunningTask(Message, frozen=True, kw_only=True):
 class Waiting(Message, frozen=True, kw_only=True):
     """One reason for which tasks wait."""
 
-    why: Annotated[str, Meta(extra_json_schema={"enum": ["constraint", "resource", "slot", "retry", "sync"]})]
+    why: Annotated[
+        str, Meta(extra_json_schema={"enum": ["constraint", "resource", "rate", "slot", "retry", "sync"]})
+    ]
     topic: str = ""
     """Register, of ``constraint``."""
     type: str = ""

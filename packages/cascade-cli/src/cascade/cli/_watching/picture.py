@@ -270,6 +270,8 @@ def _reason(view: View, row: Waiting, wall: float) -> WaitingLine:
         return WaitingLine(row.n, f"{what}{scope}", lift_command(row.topic, row.type))
     if row.why == "resource":
         return WaitingLine(row.n, f"resource {row.name} is taken", "")
+    if row.why == "rate":
+        return WaitingLine(row.n, f"the rate of {row.name}", "")
     if row.why == "retry":
         until = seconds(row.until)
         left = "" if until is None else f" in {show_duration(until - wall)}"

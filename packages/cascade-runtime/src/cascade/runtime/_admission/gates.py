@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -20,6 +19,7 @@ from cascade.runtime._admission.limits import (
 )
 from cascade.runtime._admission.requests import BlockReason, Demands, RequestQueue, WaitQueue, WorkerSlots
 from cascade.runtime._support.text import printable
+from cascade.spec.policies import Rate
 
 R = TypeVar("R", bound=Rule)
 
@@ -30,8 +30,6 @@ class Gate(WaitQueue, Generic[R]):
     __slots__ = ("by", "rule", "scope", "topic")
     rank: ClassVar[int]
     """Gates of a lower rank are checked first."""
-    opens_by_itself: ClassVar[bool] = False
-    """Whether the gate opens with time, without any task ending."""
 
     def __init__(self, scope: str, rule: R, topic: str) -> None:
         super().__init__()
@@ -61,10 +59,6 @@ class Gate(WaitQueue, Generic[R]):
 
     def task_ended(self) -> None:
         """Count the end of a task in the scope, however it ended."""
-
-    def opens_at(self, now: float) -> float:
-        """Return when the gate opens, if it opens with time."""
-        return math.inf
 
     def reason(self) -> str:
         """Return why the gate is closed, as a text that is safe to print."""
@@ -176,7 +170,7 @@ class GateGroup:
         self.gates = tuple(sorted(gates, key=_rank))
         """In the order of checking. The tuple is replaced, never changed, so any thread may read it."""
         self.running = 0
-        self.queues: dict[tuple[Demands, WorkerSlots | None], RequestQueue] = {}
+        self.queues: dict[tuple[Demands, WorkerSlots | None, Rate | None], RequestQueue] = {}
 
     def add(self, gate: AnyGate) -> None:
         """Apply a new gate to these tasks."""
@@ -336,7 +330,7 @@ class Wakeups:
     def __init__(self) -> None:
         self.ready = WaitQueue()
         self._signalled: dict[WaitQueue, None] = {self.ready: None}
-        self._timed: dict[AnyGate, None] = {}
+        self._timed: dict[WaitQueue, None] = {}
         self._slots: dict[WorkerSlots, None] = {}
 
     def signal(self, wait_queues: Iterable[WaitQueue]) -> None:
@@ -347,7 +341,7 @@ class Wakeups:
         """Poll a wait queue that opens without a signal: with time, or when a worker ends."""
         if isinstance(wait_queue, WorkerSlots):
             self._slots[wait_queue] = None
-        elif isinstance(wait_queue, Gate) and wait_queue.opens_by_itself:
+        elif wait_queue.opens_by_itself:
             self._timed[wait_queue] = None
 
     def forget(self, gate: AnyGate) -> None:

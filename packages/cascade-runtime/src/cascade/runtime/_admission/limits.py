@@ -8,15 +8,13 @@ rule to start requests.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
-_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
-_SECONDS |= {"h": 3600.0, "hr": 3600.0, "hour": 3600.0}
-_RATE = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)/([a-z]{1,7}?)s?"
+from cascade.spec.policies import per_second
+
 # the largest whole number up to which a float has them all
 _LARGEST_LIMIT = 2**53
 _LONGEST_RATE = 64  # characters; a longer text cannot match
@@ -94,7 +92,7 @@ class RateLimit(Rule):
     def __init__(self, rate: float | str, capacity: float | None = None) -> None:
         self.rate = "".join(rate.split())[:_LONGEST_RATE] if isinstance(rate, str) else rate
         """As it was written, without spaces, because reports repeat it: ``"6/m"`` says more than 0.1."""
-        self.per_second = _per_second(self.rate)
+        self.per_second = per_second(self.rate)
         """Tokens added each second."""
         if capacity is not None and capacity < 1:
             raise ValueError("capacity: Expected number >= 1")
@@ -157,26 +155,6 @@ class Cancel(Rule):
 
 
 RULES: dict[str, type[Rule]] = {rule.type: rule for rule in (Pause, Concurrency, RateLimit, Cancel)}
-
-
-def _per_second(rate: float | str) -> float:
-    """Return tokens per second.
-
-    :raises ValueError: if no task could ever start at this rate.
-    """
-    value = _parsed(rate) if isinstance(rate, str) else rate
-    if value <= 0:
-        raise ValueError("rate must be above 0; to stop everything use a pause")
-    if not math.isfinite(1.0 / value):
-        raise ValueError("rate is too small; to stop everything use a pause")
-    return value
-
-
-def _parsed(text: str) -> float:
-    found = re.fullmatch(_RATE, text, re.ASCII)
-    if found is None or found[2] not in _SECONDS:
-        raise ValueError('rate must be a number per second, or a text as "10/s", "10/m" or "10/h"')
-    return float(found[1]) / _SECONDS[found[2]]
 
 
 Key = tuple[str, str]

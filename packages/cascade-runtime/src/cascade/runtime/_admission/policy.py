@@ -22,14 +22,23 @@ from cascade.runtime._admission.gates import (
     RateLimitGate,
     Wakeups,
 )
-from cascade.runtime._admission.limits import Effective, Key, TokenBuckets, task_matcher
+from cascade.runtime._admission.limits import (
+    Effective,
+    Key,
+    RateLimit,
+    TokenBucket,
+    TokenBuckets,
+    task_matcher,
+)
 from cascade.runtime._admission.requests import (
     AdmittedRun,
     Notifications,
+    RateQueue,
     RequestQueue,
     StartRequest,
     WaitQueue,
 )
+from cascade.spec.policies import Rate
 
 # most checks in one call of admit(), for each request that it may return
 _CHECKS_PER_START = 4
@@ -38,8 +47,15 @@ _CHECKS_PER_START = 4
 class AdmissionPolicy:
     """Admits requests in their order, as far as gates, worker slots and resources allow."""
 
-    def __init__(self, resources: SystemResources | None = None) -> None:
+    def __init__(
+        self,
+        resources: SystemResources | None = None,
+        *,
+        declared_buckets: dict[tuple[str, Rate], TokenBucket] | None = None,
+    ) -> None:
         self.resources = resources or SystemResources()
+        self.declared_buckets = {} if declared_buckets is None else declared_buckets
+        """The token buckets of rates that tasks declare, by name and rate; several engines may share them."""
         self.checks = 0
         """How often a request was checked."""
         self.waiting = 0
@@ -54,6 +70,8 @@ class AdmissionPolicy:
         """The constraints in force, and the tasks to which they apply."""
         self.buckets: TokenBuckets = {}
         """The token buckets of rate limits by scope; replaced by those that outlive the engine."""
+        self.rates: dict[tuple[str, Rate], RateQueue] = {}
+        """Where attempts wait for the rates that tasks declare."""
         self._runs: dict[str, AdmittedRun] = {}
         self._wakeups = Wakeups()
         self._submitted = 0
@@ -90,10 +108,11 @@ class AdmissionPolicy:
     def submit(self, request: StartRequest) -> None:
         """Add a request behind all that were submitted before."""
         group = self.gates.group(request.run.run_id, request.name)
-        key = (request.demands, request.slots)
+        key = (request.demands, request.slots, request.rate)
         queue = group.queues.get(key)
         if queue is None:
-            queue = group.queues[key] = RequestQueue(group, *key)
+            rate = self._rate_queue(request) if request.rate is not None else None
+            queue = group.queues[key] = RequestQueue(group, request.demands, request.slots, rate)
         self._submitted += 1
         request.order = self._submitted
         request.queue = queue
@@ -235,8 +254,13 @@ class AdmissionPolicy:
         if (missing := self._missing_capacity(queue)) is not None:
             self._block(queue, missing)
             return None
+        if queue.rate is not None and not queue.rate.is_open(now):
+            self._block(queue, queue.rate)
+            return None
         for gate in group.gates:
             gate.task_started(now)
+        if queue.rate is not None:
+            queue.rate.task_started(now)
         group.running += 1
         self.resources.take(queue.demands)
         request = self._pop(queue)
@@ -245,6 +269,17 @@ class AdmissionPolicy:
             request.slots.free -= 1
         self._requeue(queue)
         return request
+
+    def _rate_queue(self, request: StartRequest) -> RateQueue:
+        """Return where the attempts of a task wait for the rate that it declares: one place for all runs."""
+        rate = request.rate
+        assert rate is not None
+        found = self.rates.get((request.name, rate))
+        if found is None:
+            rule = RateLimit(*rate)
+            bucket = self.declared_buckets.setdefault((request.name, rate), TokenBucket(rule))
+            found = self.rates[request.name, rate] = RateQueue(request.name, rule, bucket)
+        return found
 
     def _missing_capacity(self, queue: RequestQueue) -> WaitQueue | None:
         """Return where the head of a queue has to wait for a worker or for resources, or None."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from cascade.runtime._admission.limits import RateLimit, TokenBucket
 from cascade.runtime._support.text import printable
+from cascade.spec.policies import Rate
 
 Demands = tuple[tuple[str, float], ...]
 """Amounts by resource, sorted by the resources' names."""
@@ -89,7 +92,7 @@ class AdmittedRun:
 class StartRequest:
     """One task that asks to start, or runs. It may be submitted again after its release."""
 
-    __slots__ = ("demands", "name", "order", "queue", "run", "running", "slots", "subject")
+    __slots__ = ("demands", "name", "order", "queue", "rate", "run", "running", "slots", "subject")
 
     def __init__(
         self,
@@ -98,12 +101,15 @@ class StartRequest:
         *,
         demands: Demands = (),
         slots: WorkerSlots | None = None,
+        rate: Rate | None = None,
         subject: Any = None,
     ) -> None:
         self.run = run
         self.name = name
         self.demands = demands
         self.slots = slots
+        self.rate = rate
+        """How often the task's attempts may start, as it was declared."""
         self.subject = subject
         """What the run wants to find again; admission does not use it."""
         self.order = 0
@@ -119,12 +125,15 @@ class StartRequest:
 class RequestQueue:
     """Requests that differ only in their order, so checking the head decides for all."""
 
-    __slots__ = ("demands", "group", "notified", "order", "requests", "slots", "wait_queue")
+    __slots__ = ("demands", "group", "notified", "order", "rate", "requests", "slots", "wait_queue")
 
-    def __init__(self, group: Any, demands: Demands, slots: WorkerSlots | None) -> None:
+    def __init__(
+        self, group: Any, demands: Demands, slots: WorkerSlots | None, rate: RateQueue | None = None
+    ) -> None:
         self.group = group
         self.demands = demands
         self.slots = slots
+        self.rate = rate
         self.requests: deque[StartRequest] = deque()
         self.wait_queue: WaitQueue | None = None
         """The only wait queue that contains this queue."""
@@ -157,6 +166,8 @@ class WaitQueue:
     """
 
     __slots__ = ("_heap",)
+    opens_by_itself: ClassVar[bool] = False
+    """Whether it opens with time, without any task ending."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, RequestQueue]] = []
@@ -164,6 +175,10 @@ class WaitQueue:
     def is_open(self, now: float) -> bool:
         """Return whether it makes sense to check the first queue."""
         return True
+
+    def opens_at(self, now: float) -> float:
+        """Return when it opens, if it opens with time."""
+        return math.inf
 
     def block_reason(self) -> BlockReason | None:
         """Return what the queues here wait for; None if it is not reported to users."""
@@ -198,6 +213,37 @@ class WaitQueue:
         current = {entry for entry in self._heap if self._is_current(*entry)}
         if 2 * len(current) < len(self._heap):
             self._heap = sorted(current)
+
+
+class RateQueue(WaitQueue):
+    """Queues that wait for the rate at which attempts of one task may start, as it was declared."""
+
+    __slots__ = ("_bucket", "_rule", "_task")
+    opens_by_itself = True
+
+    def __init__(self, task: str, rule: RateLimit, bucket: TokenBucket) -> None:
+        super().__init__()
+        self._task = task
+        self._rule = rule
+        self._bucket = bucket
+
+    def is_open(self, now: float) -> bool:
+        return self._bucket.has_token(self._rule, now)
+
+    def opens_at(self, now: float) -> float:
+        return self._bucket.next_token(self._rule, now)
+
+    def task_started(self, now: float) -> None:
+        """Count the start of an attempt."""
+        self._bucket.take(self._rule, now)
+
+    @property
+    def name(self) -> str:
+        """The task and its rate, for people."""
+        return f"{self._task}: {self._rule}"
+
+    def block_reason(self) -> BlockReason:
+        return BlockReason(f"{printable(self._task)} may start at most {self._rule}, as its code says")
 
 
 class WorkerSlots(WaitQueue):

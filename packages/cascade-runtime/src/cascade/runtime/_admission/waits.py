@@ -21,9 +21,9 @@ class Wait(NamedTuple):
     """One reason to wait."""
 
     why: str
-    """``constraint``, ``resource`` or ``slot``."""
+    """``constraint``, ``resource``, ``rate`` or ``slot``."""
     name: str = ""
-    """The topic of the register, or the resource."""
+    """The topic of the register, the resource, or the task and its rate."""
     type: str = ""
     """Of the constraint."""
 
@@ -46,7 +46,7 @@ def waits_of(policy: AdmissionPolicy, run_id: str, now: float, *, paused: Mappin
                 continue
             if closed is None:
                 closed = [gate for gate in group.gates if not gate.is_open(now)]
-            for wait in {*map(_of_gate, closed), *_of_capacity(policy, queue)}:
+            for wait in {*map(_of_gate, closed), *_of_capacity(policy, queue, now)}:
                 found[wait] += len(queue.requests)
     for group in groups if paused else ():
         for gate in group.gates:
@@ -59,8 +59,10 @@ def _of_gate(gate: AnyGate) -> Wait:
     return Wait("constraint", gate.topic, gate.rule.type)
 
 
-def _of_capacity(policy: AdmissionPolicy, queue: RequestQueue) -> Iterator[Wait]:
-    """Yield the worker and the resources that are not free; where an older request comes first, all demanded."""
+def _of_capacity(policy: AdmissionPolicy, queue: RequestQueue, now: float) -> Iterator[Wait]:
+    """Yield the worker, the rate and the resources that are not free; where an older request comes first, all demanded."""
+    if queue.rate is not None and not queue.rate.is_open(now):
+        yield Wait("rate", queue.rate.name)
     if queue.slots is not None and queue.slots.free <= 0:
         yield Wait("slot")
     if not queue.demands or policy.resources.has_room(queue, queue.requests[0].order):

@@ -284,7 +284,7 @@ class RunAdmission:
     def _admit_at_once(self, node: Node, demands: Demands) -> bool:
         """Admit a task without a request if nothing can block it; return whether it was admitted."""
         slots = self._slots_for(node)
-        if demands or not self._controller.idle:
+        if demands or node.call.settings.policies.rate is not None or not self._controller.idle:
             return False
         if slots is not None and slots.free <= 0:
             return False
@@ -304,7 +304,9 @@ class RunAdmission:
         return request
 
     def _new_request(self, node: Node, demands: Demands) -> StartRequest:
-        return StartRequest(self._run, node.name, demands=demands, slots=self._slots_for(node), subject=node)
+        rate = node.call.settings.policies.rate
+        slots = self._slots_for(node)
+        return StartRequest(self._run, node.name, demands=demands, slots=slots, rate=rate, subject=node)
 
     async def _admitted(self, request: StartRequest) -> bool:
         """Submit a request and wait until it is admitted; return whether it was reported as blocked."""

@@ -54,6 +54,7 @@ const words = (() => {
     }
     if (row.why === "resource") return `resource ${row.name} is taken`;
     if (row.why === "retry") return `next attempt${row.until === null || now === null || row.until < now ? "" : ` in ${duration(row.until - now)}`}`;
+    if (row.why === "rate") return `the rate of ${row.name}`;
     if (row.why === "slot") return row.name ? `the limit of the map ${row.name}` : "all worker slots are taken";
     return row.why === "sync" ? "the engine waits for its constraints" : row.why;
   }
