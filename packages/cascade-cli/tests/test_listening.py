@@ -101,7 +101,7 @@ def test_others_read_how_they_reach_the_broker(
     assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)] == before
     assert (made.asked, made.ended) == ([(Listener(host, 7, 8), None)], 1)
     commands = ["In other terminals:", "  cascade run FILE.py --name my-machine", "  cascade watch"]
-    page = f"cascade web --broker ws://{shown}:8 shows a page that uses it"
+    page = f"for programs; cascade web --broker mqtt://{shown}:7 shows a page"
     assert screen.getvalue().splitlines() == [
         f"nats-server listens on mqtt://{shown}:7 ({who})",
         f"MQTT over WebSocket: ws://{shown}:8 ({page})",

@@ -48,23 +48,6 @@ OF_MOSQUITTO = [
     [
         (Listener("127.0.0.1", 1883), 1000, [*OF_MOSQUITTO, "listener 1883 127.0.0.1"]),
         (Listener("::1", 1883, nats=7), 0, [*OF_MOSQUITTO, "user root", "listener 1883 ::1"]),
-        (
-            Listener("127.0.0.1", 1883, websockets=9001),
-            0,
-            [
-                *OF_MOSQUITTO,
-                "user root",
-                "listener 9001 127.0.0.1",
-                "protocol websockets",
-                "socket_domain ipv4",
-                "listener 1883 127.0.0.1",
-            ],
-        ),
-        (
-            Listener("::1", 1883, websockets=9001),
-            1000,
-            [*OF_MOSQUITTO, "listener 9001 ::1", "protocol websockets", "listener 1883 ::1"],
-        ),
     ],
 )
 def test_mosquitto_listens_where_it_is_told_and_saves_its_store_each_second(
@@ -83,7 +66,9 @@ def test_mosquitto_listens_where_it_is_told_and_saves_its_store_each_second(
         (
             Listener("127.0.0.1", 1883, websockets=9001),
             'listen: "127.0.0.1:-1"',
-            ['websocket { host: "127.0.0.1", port: 9001, no_tls: true }'],
+            [
+                'websocket { host: "127.0.0.1", port: 9001, no_tls: true, same_origin: true, allowed_origins: ["http://127.0.0.1:9001", "http://localhost:9001"] }'
+            ],
         ),
     ],
 )

@@ -21,20 +21,25 @@ HOST = "127.0.0.1"
 
 
 @asynccontextmanager
-async def served(upstream: Upstream | None, *, token: str | None = None) -> AsyncIterator[int]:
-    """Serve for as long as the context lasts; the value is the port."""
+async def served(
+    upstream: Upstream | None, *, token: str | None = None, broker: str = "/mqtt"
+) -> AsyncIterator[int]:
+    """Serve for as long as the context lasts; the value is the port.
+
+    :param broker: what the page may connect to; empty for a page as ``--save`` writes it.
+    """
     port = free_port()
-    async with WebServer(assemble(), upstream, RelayAccess(token)).listening(HOST, port):
+    async with WebServer(assemble(broker), upstream, RelayAccess(token)).listening(HOST, port):
         yield port
 
 
-def browser(port: int, *, origin: str | None = None, target: str = "/mqtt") -> connect:
+def browser(port: int, *, origin: str | None = None, token: str = "") -> connect:
     """Open a WebSocket as a page does that was served there, or as one of another origin."""
     asked = Origin(origin or f"http://{HOST}:{port}")
     return connect(
-        f"ws://{HOST}:{port}{target}",
+        f"ws://{HOST}:{port}/mqtt",
         origin=asked,
-        subprotocols=[Subprotocol("mqtt")],
+        subprotocols=[Subprotocol("mqtt"), *([Subprotocol(f"token.{token}")] if token else [])],
         compression=None,
         proxy=None,
         open_timeout=None,

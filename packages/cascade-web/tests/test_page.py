@@ -27,7 +27,7 @@ def test_every_script_and_the_style_are_in_the_page_with_their_hashes() -> None:
     assert sorted(names) == sorted(each.name for each in PARTS.iterdir() if each.name.endswith(".js"))
 
 
-@pytest.mark.parametrize("marker", ["policy", "style", "scripts"])
+@pytest.mark.parametrize("marker", ["policy", "broker", "style", "scripts"])
 def test_the_template_has_each_marker_once(marker: str) -> None:
     """A lost marker would lose that part of the page."""
     assert (PARTS / "page.html").read_text("utf-8").count(f"<!-- {marker} -->") == 1
@@ -58,7 +58,7 @@ def test_a_script_loses_only_indentation_and_comments_on_lines_of_their_own() ->
     script = (
         '/** Adds.\n * Twice. */\nconst add = (a) => {\n  // doubles\n\n  return "ws://" + a; // kept\n};\n'
     )
-    assert squeezed(script) == 'const add = (a) => {\nreturn "ws://" + a; // kept\n};'
+    assert squeezed(script) == 'const add = (a) => {return "ws://" + a; // kept\n};'
 
 
 def test_a_style_loses_only_white_space_and_last_semicolons() -> None:

@@ -31,8 +31,9 @@ def each_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 
 def client(port: int, *, token: str | None = None, **keywords: object) -> aiomqtt.Client:
     """A client of MQTT over the relay's WebSocket."""
-    path = "/mqtt" if token is None else f"/mqtt?token={token}"
-    return aiomqtt.Client(HOST, port, transport="websockets", websocket_path=path, timeout=60, **keywords)  # type: ignore[arg-type]
+    if token is not None:
+        keywords["websocket_headers"] = {"Sec-Websocket-Protocol": f"mqtt, token.{token}"}
+    return aiomqtt.Client(HOST, port, transport="websockets", websocket_path="/mqtt", timeout=60, **keywords)  # type: ignore[arg-type]
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
@@ -138,8 +139,8 @@ async def test_a_foreign_host_name_that_leads_here_gets_403(no_leaks: None) -> N
 async def test_a_token_is_needed_where_one_was_made(each_broker: Broker, no_leaks: None) -> None:
     """The reason of the close says what to do; with the token the broker answers."""
     async with served(Upstream.of(each_broker.url), token="s3cret") as port, time_limit(60):
-        for target in ("/mqtt", "/mqtt?token=other"):
-            async with browser(port, target=target) as page:
+        for wrong in ("", "other"):
+            async with browser(port, token=wrong) as page:
                 code, reason = await close_of(page)
             assert code == 1008
             assert reason == "the link has no valid token; open the link that cascade web has printed"

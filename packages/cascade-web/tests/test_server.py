@@ -27,15 +27,15 @@ from cascade.cli import CommandError
 from cascade.interfaces import ConfigurationError
 from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import time_limit
-from cascade.web import page
 
 UPSTREAM = Upstream(HOST, 1)
 
 
-async def answer(port: int, target: str) -> tuple[str, dict[str, str], str]:
-    """Return the status line, the headers and the text of an answer."""
+async def answer(port: int, target: str, *more: str, method: str = "GET") -> tuple[str, dict[str, str], str]:
+    """Return the status line, the headers and the text of an answer; ``more`` are further header lines."""
     reader, writer = await asyncio.open_connection(HOST, port)
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {HOST}:{port}", "Connection: close", *more, "", ""]
+    writer.write("\r\n".join(lines).encode())
     async with time_limit():
         head, _, text = (await reader.read()).decode().partition("\r\n\r\n")
     writer.close()
@@ -50,13 +50,43 @@ async def test_the_page_is_at_the_root_whatever_its_query(target: str, no_leaks:
     async with served(None) as port:
         status, headers, text = await answer(port, target)
     assert status == "HTTP/1.1 200 OK"
-    assert text == page()
+    assert text == assemble("/mqtt").html
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert headers["Cache-Control"] == "no-cache"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
-    assert headers["Content-Security-Policy"] == f"{assemble().policy}; frame-ancestors 'none'"
+    assert headers["Content-Security-Policy"] == f"{assemble('/mqtt').policy}; frame-ancestors 'none'"
+    assert "connect-src 'self';" in headers["Content-Security-Policy"]
     assert "Server" not in headers
+
+
+@pytest.mark.parametrize("target", ["/", "/mqtt"])
+async def test_odd_requests_are_answered(target: str, no_leaks: None) -> None:
+    """Another method is not allowed; of two hosts or origins none counts."""
+    async with served(UPSTREAM) as port:
+        for method in ("POST", "PUT", "DELETE"):
+            status, headers, _ = await answer(port, target, "Content-Length: 0", method=method)
+            assert (status, headers["Allow"]) == ("HTTP/1.1 405 Method Not Allowed", "GET")
+        for more in (["Host: evil.example"], ["Origin: http://a", "Origin: http://b"]):
+            status, _, text = await answer(port, target, *more)
+            assert status == "HTTP/1.1 400 Bad Request"
+            assert text == "A request has one header Host, and at most one Origin.\n"
+
+
+@pytest.mark.parametrize(
+    ("broker", "sources"),
+    [
+        ("/mqtt", "'self'"),
+        ("ws://plant:9001/a", "ws://plant:9001"),
+        ("wss://plant", "wss://plant"),
+        ("ws://[::1]:9001/", "ws:"),
+        ("ws://a b;x", "ws:"),
+        ("", "ws: wss:"),
+    ],
+)
+def test_the_page_may_connect_to_its_broker_only(broker: str, sources: str) -> None:
+    """A link cannot make the page of ``cascade web`` send a password elsewhere; a saved one has no broker yet."""
+    assert f"; connect-src {sources}; " in assemble(broker).policy
 
 
 @pytest.mark.parametrize(

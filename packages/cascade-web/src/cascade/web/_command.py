@@ -7,7 +7,6 @@ import os
 import secrets
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 
@@ -17,7 +16,7 @@ from cascade.cli.link import Address
 from cascade.cli.listening import PORT, bind_address, is_local, name_of, url_of
 from cascade.web._assembly import assemble, page
 from cascade.web._relay_access import RelayAccess
-from cascade.web._server import USUAL_PORT, WebServer
+from cascade.web._server import RELAY, USUAL_PORT, WebServer
 from cascade.web._upstream import Upstream
 
 _OVER_WEBSOCKET = ("ws", "wss")
@@ -66,16 +65,16 @@ async def _serve(address: Address, host: str, port: int) -> None:
     """Serve until the command is ended."""
     token = None if is_local(host) else secrets.token_urlsafe(18)
     direct = address.place.partition(":")[0] in _OVER_WEBSOCKET
-    server = WebServer(assemble(), None if direct else Upstream.of(address.url), RelayAccess(token))
+    made = assemble(address.place if direct else RELAY)
+    server = WebServer(made, None if direct else Upstream.of(address.url), RelayAccess(token))
     async with server.listening(host, port):
         _describe(address, host, port, token=token, direct=direct)
         await asyncio.Event().wait()
 
 
 def _describe(address: Address, host: str, port: int, *, token: str | None, direct: bool) -> None:
-    query = f"?broker={quote(address.place, safe='')}" if direct else ""
     fragment = f"#token={token}" if token is not None and not direct else ""
-    url = f"{url_of('http', name_of(host), port)}/{query}{fragment}"
+    url = f"{url_of('http', name_of(host), port)}/{fragment}"
     output = settings().output
     if output.json:
         output.document({"url": url, "broker": address.place, "pid": os.getpid()})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
+
+_TOKEN = "token."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,15 @@ class RelayAccess:
         scheme, _, place = origin.partition("://")
         return scheme in ("http", "https") and place.lower() == host.lower()
 
-    def admits_token(self, target: str) -> bool:
-        """Return whether the target of the request, such as ``/mqtt?token=...``, has the token."""
+    def admits_token(self, protocols: str) -> bool:
+        """Return whether the protocols that a browser offers, ``mqtt, token.XYZ``, have the token.
+
+        There it is in no address, which a reverse proxy writes into its log.
+        """
         if self.token is None:
             return True
-        given = parse_qs(urlsplit(target).query).get("token", [""])
-        return secrets.compare_digest(given[0].encode(), self.token.encode())
+        given = [each.strip().removeprefix(_TOKEN) for each in protocols.split(",") if _TOKEN in each]
+        return any(secrets.compare_digest(each.encode(), self.token.encode()) for each in given)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -24,6 +24,7 @@ MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of one WebSocket message from a browser."""
 
 _WRONG_ORIGIN = "The relay serves only pages that come from the same address. Open the page from here.\n"
+_ONE_HOST = "A request has one header Host, and at most one Origin.\n"
 _NO_TOKEN = "the link has no valid token; open the link that cascade web has printed"
 _MAX_REASON = 123  # RFC 6455, 5.5: 125 bytes, of which two are the code
 _WAITING = 4  # messages from a browser that wait while the broker takes no more
@@ -71,11 +72,18 @@ class WebServer:
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return the answer to a request, or None to open a WebSocket."""
         path = request.path.partition("?")[0]
+        hosts = request.headers.get_all("Host")
+        if len(hosts) != 1 or len(request.headers.get_all("Origin")) > 1:
+            return connection.respond(HTTPStatus.BAD_REQUEST, _ONE_HOST)
+        if request.method != "GET":
+            response = connection.respond(HTTPStatus.METHOD_NOT_ALLOWED, "The page is read with GET.\n")
+            response.headers["Allow"] = "GET"
+            return response
         if path == "/":
             return _document(connection, self._page)
         if path != RELAY or self._upstream is None:
             return connection.respond(HTTPStatus.NOT_FOUND, "The page is at /.\n")
-        if not self._access.admits_origin(request.headers.get("Host", ""), request.headers.get("Origin")):
+        if not self._access.admits_origin(hosts[0], request.headers.get("Origin")):
             return connection.respond(HTTPStatus.FORBIDDEN, _WRONG_ORIGIN)
         return None
 
@@ -83,7 +91,8 @@ class WebServer:
         """Relay for one browser. What is wrong is the reason of the close: of an HTTP status a page sees nothing."""
         assert websocket.request is not None
         assert self._upstream is not None
-        if not self._access.admits_token(websocket.request.path):
+        offered = ",".join(websocket.request.headers.get_all("Sec-WebSocket-Protocol"))
+        if not self._access.admits_token(offered):
             await websocket.close(CloseCode.POLICY_VIOLATION, _NO_TOKEN)
             return
         try:

@@ -56,7 +56,7 @@ def served(listen: Listener, keep: Path | None) -> Iterator[Server]:
     :param keep: the folder of its store; without one the store is removed at the end, as all other files are.
     :raises CommandError: if none is installed, a port is in use, it does not start, or it listens elsewhere.
     """
-    kind, path = _installed()
+    kind, path = _installed() if listen.websockets is None else _with_websockets()
     for port in _ports(listen):
         _check_free(listen.host, port)
     with tempfile.TemporaryDirectory(prefix="cascade-broker-", ignore_cleanup_errors=True) as folder:
@@ -81,6 +81,17 @@ def _installed() -> tuple[BrokerProgram, str]:
             return kind, path
     raise CommandError(
         "no MQTT broker is installed", f"{NATS_SERVER.remedy()}, or {MOSQUITTO.remedy()}", code=FAILED
+    )
+
+
+def _with_websockets() -> tuple[BrokerProgram, str]:
+    """Return nats-server: without a password, mosquitto would serve any web site that a browser here has open."""
+    if (path := NATS_SERVER.find()) is not None:
+        return NATS_SERVER, path
+    raise CommandError(
+        "--websockets needs nats-server, because mosquitto does not check which web site connects",
+        f"{NATS_SERVER.remedy()}, or leave it out: cascade web reaches the port for MQTT",
+        code=FAILED,
     )
 
 

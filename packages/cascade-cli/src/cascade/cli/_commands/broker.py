@@ -26,7 +26,12 @@ _POLL = 0.1
 
 @make(name="broker")
 @click.option("--port", type=PORT, default=USUAL_PORT, show_default=True, help="The port for MQTT.")
-@click.option("--websockets", type=PORT, metavar="PORT", help="A further port for MQTT over WebSocket.")
+@click.option(
+    "--websockets",
+    type=PORT,
+    metavar="PORT",
+    help="A further port for MQTT over WebSocket, with nats-server; it refuses web sites.",
+)
 @click.option(
     "--bind", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on."
 )
@@ -85,7 +90,7 @@ def _describe(output: Output, server: Server, listen: Listener, keep: Path | Non
     output.line(f"{server.program.name} listens on {url} ({where})")
     if websockets is not None:
         output.line(
-            f"MQTT over WebSocket: {websockets} (cascade web --broker {websockets} shows a page that uses it)"
+            f"MQTT over WebSocket: {websockets} (for programs; cascade web --broker {url} shows a page)"
         )
     output.line("In other terminals:")
     output.line(f"  export CASCADE_BROKER={url}")

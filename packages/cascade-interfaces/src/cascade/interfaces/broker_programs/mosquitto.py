@@ -34,7 +34,10 @@ def _remedy() -> str:
 
 
 def _configuration(listen: Listener, store: Path) -> list[str]:
-    """Return the lines; the listener for MQTT is the last one, so that lines for it may follow."""
+    """Return the lines; the listener for MQTT is the last one, so that lines for it may follow.
+
+    There is none for WebSockets: mosquitto does not check which web site a browser comes from.
+    """
     lines = [
         "set_tcp_nodelay true",
         f"max_queued_messages {QUEUED_MESSAGES}",
@@ -44,11 +47,6 @@ def _configuration(listen: Listener, store: Path) -> list[str]:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # else it becomes a user who may not write to the folder
         lines.append("user root")
-    if listen.websockets is not None:
-        lines += [f"listener {listen.websockets} {listen.host}", "protocol websockets"]
-        # without it mosquitto ignores the address and listens on all of them
-        if ":" not in listen.host:
-            lines.append("socket_domain ipv4")
     return [*lines, f"listener {listen.port} {listen.host}"]
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sysconfig
 from importlib import metadata
+from ipaddress import ip_address
 from pathlib import Path
 
 from cascade.interfaces.broker_programs.program import BrokerProgram, Listener
@@ -28,8 +29,23 @@ def _configuration(listen: Listener, store: Path) -> list[str]:
         f'mqtt {{ host: "{listen.host}", port: {listen.port} }}',
     ]
     if listen.websockets is not None:
-        lines.append(f'websocket {{ host: "{listen.host}", port: {listen.websockets}, no_tls: true }}')
+        lines.append(
+            f'websocket {{ host: "{listen.host}", port: {listen.websockets}, no_tls: true, {_origins(listen)} }}'
+        )
     return lines
+
+
+def _origins(listen: Listener) -> str:
+    """Return the settings that keep out web sites which the browser of a person here has open.
+
+    A browser names the site in ``Origin``. On loopback the host must be this machine's own name: that of a site may
+    lead here as well (DNS rebinding).
+    """
+    if not ip_address(listen.host).is_loopback:
+        return "same_origin: true"
+    host = f"[{listen.host}]" if ":" in listen.host else listen.host
+    own = ", ".join(f'"http://{name}:{listen.websockets}"' for name in (host, "localhost"))
+    return f"same_origin: true, allowed_origins: [{own}]"
 
 
 def _script_of(distribution: str, name: str) -> str | None:

@@ -15,7 +15,7 @@ class Listener:
     """An address, not a name."""
     port: int
     websockets: int | None = None
-    """A further port on the same address for MQTT over WebSocket; None for none."""
+    """A further port on the same address for MQTT over WebSocket, of a broker that keeps foreign web sites out."""
     nats: int | None = None
     """A further port on the same address for the protocol of NATS, of a broker that has it; None for any free one."""
 

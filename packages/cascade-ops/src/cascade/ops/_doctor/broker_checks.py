@@ -26,7 +26,7 @@ def broker_findings(facts: Facts) -> Iterator[Finding]:
             "websocket",
             "no listener for MQTT over WebSocket was found on the usual ports",
             "a page in a browser cannot connect to this broker directly",
-            "add a listener with 'protocol websockets', or use the relay of cascade-web",
+            "use the relay of cascade web; add a listener with 'protocol websockets' only if every client needs a password",
             ("listener 8080 127.0.0.1", "protocol websockets"),
             warning=True,
         )

@@ -64,7 +64,7 @@ class Link {
     this.reason = "";
     let socket;
     try {
-      socket = new WebSocket(this.options.url, "mqtt");
+      socket = new WebSocket(this.options.url, ["mqtt", ...(this.options.token ? [`token.${this.options.token}`] : [])]);
     } catch (error) {
       return this.fail("unusable", `The browser refuses this address: ${error.message}`);
     }

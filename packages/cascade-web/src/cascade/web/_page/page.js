@@ -139,15 +139,23 @@
 
   // Connection
 
-  /** Return the broker's address: `?broker=`, else that of the host that serves the page, `cascade web` or the broker itself. */
+  const isServed = /^https?:$/.test(location.protocol);
+  const own = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+  // the broker of `cascade web`, which serves this page: a link cannot name another one
+  const served = document.querySelector('meta[name="broker"]')?.content ?? "";
+  const inLink = served ? "" : new URLSearchParams(location.search).get("broker") ?? "";
+
+  /** Return the broker's address: that of `cascade web`, else `?broker=`, else that of the host that serves the page. */
   function givenAddress() {
-    const given = new URLSearchParams(location.search).get("broker");
-    if (given || !/^https?:$/.test(location.protocol)) return given ?? "";
-    return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/mqtt`;
+    if (served) return served.startsWith("/") ? own(served) : served;
+    return inLink || (isServed ? own("/mqtt") : "");
   }
 
-  /** Return the token in the URL's fragment: `#TOKEN` or `#token=TOKEN`. Only our own relay gets it. */
-  const givenToken = () => new URLSearchParams(location.hash.slice(1)).get("token") ?? decodeURIComponent(location.hash.slice(1));
+  // another web site may have made the link: then a person has to confirm the broker that it names
+  const isForeign = isServed && inLink !== "" && !inLink.startsWith(own("/"));
+
+  /** Return the token in the URL's fragment, `#TOKEN` or `#token=TOKEN`, or an empty text. Only our own relay gets it. */
+  const givenToken = () => /^#(?:token=)?([\w-]+)$/.exec(location.hash)?.[1] ?? "";
 
   function connect(address, { username = "", password = "" } = {}) {
     if (link?.isLinked) frozen ??= link.lastKnown();
@@ -169,12 +177,11 @@
     if (url.pathname === "/") url.pathname = "/mqtt";
     options.shownUrl = url.href;
     const token = url.host === location.host ? givenToken() : "";
-    if (token) url.searchParams.set("token", token);
     const reader = `${options.username}\n${options.shownUrl}`;
     // another user may see other things
     if (lastReader !== reader) forget();
     lastReader = reader;
-    link = new Link({ ...options, url: url.href }, { message: onMessage, linked: () => { dirty = true; }, complete: onComplete, change: onChange });
+    link = new Link({ ...options, url: url.href, token }, { message: onMessage, linked: () => { dirty = true; }, complete: onComplete, change: onChange });
     return undefined;
   }
 
@@ -438,13 +445,20 @@
   }
 
   function start() {
+    if (window.top !== window.self) {
+      // a click on it could be meant for the page around it
+      document.body.replaceChildren("This page does not work inside another one.");
+      return;
+    }
     listen();
     arrange();
     byId("limit-lasts").append(...byId("lasts").cloneNode(true).children);
     const address = givenAddress();
     byId("broker").value = address || `ws://${location.hostname || "localhost"}:9001`;
-    byId("connection").open = !address;
-    if (address) connect(address);
+    byId("broker").readOnly = served !== "";
+    byId("connection").open = !address || isForeign;
+    if (isForeign) report("address", `The link names the broker ${words.shown(address, 80)}. Connect only if you know it.`);
+    else if (address) connect(address);
     requestAnimationFrame(frame);
   }
 

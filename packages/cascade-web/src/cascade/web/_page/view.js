@@ -218,8 +218,8 @@ const views = (() => {
       if (!project_id || same(place, engine.place)) return;
       engine.place = place;
       const isForeign = ({ source, run_id }) => {
-        const run = source === engine.source ? this.runs.get(runKey(source, run_id)) : null;
-        return Boolean(run?.place) && !same(run.place, place);
+        const found = source === engine.source && this.runs.get(runKey(source, run_id))?.place;
+        return found && !same(found, place);
       };
       const foreign = [...this.runs].filter(([, run]) => isForeign(run));
       if (!foreign.length) return;
