@@ -10,7 +10,6 @@ from simple_tasks import double
 
 from cascade.interfaces import ExecutorUnavailable, TaskState, TaskStateEvent
 from cascade.runtime import Engine, ThreadExecutor
-from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import Router, task
 from cascade.testkit import time_limit
 
@@ -35,6 +34,11 @@ class Cluster(ThreadExecutor):
 
 @task(mode="cluster")
 def far(x: int) -> int:
+    return x
+
+
+@task(mode="other")
+def farther(x: int) -> int:
     return x
 
 
@@ -119,78 +123,14 @@ async def test_routes_that_share_a_task_end_although_its_executor_is_down() -> N
     assert [type(error) for error in raised.value.exceptions] == [ExecutorUnavailable]
 
 
-class Broken(ThreadExecutor):
-    """An executor that can neither count nor close."""
-
-    async def settle(self, timeout: float) -> int:
-        raise OSError("no answer")
-
-    async def close(self) -> None:
-        await super().close()
-        raise OSError("the pipe is gone")
-
-
-class Counting(ThreadExecutor):
-    """An executor that counts its abandoned calls as the test says."""
-
-    closed = 0
-
-    async def settle(self, timeout: float) -> int:
-        return 2
-
-    async def close(self) -> None:
-        self.closed += 1
-        await super().close()
-
-
-async def test_executors_by_mode_are_those_of_the_engine_then_those_of_the_run() -> None:
-    """A mode that nothing serves is a KeyError; the default serves tasks that name no mode."""
-    default, mine = Counting(), Counting()
-    executors = RunExecutors(default, {"process": mine, "cluster": mine})
-    assert {*executors} == {"auto", "thread", "process", "cluster"}
-    assert len(executors) == 4
-    assert executors["auto"] is default
-    assert executors["process"] is executors["cluster"] is mine
-    assert executors["thread"] is executors.threads is executors["thread"]
-    assert "nothing" not in executors
-    with pytest.raises(KeyError, match="nothing"):
-        executors["nothing"]
-    plain = RunExecutors(None, {})
-    assert plain["auto"] is plain["thread"]
-    assert {*plain} == {"thread", "process"}
-    assert await plain.ready("auto") is plain["thread"]
-
-
-async def test_calls_that_run_on_are_counted_in_each_used_executor_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """One that fails is named in a warning and costs no other's count."""
-    mine, unused, broken = Counting(), Counting(), Broken()
-    executors = RunExecutors(None, {"one": mine, "other": mine, "unused": unused, "broken": broken})
-    for mode in ("broken", "one", "other", "one"):
-        executors[mode]
-    assert await executors.settle(0.0) == 2
-    (record,) = caplog.records
-    assert record.getMessage() == (f"{broken!r} cannot report how many calls still run: OSError: no answer")
-
-
-async def test_an_executor_that_was_down_is_tried_again_by_a_later_task() -> None:
-    """Not by those that waited for the attempt: they get its error; and once it is up it is not started again."""
+async def test_an_executor_that_was_down_is_tried_again_by_the_next_run() -> None:
+    """Once it is up, it is started once in each run, whatever its mode is called."""
     cluster = Cluster(up=False)
-    executors = RunExecutors(None, {"cluster": cluster})
-
-    async def attempt() -> Any:
-        return await executors.ready("cluster")
-
-    first = await asyncio.gather(*(attempt() for _ in range(3)), return_exceptions=True)
-    assert [type(each) for each in first] == [ExecutorUnavailable] * 3
-    assert first[0] is first[1] is first[2]
+    engine = Engine(executors={"cluster": cluster, "other": cluster})
+    with pytest.raises(ExecutorUnavailable, match="no answer"):
+        await engine.run([far(1), farther(2)])
     assert cluster.starts == 1
-    with pytest.raises(ExecutorUnavailable) as raised:
-        await attempt()
-    assert raised.value is not first[0]
     cluster.up = True
-    assert {*await asyncio.gather(attempt(), attempt())} == {cluster}
-    assert await attempt() is cluster
-    assert cluster.starts == 3
+    assert await engine.run([far(1), farther(2)]) == [1, 2]
+    assert cluster.starts == 2
     await cluster.close()

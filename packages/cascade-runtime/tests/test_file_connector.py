@@ -61,6 +61,8 @@ async def test_the_events_of_a_run_are_in_the_file_when_it_ends(tmp_path: Path) 
     assert written[-1]["body"]["event"] == "ENGINE_STOPPED"
     assert not to_file.connected
     assert repr(to_file) == f"<FileConnector {path} not connected, 12 written, 0 dropped>"
+    (usual := tmp_path / "usual").touch()
+    assert path.stat().st_mode == usual.stat().st_mode
 
 
 async def test_secrets_are_masked_in_the_file(tmp_path: Path) -> None:

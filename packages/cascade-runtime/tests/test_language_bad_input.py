@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from observers import watch
 from simple_tasks import give
+from worker_calls import calls
 
 from cascade.interfaces import (
     ConfigurationError,
@@ -21,7 +22,6 @@ from cascade.interfaces import (
 )
 from cascade.runtime import Engine
 from cascade.spec import LazyResult, Param, Router, inject, resource, sequence, task
-from cascade.testkit._executor import calls
 
 
 @task

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from observers import watch
 from simple_tasks import give
+from worker_calls import calls, children
 
 from cascade.interfaces import LifecycleEvent, RunStatus, TaskState, TaskStateEvent, TaskTimeoutError
 from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, TelemetrySubscriber
 from cascade.spec import LazyResult, inject, resource, task
 from cascade.testkit import eventually, no_leaks
-from cascade.testkit._executor import calls
-from cascade.testkit._executor.children import children
 
 pytestmark = pytest.mark.process  # left out of the session unit
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from observers import watch_tasks
 from simple_tasks import double, give
+from worker_calls import calls
 
 from cascade.interfaces import ConfigurationError, StepInfo, TaskState, TaskTimeoutError
 from cascade.runtime import Engine, ProcessExecutor
 from cascade.spec import task
-from cascade.testkit._executor import calls
 
 Next = Callable[[], Awaitable[Any]]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from worker_calls import calls
 
 from cascade.interfaces import WorkerLostError
 from cascade.runtime import ProcessExecutor
 from cascade.testkit import eventually
-from cascade.testkit._executor import calls
 
 pytestmark = pytest.mark.process
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from worker_calls import calls, children
 
 from cascade.interfaces import (
     ConfigurationError,
@@ -22,8 +23,6 @@ from cascade.interfaces import (
 from cascade.runtime import Engine, ProcessExecutor
 from cascade.spec import task
 from cascade.testkit import eventually
-from cascade.testkit._executor import calls
-from cascade.testkit._executor.children import children
 from cascade.testkit.waiting import busyness
 
 pytestmark = pytest.mark.process

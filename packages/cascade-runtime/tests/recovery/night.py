@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from dying import die_at, say
+from dying import die_at, keep_apart, reach, say, write_version
 
 from cascade.interfaces import StepInfo, TaskState, TaskStateEvent
 from cascade.runtime import Engine, SqliteState
-from cascade.runtime._durable import crash_points, results, schema
 from cascade.spec import LazyResult, Router, task
 
 
@@ -94,16 +93,16 @@ EXPECTED = expected()
 async def around(step: StepInfo, call_next: Callable[[], Awaitable[Any]]) -> Any:
     """Print which step runs."""
     say(f"ran {step.key} {step.idempotency_key}")
-    crash_points.reach("called")
+    reach("called")
     value = await call_next()
-    crash_points.reach("effect-done")
+    reach("effect-done")
     return value
 
 
 def heard(event: TaskStateEvent) -> None:
     """Reach the moment at which the engine has heard of a commit."""
     if event.state is TaskState.COMPLETED:
-        crash_points.reach("heard")
+        reach("heard")
 
 
 async def main(folder: str, start: int) -> None:
@@ -120,8 +119,7 @@ def proceed(folder: str, moment: str, times: int, seconds: float, start: int = 2
     child = os.fork()
     if not child:
         die_at(moment, times)
-        schema.SCHEMA_VERSION = version
-        schema.MIGRATIONS = {n: f"ALTER TABLE attempt ADD COLUMN note{n} TEXT" for n in range(1, version)}
+        write_version(version)
         asyncio.run(main(folder, start))
         os._exit(0)
     if seconds:
@@ -133,7 +131,7 @@ def proceed(folder: str, moment: str, times: int, seconds: float, start: int = 2
 if __name__ == "__main__":
     place = sys.argv[1]
     os.chdir(Path(place).parent)
-    results.LARGE = 1 << 12
+    keep_apart(1 << 12)
     for line in sys.stdin:
         at, count, after, schema_version = line.split()
         say(f"exit {proceed(place, at, int(count), float(after), version=int(schema_version))}")

@@ -9,12 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from dying import say
+from dying import keep_apart, say
 from recovery import night
 
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.runtime import Engine, SqliteState
-from cascade.runtime._durable import results
 
 START = 3
 """Of the loop: few turns, so that there are few copies."""
@@ -34,7 +33,7 @@ async def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    results.LARGE = 1 << 12
+    keep_apart(1 << 12)
     if sys.argv[1:]:
         os.chdir(Path(sys.argv[1]).parent)
         asyncio.run(main(sys.argv[1]))

@@ -13,13 +13,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dying import die_at
+from dying import die_at, keep_apart
 from fake_link import FakeLink
 from recovery import night
 
 from cascade.interfaces import Delivery, TaskState, TaskStateEvent
 from cascade.runtime import Engine, Outbox, SqliteState
-from cascade.runtime._durable import results
 from cascade.spec import LazyResult, task
 
 
@@ -78,5 +77,5 @@ async def main(folder: Path, workflow: str, moment: str, times: int, *, up: bool
 if __name__ == "__main__":
     place, kind, at, count, link = sys.argv[1:]
     os.chdir(place)
-    results.LARGE = 1 << 12
+    keep_apart(1 << 12)
     asyncio.run(main(Path(place), kind, at, int(count), up=link == "up"))

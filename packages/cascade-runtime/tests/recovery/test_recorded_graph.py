@@ -1,5 +1,7 @@
 """Which graph gives a call its key when graphs of returned calls lie in each other."""
 
+import gc
+import weakref
 from typing import Any
 
 from cascade.runtime._graph.recorded import RecordedGraph
@@ -66,3 +68,27 @@ def test_a_call_that_no_graph_around_declares_any_more_belongs_to_the_one_that_s
     built(following, step(), shared)
     assert not following.is_outer(call_of(shared))
     assert following.key_of(call_of(shared)) == "nest:0~2/step:1"
+
+
+class Large:
+    """An argument that a loop must not collect turn by turn."""
+
+
+def test_a_graph_that_is_cleared_keeps_no_argument_of_its_calls() -> None:
+    """A loop needs no more memory in each turn; graphs further in may have declared the call, too."""
+    first, second = nest(1), nest(2)
+    run = RecordedGraph()
+    built(run, first)
+    turn = inside(run, first)
+    large = Large()
+    kept = weakref.ref(large)
+    shared = step(large)
+    built(turn, second, shared)
+    inner = inside(turn, second)
+    built(inner, nest(shared))
+    inner.clear()
+    turn.take_new()
+    turn.clear()
+    del large, shared
+    gc.collect()
+    assert kept() is None
