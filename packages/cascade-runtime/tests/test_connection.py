@@ -9,6 +9,7 @@ from simple_tasks import double
 
 from cascade.interfaces import ConnectorUnavailable
 from cascade.runtime import Engine, LocalConnector
+from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.spec import task
 from cascade.testkit import time_limit
 from cascade.transport.waiting import AwakeTimeout
@@ -229,6 +230,28 @@ async def test_an_error_while_disconnecting_is_logged_and_the_run_keeps_its_resu
     assert record.getMessage().endswith("failed to disconnect: OSError: gone")
     assert await engine.run(double(2)) == 4
     assert connector.log == ["connect", "disconnect"] * 2
+
+
+async def test_other_work_goes_on_while_a_run_connects() -> None:
+    """It begins after the connector has begun, and once; a connector that is there at once leaves no time for it."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Plain):
+        async def connect(self) -> None:
+            await super().connect()
+            begun.set()
+            await go_on.wait()
+
+    connector = Slow()
+
+    async def prepare() -> None:
+        assert begun.is_set()
+        connector.log.append("prepare")
+        go_on.set()
+
+    async with SharedConnection.hold(connector, meanwhile=prepare):
+        connector.log.append("run")
+    assert connector.log == ["connect", "prepare", "run", "disconnect"]
 
 
 async def test_a_run_that_begins_while_another_disconnects_uses_a_new_connection() -> None:
