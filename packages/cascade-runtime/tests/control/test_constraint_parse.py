@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import pytest
-from admission_parts import Cancel, Concurrency, Pause, RateLimit
+from admission_parts import Concurrency, RateLimit
 from control_parts import MAX_BYTES, Cleared, Constraint, MessageOutcome, Rejected, Unsupported, parse
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -17,30 +17,6 @@ GLOBAL = "cascade/constraints/global"
 
 def read(scope: str, message: Any, kind: str = "") -> MessageOutcome:
     return parse(constraint_topic(scope, kind), json.dumps(message).encode())
-
-
-@pytest.mark.parametrize(
-    ("scope", "message", "rule"),
-    [
-        ("global", {"id": "pause-global", "type": "pause", "params": {}, "expires_at": None}, Pause()),
-        (
-            "task:resize*",
-            {"id": "c", "type": "concurrency", "params": {"limit": 3}, "expires_at": 1795230105.93},
-            Concurrency(3),
-        ),
-        (
-            "task:call_api",
-            {"id": "r", "type": "rate_limit", "params": {"rate": "10/m"}, "expires_at": None},
-            RateLimit("10/m"),
-        ),
-        ("run:9a81", {"id": "x", "type": "cancel", "params": {}, "expires_at": 1795230105.93}, Cancel()),
-    ],
-)
-def test_the_five_keys_are_read(scope: str, message: dict[str, Any], rule: object) -> None:
-    """A complete message of our own writers is parsed, with and without the type in the topic."""
-    for kind in ("", message["type"]):
-        found = read(scope, {**message, "scope": scope}, kind)
-        assert found == Constraint(message["id"], scope, rule, message["expires_at"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -368,22 +368,3 @@ def read_of(retained: dict[str, bytes]) -> dict[str, Constraint]:
     """Return the registers that a new engine would have."""
     read = {topic: parse(topic, payload) for topic, payload in retained.items()}
     return {topic: found for topic, found in read.items() if isinstance(found, Constraint)}
-
-
-@pytest.mark.full
-@pytest.mark.process
-async def test_b6_a_store_that_comes_and_goes_is_logged_once(
-    any_broker: Broker, no_leaks: None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Known constraints stay in force each time, and the report says stale."""
-    async with ChaosProxy(any_broker.port) as proxy, Steered(proxy.host, proxy.port) as steered:
-        await write(any_broker, (STORE_TOPIC, b'{"store":"first"}'), (GLOBAL, PAUSE))
-        await eventually(lambda: steered.gates, 30)
-        for payload, state in [(b"", "stale"), (b'{"store":"first"}', "synced")] * 4:
-            await proxy.down()
-            await eventually(lambda: not steered.manager.sync.is_linked, 30)
-            await write(any_broker, (STORE_TOPIC, payload))
-            await proxy.up()
-            await eventually(lambda state=state: steered.sync == state, 30)  # type: ignore[misc]
-            assert steered.gates == {("global", "pause")}
-    assert sum("lost its store" in record.getMessage() for record in caplog.records) == 1

@@ -153,28 +153,6 @@ def saved(*topics: str) -> Mapping[str, Any]:
     return {"v": 1, "project_id": "default", "store": None, "registers": dict.fromkeys(topics, pause)}
 
 
-async def test_a_run_that_does_not_begin_is_watched_no_longer(bench: Bench) -> None:
-    """Its topics are dropped a second later; a second call, and one for a run that has begun, do nothing."""
-    await bench.hold()
-    controller, bus = bench.engine()
-    bench.manager.expect_run("gone")
-    bench.manager.expect_run("begun")
-    bench.manager.begin_run(ActiveRun("begun", "f", 0.0), controller, bus)
-    for _ in range(2):
-        bench.manager.forget_run("gone")
-        bench.manager.forget_run("begun")
-    bench.clock.advance(1.0)
-    (stream,) = bench.connector.streams
-    await eventually(lambda: len(stream.changes) == 3)
-    kinds = [(kind, {topic.split("/")[3] for topic in filters}) for kind, filters in stream.changes]
-    assert kinds == [("extend", {"gone"}), ("extend", {"begun"}), ("shrink", {"gone"})]
-    await bench.give(
-        Message(constraint_topic("run:begun", "pause"), b'{"type":"pause"}', retain=True),
-        Message(constraint_topic("run:gone", "pause"), b'{"type":"pause"}', retain=True),
-    )
-    assert set(bench.manager.registers.effective()) == {("run:begun", "pause")}
-
-
 @pytest.mark.parametrize("proved", [True, False])
 async def test_a_run_waits_for_its_own_topics_only_if_the_set_is_not_proved(
     bench: Bench, proved: bool

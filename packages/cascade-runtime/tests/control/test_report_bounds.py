@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
@@ -84,12 +84,12 @@ def test_recent_runs_with_long_texts_fit() -> None:
 @pytest.mark.parametrize("char", ["n", WIDE])
 @pytest.mark.parametrize(("runs", "names"), [(1, 300), (1, 5_000), (5, 300)])
 def test_a_report_of_graphs_fits_and_counts_what_it_leaves_out(runs: int, names: int, char: str) -> None:
-    """Edges name only nodes that are there."""
+    """Edges, of which some carry a value and some do not, name only nodes that are there."""
     made_runs = [run_of(number, names, char=char) for number in range(runs)]
     for run in made_runs:
         keys = list(run.facts.graph.calls.items())
-        for (start, (first, _)), (end, (second, _)) in pairwise(keys):
-            run.facts.graph.add_edge((start, first), (end, second), "argument")
+        for role, ((start, (first, _)), (end, (second, _))) in zip(cycle(["argument", ""]), pairwise(keys)):
+            run.facts.graph.add_edge((start, first), (end, second), role)
     made = graph_report(made_runs, head=HEAD, now=10.0)
     assert len(json.dumps(made).encode()) <= MAX_BYTES
     assert len(made["runs"]) + made.get("more", 0) == runs

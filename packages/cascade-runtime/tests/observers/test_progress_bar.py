@@ -276,25 +276,6 @@ def test_ctrl_c_leaves_a_clean_terminal() -> None:
     assert end.endswith("KeyboardInterrupt\n")
 
 
-def test_nothing_is_drawn_into_a_line_that_a_program_has_not_ended(
-    new_terminal: Callable[[], Terminal],
-) -> None:
-    """Text without characters changes nothing; the line comes back behind a line break."""
-    terminal = new_terminal()
-    line = Line(terminal)
-    line.draw("one")
-    print(end="")
-    line.draw("two")
-    print("half", end="")
-    print(end="")
-    line.draw("not this")
-    print(" done")
-    line.draw("three")
-    line.close()
-    erase = "\r\x1b[K"
-    assert terminal.getvalue() == f"{erase}one{erase}two{erase}half done\n{erase}three{erase}"
-
-
 async def test_a_terminal_that_is_gone_or_has_few_characters_fails_no_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -312,3 +293,22 @@ async def test_a_terminal_that_is_gone_or_has_few_characters_fails_no_run(
         assert await Engine().run(give(1), progress=True, run_id="日本") == 1
         assert made.getvalue().startswith(shown)
         assert made.getvalue().isascii()
+
+
+def test_nothing_is_drawn_into_a_line_that_a_program_has_not_ended(
+    new_terminal: Callable[[], Terminal],
+) -> None:
+    """Text without characters changes nothing; the line comes back behind a line break."""
+    terminal = new_terminal()
+    line = Line(terminal)
+    line.draw("one")
+    print(end="")
+    line.draw("two")
+    print("half", end="")
+    print(end="")
+    line.draw("not this")
+    print(" done")
+    line.draw("three")
+    line.close()
+    erase = "\r\x1b[K"
+    assert terminal.getvalue() == f"{erase}one{erase}two{erase}half done\n{erase}three{erase}"

@@ -109,15 +109,3 @@ async def test_the_reasons_that_are_remembered_are_bounded(
     lines = await logged(caplog, give(items), logging.DEBUG)
     levels = [line.split()[0] for line in found(lines, "is skipped: its condition")]
     assert sorted(levels) == ["DEBUG"] * 3 + ["INFO"] * 2
-
-
-async def test_a_run_inside_a_task_is_a_run_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    """Its lines name its own id."""
-
-    @task
-    async def inner() -> Any:
-        return await Engine().run(give(1), run_id="inner")
-
-    await logged(caplog, inner(), logging.INFO)
-    ends = [record.getMessage() for record in caplog.records if " succeeded " in record.getMessage()]
-    assert [end.split()[1] for end in ends] == ["inner", "r1"]
