@@ -59,24 +59,6 @@ def test_filters_are_joined_to_no_more_than_they_need(filters: list[str], joined
     assert disjoint(filters) == joined
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "meet"),
-    [
-        ("a", "a/#", True),
-        ("a", "a/b/#", False),
-        ("a/b", "a", False),
-        ("a/b/c", "a", False),
-        ("+", "a/+", False),
-        ("a/+/c", "+/b/d", False),
-        ("#", "x/y", True),
-        ("a/#", "b/#", False),
-    ],
-)
-def test_two_filters_meet_or_do_not(one: str, other: str, meet: bool) -> None:
-    """In either order."""
-    assert (overlap(one, other), overlap(other, one)) == (meet, meet)
-
-
 def test_the_first_filter_that_matches_is_found() -> None:
     """In their order; a wildcard is a wildcard also where the topic is written like a filter."""
     assert first_match(["b", "a/+", "a/#"], "a/b") == "a/+"

@@ -56,30 +56,6 @@ def test_a_boolean_is_said_in_four_ways(text: object, value: bool | None) -> Non
             read_inputs([flag], {"flag": text}, {})
 
 
-def test_a_value_of_the_type_is_not_converted() -> None:
-    """One of a subclass is; a function is called with every value."""
-
-    class Text(str):
-        __slots__ = ()
-
-    same, given = source(Param("a", type=list)), [1]
-    assert read_inputs([same], {"a": given}, {})[same] is given
-    plain = source(Param("b"))
-    assert type(read_inputs([plain], {"b": Text("x")}, {})[plain]) is str
-    called = source(Param("c", type=lambda value: [value]))
-    assert read_inputs([called], {"c": given}, {}) == {called: [[1]]}
-
-
-def test_a_parameter_and_a_variable_of_one_name_are_two_inputs() -> None:
-    """Each takes its value from its own place, and a default only where there is none."""
-    param, env = source(Param("HOME", default="p")), source(Env("HOME", default="e"))
-    assert read_inputs([param, env], {}, {}) == {param: "p", env: "e"}
-    assert read_inputs([param, env], {"HOME": "a"}, {"HOME": "b"}) == {param: "a", env: "b"}
-    assert read_inputs([env], {}, {"HOME": ""}) == {env: ""}
-    with pytest.raises(InputsError, match=r"parameter 'HOME' is unknown \(the target takes none\)"):
-        read_inputs([env], {"HOME": "a"}, {})
-
-
 @pytest.mark.parametrize(
     ("one", "other", "differ"),
     [

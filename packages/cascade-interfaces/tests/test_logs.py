@@ -95,30 +95,6 @@ def test_a_message_that_cannot_be_formatted_is_left_to_the_handler(
     assert written.getvalue() == ""
 
 
-class Counting(Redactor):
-    """Counts the texts that it masks."""
-
-    __slots__ = ("texts",)
-
-    def __init__(self, name: str) -> None:
-        super().__init__(names=[name])
-        self.texts: list[str] = []
-
-    def mask(self, text: str) -> str:
-        self.texts.append(text)
-        return super().mask(text)
-
-
-def test_a_redactor_of_many_engines_masks_a_line_once(written: io.StringIO) -> None:
-    """A program may make an engine for each run with it; the redactors of others stay."""
-    first, second = Counting("iban"), Counting("cust")
-    for each in (first, second, first, first):
-        mask_logs_with(each)
-    log.warning("iban=1 cust=2")
-    assert written.getvalue() == "iban=*** cust=***\n"
-    assert (len(first.texts), len(second.texts)) == (1, 1)
-
-
 def test_every_logger_of_the_packages_masks() -> None:
     """No source asks logging for a logger by itself."""
     found = [

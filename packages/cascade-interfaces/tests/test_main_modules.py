@@ -51,20 +51,6 @@ def test_a_program_that_no_file_contains_has_no_main_module(main: Any, path: str
     assert main_module() is None
 
 
-def test_the_main_module_of_a_program_is_not_imported_a_second_time(main: Any, tmp_path: Path) -> None:
-    """This process runs it already; another one imports it under another name, once, with its arguments."""
-    path = tmp_path / "etl.py"
-    path.write_text("import sys\nargs = sys.argv\nname = __name__\n")
-    main.__file__ = str(path)
-    found = MainModule(str(path), "", ("etl.py", "--fast"))
-    assert found.imported() is main
-    main.__file__ = "/elsewhere/worker.py"
-    module = found.imported()
-    assert (module.name, module.args) == ("__mp_main__", ["etl.py", "--fast"])
-    assert sys.modules["__main__"] is sys.modules["__mp_main__"] is module
-    assert found.imported() is module
-
-
 def test_a_program_of_python_m_is_imported_as_a_part_of_its_package(
     main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,6 @@ import pytest
 from cascade.interfaces import ConfigurationError, InputsError, TaskCallError, TaskDefinitionError, UsageError
 from cascade.spec import (
     Env,
-    LazyResult,
     Param,
     Router,
     call_of,
@@ -249,17 +248,6 @@ def test_numpy_makes_no_array_of_a_lazy_result(make: Callable[[Any], Any]) -> No
         make(LAZY)
 
 
-def test_an_attribute_of_an_error_is_looked_at_like_its_arguments() -> None:
-    """An error that a task gets as an argument may have both; one without lazy results passes."""
-    error = ValueError("late", 1)
-    error.add_note("of the day before")
-    take(error)
-    error.origin = LAZY  # type: ignore[attr-defined]
-    for refused in (error, [error], ValueError(LAZY)):
-        with pytest.raises(TaskCallError, match="a lazy result stands in a ValueError"):
-            take(refused)
-
-
 def test_a_tuple_that_holds_itself_is_refused_at_the_call() -> None:
     """Not in the middle of the run: no copy of it could be made."""
     inner: list[Any] = []
@@ -416,12 +404,3 @@ def test_a_lazy_result_has_a_text_for_people_only() -> None:
     for text in (lambda: f"{LAZY}", lambda: f"{LAZY:>5}", lambda: "{}".format(LAZY)):  # noqa: UP032 - on purpose
         with pytest.raises(UsageError, match="cannot be put into a text"):
             text()
-
-
-def test_an_index_may_hold_lazy_results() -> None:
-    """So may a slice: ``rows[first():]``."""
-    rows: LazyResult[Any] = one()
-    assert find_lazies(call_of(rows[LAZY:]).args[1]) == [LAZY]
-    assert find_lazies(call_of(rows[1, LAZY]).args[1]) == [LAZY]
-    with pytest.raises(UsageError, match="a lazy result stands in a Holder"):
-        rows[Holder(LAZY)]

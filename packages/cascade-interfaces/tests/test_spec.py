@@ -325,21 +325,6 @@ def test_depth_harms_nothing() -> None:
     del lazy
 
 
-def test_calls_of_one_task_share_all_but_their_arguments() -> None:
-    first, second = call_of(add(1)), call_of(add(2, b=3))
-    assert first.settings is second.settings
-    assert (first.serial, first.args, dict(second.kwargs)) == (second.serial - 1, (1,), {"b": 3})
-
-
-def test_a_setting_of_one_call_does_not_reach_the_others_of_its_task() -> None:
-    first, second = add(1), add(2)
-    changed = first.with_retry(5).after(second).named("sum")
-    assert call_of(changed).policies.retry == RetryPolicy(5)
-    assert call_of(changed).predecessors == (second,)
-    for plain in (call_of(first), call_of(second)):
-        assert (plain.definition.name, plain.policies.retry, plain.predecessors) == ("add", None, ())
-
-
 @pytest.mark.parametrize(
     ("declared", "shown"),
     [

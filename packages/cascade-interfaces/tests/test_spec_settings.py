@@ -16,13 +16,10 @@ from cascade.interfaces import (
 from cascade.spec import (
     CachePolicy,
     LazyResult,
-    Param,
     Policies,
     RetryPolicy,
-    Router,
     call_of,
     inject,
-    sequence,
     task,
 )
 
@@ -33,7 +30,6 @@ def one(number: int = 1) -> int:
 
 
 LAZY = one()
-most: Any = task(max)
 
 
 @pytest.mark.parametrize(
@@ -171,25 +167,6 @@ def test_each_setting_of_a_call_arrives_and_leaves_the_others_as_they_are() -> N
     assert whole.name == "one"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda x: x.with_retry(2),
-        lambda x: x.with_timeout(2),
-        lambda x: x.with_constraints(gpu=1),
-        lambda x: x.at_most_once(),
-        lambda x: x.unrecorded(),
-    ],
-)
-def test_a_step_of_the_graph_takes_no_setting_of_a_task(change: Callable[[Any], Any]) -> None:
-    """It calls none: an item, an attribute, a route, a sequence, an input."""
-    for step in (LAZY[0], LAZY.real, Router(LAZY, {1: LAZY}), sequence(LAZY), Param("n")):
-        with pytest.raises(
-            ConfigurationError, match="is a step of the graph and calls no task; set it on the tasks"
-        ):
-            change(step)
-
-
 def test_a_map_keeps_its_columns_whatever_is_set() -> None:
     """Its limit, its policies, what it waits for and its name are its own."""
     mapped = task(lambda a, b: a).partial(b=2).map(a=[1, 2])
@@ -199,13 +176,6 @@ def test_a_map_keeps_its_columns_whatever_is_set() -> None:
     assert (call.policies.retry, call.predecessors, call.definition.name) == (RetryPolicy(2), (LAZY,), "sum")
     assert cast("Any", call_of(mapped)).limit is None
     assert cast("Any", call_of(changed.with_concurrency(1))).limit == 1
-
-
-def test_a_call_waits_for_all_that_it_was_told_to_wait_for() -> None:
-    """In the order of the calls of ``after``; without a condition unless there is one."""
-    first, second, third = one(1), one(2), one(3)
-    call = call_of(LAZY.after(first).after(second, third).after())
-    assert (call.predecessors, call.condition) == ((first, second, third), None)
 
 
 @pytest.mark.parametrize(

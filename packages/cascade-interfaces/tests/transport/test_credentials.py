@@ -34,24 +34,6 @@ def certificate(
     return element(0x30, inner + ALGORITHM + b"\x03\x01\x00")
 
 
-@pytest.mark.parametrize(
-    ("der", "end"),
-    [
-        (certificate(tag=0x17, end=b"491231235959Z"), datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)),
-        (certificate(tag=0x17, end=b"991231000000Z"), datetime(1999, 12, 31, tzinfo=UTC)),
-        (certificate(tag=0x18, end=b"21000101000000Z"), datetime(2100, 1, 1, tzinfo=UTC)),
-        (certificate(tag=0x17, end=b"270101000000Z", version=b""), datetime(2027, 1, 1, tzinfo=UTC)),
-        (
-            certificate(tag=0x17, end=b"270101000000Z", filling=element(4, b"x" * 300)),
-            datetime(2027, 1, 1, tzinfo=UTC),
-        ),
-    ],
-)
-def test_the_end_of_a_certificate_is_read(der: bytes, end: datetime) -> None:
-    """Both forms of time, with and without a version, short and long lengths."""
-    assert end_of_validity(der) == end.timestamp()
-
-
 @pytest.mark.parametrize("cut", range(0, 57, 3))
 def test_a_certificate_that_is_cut_has_no_end(cut: int) -> None:
     """Nothing is raised but what a reader expects."""

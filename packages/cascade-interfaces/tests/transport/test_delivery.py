@@ -11,7 +11,6 @@ from cascade.interfaces import Linked, Lost, Message
 from cascade.interfaces.watch import Complete
 from cascade.testkit import eventually
 from cascade.transport.incoming.callbacks import CallbackQueue
-from cascade.transport.incoming.dispatcher import Dispatcher
 from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
 from cascade.transport.incoming.watches import WatchQueue
 
@@ -71,24 +70,6 @@ async def test_a_queue_is_idle_when_its_callback_has_returned() -> None:
     await queue.stop(reason="end")
 
 
-async def test_a_queue_that_stops_before_its_first_call_serves_the_next_session() -> None:
-    """As when a connector disconnects in the turn of the loop in which a message has arrived."""
-    called = list[Any]()
-
-    async def callback(_topic: str, data: dict[str, Any]) -> None:
-        called.append(data["n"])
-
-    queue = CallbackQueue("a", callback, 0, delivery())
-    queue.offer(IncomingMessage("a", b'{"n": 1}'))
-    await queue.stop(reason="end")
-    await queue.idle()
-    queue.begin()
-    queue.offer(IncomingMessage("a", b'{"n": 2}'))
-    await queue.idle()
-    assert called == [2]
-    await queue.stop(reason="end")
-
-
 @pytest.mark.parametrize("turns", [0, 1])
 async def test_a_foreign_cancel_costs_a_callback_one_call_at_most(turns: int) -> None:
     """Code outside cancels all tasks; what is queued is delivered, and who waits for it does not wait on."""
@@ -109,29 +90,6 @@ async def test_a_foreign_cancel_costs_a_callback_one_call_at_most(turns: int) ->
         await queue.idle()
     assert called == [0, 1, 2][turns:]
     await queue.stop(reason="end")
-
-
-@pytest.mark.parametrize("qos", [0, 2])
-async def test_a_dispatcher_reports_the_filters_of_the_connector(qos: int) -> None:
-    """The first queue of a filter adds it, the last one removes it; a watch asks for QoS 0."""
-    seen: list[str] = []
-    dispatcher = Dispatcher(
-        delivery(),
-        filter_added=lambda each: seen.append(f"+{each}"),
-        filter_removed=lambda each: seen.append(f"-{each}"),
-    )
-
-    async def callback(_topic: str, _data: dict[str, Any]) -> None: ...
-
-    subscription, watch = CallbackQueue("a", callback, qos, delivery()), WatchQueue(["a", "b"], delivery())
-    dispatcher.add(subscription)
-    assert dispatcher.filters() == {"a": qos}
-    dispatcher.add(watch)
-    assert dispatcher.filters() == {"a": 0, "b": 0}
-    assert dispatcher.remove(watch) == ["b"]
-    assert dispatcher.remove(watch) == []
-    assert dispatcher.remove(subscription) == ["a"]
-    assert seen == ["+a", "+b", "-b", "-a"]
 
 
 SET = Complete(True, frozenset({"a"}))

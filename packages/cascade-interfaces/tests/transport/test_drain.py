@@ -107,16 +107,6 @@ def test_a_drain_waits_as_long_as_a_link_is_likely(unlinked_since: float | None,
     assert Draining(unlinked_since=unlinked_since).seconds() == pytest.approx(seconds, abs=0.01)
 
 
-def test_a_drain_ends_with_the_last_message() -> None:
-    """Also when the link came back late and each message takes almost the time without progress."""
-    draining = Draining(unlinked_since=-9.0)
-    draining.at(20.0, draining.link)
-    for number in range(1, 6):
-        draining.at(20.0 + 1.9 * number, draining.send)
-    assert draining.seconds() == pytest.approx(20.0 + 1.9 * 5, abs=0.01)
-    assert draining.outbox.pending == 0
-
-
 def test_a_new_link_gets_its_own_time_without_progress() -> None:
     """It stalls from its start: the drain waits two seconds for it."""
     draining = Draining(unlinked_since=-9.0)

@@ -72,17 +72,6 @@ def test_a_live_message_is_newer_than_the_retained_ones_of_its_own_check_only(kn
     assert not any(known.has_newer(topic) for topic in "abcd")
 
 
-def test_a_forgotten_topic_is_known_until_a_message_shows_what_it_holds(known: KnownTopics) -> None:
-    """Whether it holds something or is cleared, and whether the message is live."""
-    known.note("c", empty=False, retain=True)
-    known.forgotten.update("abc")
-    assert known.complete() == frozenset("abc")
-    known.note("a", empty=False, retain=True)
-    known.note("b", empty=True, retain=False)
-    assert known.forgotten == {"c"}
-    assert known.complete() == frozenset("ac")
-
-
 def test_a_queue_that_leaves_topics_neither_knows_them_nor_misses_them() -> None:
     """Nor those whose messages went with a store."""
     known = KnownSet()

@@ -173,24 +173,6 @@ async def test_a_link_on_which_a_message_is_never_acknowledged_ends(
 
 
 @leaping
-async def test_a_message_is_not_blamed_for_links_that_ended_by_themselves() -> None:
-    """It is sent until it arrives."""
-    peer = Peer()
-    connector = await connected(peer)
-    peer.silent.add("publish")
-    connector.publish_nowait(TELEMETRY, {}, 1)
-    for links in range(1, 6):
-        await until(lambda: connector.statistics().connections == links)  # noqa: B023
-        await asyncio.sleep(2.0)
-        peer.client.lose(Fails(Kind.UNREACHABLE))
-    peer.silent.clear()
-    await until(lambda: connector.statistics().sent == 1)
-    assert len(peer.published()) == 6
-    assert connector.statistics().dropped == {}
-    await connector.disconnect()
-
-
-@leaping
 async def test_a_refused_subscription_is_counted_and_logged_once_for_each_link(
     warnings: Callable[[], list[str]],
 ) -> None:

@@ -102,23 +102,6 @@ async def test_what_the_outbox_drops_is_logged_with_the_keyword_that_helps(
 
 
 @leaping
-async def test_callbacks_before_a_disconnect_run_while_there_is_a_session_only() -> None:
-    """What they publish is still sent; one that was removed is not called."""
-    peer = Peer()
-    connector = MemoryConnector(peer)
-    remove = connector.before_disconnect(lambda: connector.publish_nowait(TELEMETRY, {"last": 1}))
-    await connector.disconnect()
-    assert connector.statistics().accepted == 0
-    for _ in range(2):
-        await connector.connect()
-        await connector.disconnect()
-    remove()
-    await connector.connect()
-    await connector.disconnect()
-    assert peer.published() == ['{"last": 1}'] * 2
-
-
-@leaping
 async def test_reports_of_an_engine_are_not_replaced_on_the_next_link() -> None:
     """Neither of its two reports; in the next session of the connector there is no engine yet."""
     for kind in ("runs", "constraints"):

@@ -61,20 +61,6 @@ def test_the_lane_is_not_dropped_for_telemetry() -> None:
     assert next(iter(taken(outbox))).payload == "report"
 
 
-def test_suspects_go_in_halves_until_they_have_landed() -> None:
-    """After the broker closed a link, what was in flight is sent in two halves, apart from all others."""
-    outbox = filled(7)
-    assert len([outbox.take() for _ in range(5)]) == 5
-    outbox.restore(blame=True)
-    halves = []
-    while half := taken(outbox):
-        halves.append([item.payload for item in half])
-        assert outbox.testing == (half[0].suspects > 0)
-        for item in half:
-            outbox.land(item)
-    assert halves == [["0", "1", "2"], ["3", "4"], ["5", "6"]]
-
-
 @pytest.mark.parametrize("poison", ["0", "77", "159"])
 def test_the_message_that_breaks_links_is_found_in_halves(poison: str) -> None:
     """Among 160 messages in flight, eight more lost links isolate it and two convict it; all others arrive."""
@@ -90,19 +76,6 @@ def test_the_message_that_breaks_links_is_found_in_halves(poison: str) -> None:
     assert arrived == [str(number) for number in range(160) if str(number) != poison]
     assert outbox.dropped == {"broke the link twice": 1}
     assert losses <= 10
-
-
-def test_poison_is_given_up_after_two_links_that_only_it_can_have_broken() -> None:
-    """An innocent one that flew beside it is not."""
-    outbox = filled(2)
-    assert [outbox.take(), outbox.take()]
-    assert outbox.restore(blame=True) == []
-    outbox.take()
-    assert outbox.restore(blame=True) == []
-    poison = outbox.take()
-    assert outbox.restore(blame=True) == [poison]
-    assert [item.payload for item in taken(outbox)] == ["1"]
-    assert outbox.dropped == {"broke the link twice": 1}
 
 
 @pytest.mark.parametrize(
@@ -187,27 +160,6 @@ def test_a_report_that_a_newer_one_replaces_is_refused_and_one_without_room_retu
     assert [item.topic for item in taken(outbox)] == topics[4:]
     outbox.restore(blame=False)
     assert accept("cascade/sync/s/new") == "outbox full"
-
-
-def test_a_report_in_flight_that_gives_way_is_refused_and_the_others_stay_in_order() -> None:
-    """Three were in flight, and the one in the middle has a newer value."""
-    outbox = filled(0)
-    reports: list[tuple[str, str]] = []
-    topics = [f"cascade/state/s/{kind}" for kind in ("constraints", "runs", "summary", "host")]
-    for topic in topics[:3]:
-        outbox.accept(topic, "old", 1, True, lambda delivery, topic=topic: reports.append((topic, delivery)))  # type: ignore[misc]
-    assert len(taken(outbox)) == 3
-    for topic in (topics[1], topics[3]):
-        outbox.accept(topic, "new", 1, True)
-    assert outbox.restore(blame=True) == []
-    assert reports == [(topics[1], "refused")]
-    left = []
-    while group := taken(outbox):
-        left += [(item.topic, item.payload) for item in group]
-        for item in group:
-            outbox.land(item)
-    assert left == [(topics[0], "old"), (topics[2], "old"), (topics[1], "new"), (topics[3], "new")]
-    assert reports[1:] == [(topics[0], "taken"), (topics[2], "taken")]
 
 
 def waiting(outbox: Outbox, flying: list[Outgoing]) -> list[int]:
@@ -320,19 +272,3 @@ def test_an_outbox_is_half_full_by_messages_or_by_bytes() -> None:
     assert seen == [False, True, False, True]
     assert filled(6, max_bytes=23).half_full
     assert not filled(6, max_bytes=24).half_full
-
-
-def test_a_message_leaves_as_it_was_accepted() -> None:
-    """With its QoS and whether it is retained, from the queue as from the lane, and after a lost link."""
-    outbox = Outbox(max_messages=100, max_bytes=10_000)
-    kinds = [(qos, retain) for qos in (0, 1, 2) for retain in (False, True)]
-    for topic in ("a", "cascade/status/s"):
-        for qos, retain in kinds:
-            outbox.accept(f"{topic}/{qos}/{retain}", "{}", qos, retain)
-    for _ in range(2):
-        taken = [item for _ in range(12) if (item := outbox.take()) is not None]
-        assert {(item.topic.split("/", 1)[0], item.qos, item.retain) for item in taken} == {
-            (first, *kind) for first in ("a", "cascade") for kind in kinds
-        }
-        assert all(item.topic.endswith(f"{item.qos}/{item.retain}") for item in taken)
-        outbox.restore(blame=False)

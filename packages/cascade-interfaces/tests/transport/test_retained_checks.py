@@ -20,7 +20,6 @@ from cascade.transport.retained_proof.checks import RetainedChecks
 from cascade.transport.retained_proof.known_topics import Canary
 from cascade.transport.retained_proof.retained_set import (
     INTERVAL,
-    RETRY,
     WITHHELD,
     RetainedSet,
     Unproved,
@@ -176,35 +175,6 @@ async def test_a_link_that_stays_up_is_looked_at_once_a_minute() -> None:
 
 
 @leaping
-async def test_a_check_without_an_echo_is_begun_again_by_itself() -> None:
-    """As one that was refused; the pauses become longer."""
-    async with checking() as desk:
-        await asyncio.sleep(5.0 + RETRY - 0.1)
-        assert (len(desk.sent), desk.reports) == (1, [])
-        await asyncio.sleep(0.2)
-        assert len(desk.sent) == 2
-        await asyncio.sleep(5.0 + 2 * RETRY - 0.3)
-        assert len(desk.sent) == 2
-        await asyncio.sleep(0.4)
-        assert len(desk.sent) == 3
-    async with checking() as desk:
-        await desk.items()
-        desk.refused = ("a/#",)
-        desk.checks.check_again()
-        await desk.echo()
-        await desk.echo()
-        await settle()
-        assert await desk.items() == [Complete(False, frozenset()), Lost(REFUSED)]
-        before = len(desk.sent)
-        await asyncio.sleep(RETRY - 0.1)
-        assert len(desk.sent) == before
-        desk.refused = ()
-        await asyncio.sleep(0.2)
-        assert len(desk.sent) == before + 1
-        assert await desk.items() == [Linked()]
-
-
-@leaping
 async def test_a_withheld_canary_is_reported_with_each_unproved_set() -> None:
     """With what to check; the set is complete as far as it is known."""
     async with checking(canary=Canary()) as desk:
@@ -296,30 +266,3 @@ async def test_without_an_answer_nothing_is_known_of_the_subscription() -> None:
     desk.task.cancel()
     await asyncio.wait({desk.task})
     assert await desk.items() == []
-
-
-@leaping
-async def test_looks_of_a_lost_link_leave_the_watch_to_those_of_the_next_one() -> None:
-    """Also if they end late; those that nobody has answered do not hold anybody up."""
-    async with checking() as desk:
-        await desk.items()
-        old, first = desk.checks, desk.task
-        desk.checks = RetainedChecks(
-            desk.queue, desk.retained, desk, lock=asyncio.Lock(), report=desk.reports.append
-        )
-        first.cancel()
-        await asyncio.wait({first})
-        assert desk.queue.watch_link is desk.checks is not old
-        desk.hear("a/1")  # in front of the answer on the new link
-        desk.task = asyncio.create_task(desk.checks.run())
-        assert await desk.items() == [Linked(), Message("a/1", b"x", retain=True)]
-        desk.answering.clear()
-        third = RetainedChecks(
-            desk.queue, desk.retained, desk, lock=asyncio.Lock(), report=desk.reports.append
-        )
-        task = asyncio.create_task(third.run())
-        await settle()
-        task.cancel()
-        await asyncio.wait({task})
-        assert third.subscribed.done()
-        assert desk.queue.watch_link is None

@@ -120,23 +120,6 @@ async def test_a_feed_ends_with_its_link() -> None:
     assert reader.queue.watch_link is None
 
 
-async def test_the_message_of_an_added_topic_is_brought_by_the_next_set_however_old_it_is() -> None:
-    """Those of the other topics are not brought again, and in a later set that of the added one neither."""
-    reader = Reader("a")
-    reader.feed.entry("a", b"1", 9)
-    reader.feed.finish()
-    await reader.items(3)
-    reader.queue.filters["b"] = 0
-    reader.queue.change(["b"], [])
-    assert reader.renewed == [9]
-    for expected in ([Message("b", b"2", True)], []):
-        reader.feed.begin(9)
-        reader.feed.entry("b", b"2", 4)
-        reader.feed.entry("a", b"1", 9)
-        reader.feed.finish()
-        assert await reader.items(len(expected) + 1) == [*expected, Complete(True, frozenset({"a", "b"}))]
-
-
 async def test_a_set_without_its_end_is_not_complete_for_an_added_topic() -> None:
     """Its end comes later, and once."""
     reader = Reader("a/+")

@@ -127,23 +127,6 @@ async def test_senders_multiply_while_the_round_trip_delays_what_waits(limit: in
     await end(senders, tasks)
 
 
-async def test_senders_do_not_multiply_while_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty messages in flight need twenty senders, however long they take; the next one needs another."""
-    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
-    client, outbox = DistantClient(), filled(20)
-    senders, tasks = senders_of(client, outbox)
-    senders.start()
-    for _ in range(20):
-        senders.wake()
-        await asyncio.sleep(0)
-    assert (len(client.published), senders.count) == (20, 20)
-    outbox.accept("a", "{}", 1, False)
-    senders.wake()
-    await eventually(lambda: len(client.published) == 21)
-    assert senders.count == 40
-    await end(senders, tasks)
-
-
 @pytest.mark.parametrize("iterations", [1, 3])
 async def test_senders_do_not_multiply_for_a_peer_that_answers_at_once(
     iterations: int, monkeypatch: pytest.MonkeyPatch

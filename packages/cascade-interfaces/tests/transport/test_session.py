@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +11,6 @@ import pytest
 from leaping_loop import LeapingLoop, leaping
 from network_in_memory import TELEMETRY, Fails, MemoryConnector, Peer, connected, now, other_tasks, until
 
-from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import status_topic
 from cascade.interfaces.watch import Linked, Lost
 from cascade.transport.faults import Kind
@@ -71,22 +68,6 @@ async def test_a_fault_that_needs_a_person_is_logged_and_asked_about_twice_a_min
 
 
 @leaping
-async def test_a_connector_that_requires_a_link_raises_and_leaves_nothing() -> None:
-    """It can be connected again."""
-    peer = Peer()
-    peer.fail("connect", UNREACHABLE)
-    connector = MemoryConnector(peer, required=True)
-    with pytest.raises(ConnectorUnavailable, match=r"memory.*it is unreachable") as raised:
-        await connector.connect()
-    assert raised.value.kind == "unreachable"
-    assert not connector.connected
-    assert not other_tasks()
-    await connector.connect()
-    assert connector.statistics().linked
-    await connector.disconnect()
-
-
-@leaping
 async def test_connect_returns_in_time_and_slow_peers_get_more_time_with_each_attempt(
     warnings: Callable[[], list[str]],
 ) -> None:
@@ -105,21 +86,6 @@ async def test_connect_returns_in_time_and_slow_peers_get_more_time_with_each_at
     await until(lambda: connector.statistics().linked)
     assert [client.answer_timeout for client in peer.clients[1:]] == [3.0, 6.0, 10.0, 10.0]
     await connector.disconnect()
-
-
-@leaping
-async def test_a_drain_asks_at_once_and_then_often() -> None:
-    """The link ended a moment ago: what waits is sent if the peer comes back."""
-    peer = Peer()
-    connector = await connected(peer)
-    peer.fail("connect", *[UNREACHABLE] * 5)
-    peer.client.lose()
-    await until(lambda: len(peer.times["connect"]) == 3)  # the next pause is 2 s
-    connector.publish_nowait(TELEMETRY, {}, 1)
-    began = now()
-    await connector.disconnect()
-    assert peer.published() == ["{}"]
-    assert [round(each - began, 2) for each in peer.times["connect"][3:]] == [0.0, 0.5, 1.0, 1.5]
 
 
 @pytest.mark.parametrize(("drain_timeout", "sent", "seconds"), [(5.0, 0, 0.3), (60.0, 1, 30.0)])
@@ -433,30 +399,6 @@ def test_a_session_whose_loop_was_closed_is_forgotten() -> None:
         assert len(peer.published()) == 2
 
     again()
-
-
-@pytest.mark.parametrize("ending", [False, True])
-def test_a_session_that_goes_with_its_closed_loop_goes_without_a_word(
-    ending: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whether it was about to end or not: the garbage collector finds its tasks, and nobody can wait for them."""
-    loop = LeapingLoop()
-    loop.set_exception_handler(lambda *_: None)  # asyncio reports each task that was destroyed
-
-    async def use() -> weakref.ref[object]:
-        peer = Peer()
-        peer.silent.add("publish")
-        connector = await connected(peer)
-        await connector.publish(TELEMETRY, {}, 1)
-        if ending:
-            await asyncio.wait({loop.create_task(connector.disconnect())}, timeout=0.1)
-        return weakref.ref(peer.client)
-
-    client = loop.run_until_complete(use())
-    loop.close()
-    gc.collect()
-    assert client() is None
-    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 @leaping
