@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from cascade.interfaces.events import RunStatus
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 __all__ = ["Failure", "RunResult"]
 
@@ -39,7 +39,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult(Generic[T]):
+class RunResult(Generic[_T]):
     """What ``on_failure="return"`` gives: all values that the run could compute, and each failure."""
 
     run_id: str
@@ -53,11 +53,11 @@ class RunResult(Generic[T]):
     """What the run would have raised."""
 
     @property
-    def value(self) -> T:
+    def value(self) -> _T:
         """The value of the target, or the values of the targets.
 
         :raises Exception: what the run would have raised, unless it succeeded.
         """
         if self.error is not None:
             raise self.error
-        return cast("T", self.values)
+        return cast("_T", self.values)
