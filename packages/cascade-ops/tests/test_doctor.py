@@ -1,5 +1,6 @@
 """``cascade doctor`` on real brokers, on odd ones, and on servers that are not brokers: it names each problem and invents none."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,9 +11,11 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from ops_modules import broker_probes
+from paho.mqtt import publish
 from paho.mqtt.enums import CallbackAPIVersion
 from roles import printed_rules
 
+import cascade as cs
 from cascade.cli import main
 from cascade.interfaces.access import Roles
 from cascade.interfaces.broker_programs import DURABLE
@@ -36,7 +39,7 @@ def guarded(**settings: Any) -> Iterator[Mosquitto]:
     acl = [*printed_rules(ROLES), "user witness", "topic readwrite #"]
     users = dict.fromkeys((*ROLES.users, "eve", "witness"), PASSWORD)
     with Mosquitto(
-        users=users, acl=acl, **{"max_queued_messages": 65_000, "lines": SAFE, **settings}
+        users=users, **{"acl": acl, "max_queued_messages": 65_000, "lines": SAFE, **settings}
     ) as broker:
         yield broker
 
@@ -211,3 +214,35 @@ def test_a_command_line_that_cannot_work_is_one_line(capsys: pytest.CaptureFixtu
         assert main(["doctor", "--broker", *arguments]) == 2
         out, err = capsys.readouterr()
         assert (out, len(err.splitlines())) == ("", 1)
+
+
+def test_a_pause_that_the_rules_hide_from_an_engine_is_found(
+    doctor: Callable[..., tuple[int, set[str], set[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its canary arrives, so it says that it is in sync; only the broker's set shows what it does not know."""
+    rules = [line for line in printed_rules(ROLES) if line != "topic read cascade/constraints/#"]
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
+
+    async def follow_and_examine(broker: Mosquitto) -> tuple[int, set[str], set[str]]:
+        connector = cs.connector(as_user(broker, "press-3"), source_id="press-3", required=True)
+        await connector.connect()
+        gate = asyncio.Event()
+
+        @cs.task
+        async def held() -> None:
+            await gate.wait()
+
+        running = asyncio.create_task(cs.arun(held(), connector=connector))
+        login: Any = {"username": "witness", "password": PASSWORD}
+        where = {"hostname": broker.host, "port": broker.port, "auth": login}
+        publish.single("cascade/constraints/global/@pause", '{"type": "pause"}', 1, retain=True, **where)
+        try:
+            return await asyncio.to_thread(doctor, as_user(broker, "witness"))
+        finally:
+            gate.set()
+            await running
+            await connector.disconnect()
+
+    with guarded(acl=[*rules, "user witness", "topic readwrite #"]) as broker:
+        code, problems, _ = asyncio.run(follow_and_examine(broker))
+    assert (code, problems) == (1, {"hidden_constraints"})

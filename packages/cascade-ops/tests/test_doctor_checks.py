@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ from ops_modules import (
 )
 
 from cascade.interfaces.abilities import Lacking, Limitation
+from cascade.interfaces.topics import constraint_topic
 from cascade.wire import View
 
 
@@ -302,6 +304,54 @@ def test_an_engine_that_could_not_confirm_its_constraints_is_a_warning() -> None
     (found,) = findings(replace(good(), view=view), now=NOW)
     assert (found.name, found.warning) == ("degraded", True)
     assert found.text.startswith("a could not confirm")
+
+
+@pytest.mark.parametrize(
+    ("scope", "change", "found"),
+    [
+        ("global", {}, True),
+        ("task:audit", {}, True),
+        ("source:a", {}, True),
+        ("project:default", {}, True),
+        ("source:b", {}, False),
+        ("project:other", {}, False),
+        (
+            "global",
+            {"applied": {"cascade/constraints/global/@pause": {"id": "", "status": "applied"}}},
+            False,
+        ),
+        (
+            "global",
+            {"applied": {"cascade/constraints/global/@pause": {"id": "", "status": "rejected"}}},
+            False,
+        ),
+        ("global", {"sync": "syncing"}, False),
+        ("global", {"sync": "degraded"}, True),
+        ("global", {"more": 1}, False),
+        ("global", {"presence": "another"}, False),
+    ],
+)
+def test_a_constraint_that_rules_hide_from_an_engine_is_a_problem(
+    scope: str, change: dict[str, Any], found: bool
+) -> None:
+    """The engine says that it is in sync, and starts what a pause on the broker should hold."""
+    view, topic = View(), constraint_topic(scope, "pause")
+    birth = {"status": "online", "session": "s1", "ts": datetime.fromtimestamp(NOW, UTC).isoformat()}
+    report = {"v": "1.0", "source": "a", "session": "x", "sync": "synced", "applied": {}, "presence": "s1"}
+    runs = {"v": "1.0", "source": "a", "session": "x", "presence": "s1", "project_id": "default", "runs": []}
+    for each, content in (
+        ("cascade/status/a", birth),
+        ("cascade/state/a/constraints", {**report, "effective": [], **change}),
+        ("cascade/state/a/runs", runs),
+        (topic, {"type": "pause"}),
+    ):
+        view.fold(each, json.dumps(content).encode(), now=time.monotonic(), retained=True)
+    hidden = [
+        each for each in findings(replace(good(), view=view), now=NOW) if each.name == "hidden_constraints"
+    ]
+    assert [(each.found, each.warning) for each in hidden] == (
+        [(f"a does not report constraints that the broker holds: {topic}", False)] if found else []
+    )
 
 
 NATS = replace(FAR, scheme="nats", port=4222)

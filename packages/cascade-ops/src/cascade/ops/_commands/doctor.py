@@ -67,7 +67,11 @@ def findings(facts: Facts, *, now: float) -> list[Finding]:
     """Return everything that is wrong; of a broker that was not reached, nothing is said."""
     found = [*link_findings(facts, now=now)]
     if facts.login is not None and facts.login.linked:
-        found += [*rights_findings(facts), *retained_findings(facts), *engine_findings(facts, now=now)]
+        found += [
+            *rights_findings(facts),
+            *retained_findings(facts),
+            *engine_findings(facts, now=now, monotonic=time.monotonic()),
+        ]
         found += [*store_findings(facts), *broker_findings(facts)]
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from cascade.ops._doctor.facts import Facts
 from cascade.ops._doctor.finding import Finding
-from cascade.wire import View
+from cascade.wire import EngineView, Register, View
 
 SKEW_SECONDS = 5.0
 """Difference of two clocks that is named: a constraint may then expire early or late."""
@@ -15,13 +15,18 @@ COLLIDING_BIRTHS = 3
 _SHOWN = 3
 
 
-def engine_findings(facts: Facts, *, now: float) -> Iterator[Finding]:
-    """Yield what is wrong with the engines on a broker; ``now`` in seconds since the epoch."""
+def engine_findings(facts: Facts, *, now: float, monotonic: float) -> Iterator[Finding]:
+    """Yield what is wrong with the engines on a broker.
+
+    :param now: seconds since the epoch.
+    :param monotonic: seconds on the clock of the view.
+    """
     if facts.view is None:
         return
     yield from _clock(facts, now)
     yield from _collisions(facts)
     yield from _lost_store(facts.view)
+    yield from _hidden(facts.view, monotonic)
     yield from _ghosts(facts)
 
 
@@ -73,6 +78,43 @@ def _lost_store(view: View) -> Iterator[Finding]:
             "check the engine's rights on cascade/sync/ENGINE/+ and its connection",
             warning=True,
         )
+
+
+def _hidden(view: View, now: float) -> Iterator[Finding]:
+    """Compare what the broker holds with what each engine reports: rules may hide a constraint from an engine."""
+    hidden = {
+        engine.source: missing
+        for engine in view.live(now)
+        if (
+            missing := sorted(
+                topic for topic in view.registers if _does_not_know(engine, view.registers[topic])
+            )
+        )
+    }
+    if hidden:
+        topics = sorted(set().union(*hidden.values()))
+        yield Finding(
+            "hidden_constraints",
+            f"{_some(hidden)} does not report constraints that the broker holds: {_some(topics)}",
+            "the broker does not send them there: tasks start that a pause or a limit should hold",
+            "let each engine read all constraints",
+            ("topic read cascade/constraints/#",),
+        )
+
+
+def _does_not_know(engine: EngineView, register: Register) -> bool:
+    """Whether a complete report of an engine in sync leaves out a register that it would list."""
+    report = engine.constraints
+    if (
+        report is None
+        or engine.reports_of_another
+        or report.more
+        or report.sync not in ("synced", "degraded")
+    ):
+        return False
+    kind, _, value = register.scope.partition(":")
+    elsewhere = {"source": value != engine.source, "project": value != engine.project_id}.get(kind, False)
+    return not elsewhere and register.topic not in report.applied
 
 
 def _ghosts(facts: Facts) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ from cascade.transport.credentials import end_problem, is_exposed
 from cascade.wire import Presence, View, parse
 
 MESSAGES = 1_200
-"""Retained messages that are tried: more than the 1,000 that brokers queue or cut by default."""
+"""The most retained messages that are tried: more than the 1,000 that brokers queue or cut by default."""
 LISTEN_SECONDS = 2.0
 RENEWAL_SECONDS = 4.0
 """In which an engine that uses the protocol of NATS renews its presence."""
@@ -250,9 +250,9 @@ class Examination:
             if await self._is_used(base):
                 facts.untried = self.facts.target.user
                 return
-            async with retained(writer, base, name, MESSAGES):
+            async with retained(writer, base, name, MESSAGES) as kept:
                 async with self._link() as reader:
-                    seen = await read_back(reader, base, name, MESSAGES)
+                    seen = await read_back(reader, base, name, kept)
                 async with self._link() as reader:
                     seen = seen.with_queued(await count_queued(reader, base, name))
         facts.retained = seen
