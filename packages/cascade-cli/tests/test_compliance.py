@@ -73,12 +73,14 @@ class Plant:
         retained: bool = False,
         presence: str = "",
         more: int = 0,
+        contested: bool = False,
     ) -> None:
         body = {
             "v": "1.0",
             "source": source,
             "session": "s",
             **({"presence": presence} if presence else {}),
+            **({"contested": True} if contested else {}),
             "sync": sync,
             "applied": applied or {},
             "effective": effective or [],
@@ -363,6 +365,24 @@ def test_an_answer_whose_session_has_no_birth_is_marked(
     assert capsys.readouterr().err.startswith("the session of false has no birth on the broker")
     plant.tell(status_topic("false"), {"status": "online", "session": "made up"})
     assert answers.unproved(given) == []
+
+
+def test_an_answer_under_a_name_that_two_processes_use_is_no_success(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of them obeys, and the other may work on: the command names the name, and exits with 1."""
+    plant.online("a", "press")
+    change = pause()
+    answers = plant.begin(change)
+    for source in ("a", "press"):
+        plant.report(source, {PAUSE: APPLIED}, effective=[PAUSED], contested=source == "press")
+    stream = StringIO()
+    monkeypatch.setattr("time.monotonic", lambda: plant.now)
+    publisher = _ChangePublisher(Mock(), Mock(), Output(stream, json=True))
+    assert publisher._show(change, answers, Wait()) == 1
+    found = json.loads(stream.getvalue())
+    assert (found["applied"], found["contested"]) == (["a", "press"], ["press"])
+    assert "two processes use the name press, and only one of them answers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("status", ["rejected", "unsupported", "expired"])

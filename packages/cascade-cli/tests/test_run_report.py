@@ -20,7 +20,7 @@ from cascade.cli import main
 from cascade.cli.link import Address
 from cascade.cli.output import Output
 from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
-from cascade.interfaces.logs import get_logger
+from cascade.interfaces.logs import LOSS, get_logger
 
 
 def begun(run_id: str = "r") -> RunSummary:
@@ -152,20 +152,27 @@ def test_a_value_for_a_person(value: Any, lines: list[str]) -> None:
 def test_a_connector_that_fails_again_and_again_is_one_warning(
     debug: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each connector once, all of them with --debug; other parts each time, and nothing after the run."""
+    """Each line of a connector once, all of them with --debug; losses and other parts each time, nothing after the run."""
     monkeypatch.setattr(logging.root, "handlers", [])
     with warnings_on_stderr(Output(StringIO()), debug=debug):
         for name in ("connectors.mqtt", "connectors.nats", "runtime"):
-            for number in (1, 2):
+            for number in (1, 2, 1):
                 get_logger(f"cascade.{name}").warning("%s %s", name, number)
+        for _ in range(2):
+            get_logger("cascade.connectors.mqtt").error("another process uses the name")
+            get_logger("cascade.connectors.mqtt").warning("3 not delivered", extra={LOSS: True})
         get_logger("cascade.runtime").info("quiet")
         get_logger("cascade.runtime").error("bad")
-    numbers = (1, 2) if debug else (1,)
+    numbers = (1, 2, 1) if debug else (1, 2)
+    contested = "cascade: error: another process uses the name"
+    lost = "cascade: warning: 3 not delivered"
     assert capsys.readouterr().err.splitlines() == [
         *(f"cascade: warning: connectors.mqtt {number}" for number in numbers),
         *(f"cascade: warning: connectors.nats {number}" for number in numbers),
         "cascade: warning: runtime 1",
         "cascade: warning: runtime 2",
+        "cascade: warning: runtime 1",
+        *([contested, lost, contested, lost] if debug else [contested, lost, lost]),
         "cascade: error: bad",
     ]
 

@@ -247,3 +247,30 @@ async def test_i8_a_report_claims_only_what_is_in_force(fresh_broker: Broker, op
     assert steps.started == 1
     operator.clear(real)
     assert await second == 2
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["mosquitto", "nats_server"])
+async def test_two_processes_of_one_name_say_so_in_both_reports(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Row 20: from the second take-over on; which of them obeys a pause is not known then."""
+    either: Broker = request.getfixturevalue(kind)
+    source = unique_topic().replace("/", "-")
+    operator = Operator(either, source)
+    twins = [MqttConnector(either.host, either.port, source_id=source, drain_timeout=1.0) for _ in range(2)]
+    hold = asyncio.Event()
+
+    @cs.task
+    async def waits() -> None:
+        await hold.wait()
+
+    runs = [asyncio.create_task(cs.Engine(connector=twin).run(waits())) for twin in twins]
+    try:
+        await eventually(
+            lambda: len({r["session"] for r in operator.reports if r.get("contested")}) == 2, BOUND
+        )
+    finally:
+        hold.set()
+        await asyncio.gather(*runs)
+        operator.close()

@@ -37,7 +37,7 @@ RECORDED: list[dict[str, Any]] = [
     json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
 ]
 ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "ack", "project_id", "place", "heard", "first_heard", "applied_since", "listed",
-          "session", "sync", "paused", "reports_of_another", "has_no_birth", "only_events")  # fmt: skip
+          "session", "sync", "paused", "contested", "reports_of_another", "has_no_birth", "only_events")  # fmt: skip
 RUN = ("source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "failures",
        "reported", "recent", "counts", "partial", "messages", "duplicates", "missing", "tasks")  # fmt: skip
 SOURCE = "press-line-3"

@@ -80,6 +80,15 @@ class TestPresence:
                     presence.receive(b'{"status": "online", "session": "foreign"}', gap * link)
                 assert presence.contested(gap * link) == (contested and link == 3)
 
+    def test_a_name_is_shown_as_shared_from_the_second_sign_on(self) -> None:
+        """Until two minutes have passed without two more; one sign may be of a predecessor that was killed."""
+        presence = Presence("s", named=True)
+        for at, shared in ((0.0, False), (40.0, True), (150.0, True), (300.0, False)):
+            presence.begin()
+            presence.receive(b'{"status": "online", "session": "foreign"}', at)
+            assert presence.is_shared(at) == shared
+        assert not presence.is_shared(421.0)
+
     def test_a_birth_shows_who_and_where_the_process_is(self) -> None:
         """With the session of the will, so that a reader knows which birth a will ends."""
         presence = Presence("s", named=True)

@@ -406,7 +406,7 @@ def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
         runs(view, {"known": 796}, recent=[recent(run_id="q")], paused=True, project_id="acme")
     put(view, PAUSE, {"type": "pause"})
     (engine,) = engine_rows(view, 0.0)
-    assert " ".join(engine) == "source status presence host pid since project_id sync paused runs"
+    assert " ".join(engine) == "source status presence host pid since project_id sync paused contested runs"
     said = (engine["project_id"], engine["runs"], engine["status"], engine["paused"])
     assert said == ("acme", 1, "online", True)
     (silent,) = engine_rows(view, 13.0)

@@ -9,6 +9,9 @@ from cascade.interfaces.redaction import Redactor
 
 _formatter = logging.Formatter()
 
+LOSS = "cascade_loss"
+"""Attribute of a log record: true if it counts messages that were lost."""
+
 
 def get_logger(name: str) -> logging.Logger:
     """Return the logger of this name; whatever is logged on it is masked first.

@@ -126,6 +126,12 @@ class NetworkConnector(ABC):
         return self._presence.announced
 
     @property
+    def contested(self) -> bool:
+        """Whether another process uses the name of this one: each has taken over the connection of the other."""
+        session = self._lifecycle.session
+        return session is not None and self._presence.is_shared(session.loop.time())
+
+    @property
     def drain_timeout(self) -> float:
         """Seconds for which ``disconnect`` sends waiting messages."""
         return self._settings.drain_timeout
@@ -351,7 +357,12 @@ class NetworkConnector(ABC):
         """Return what replaces the reports of an earlier process, unless an engine has reported already."""
         if self._reported or (session := self._presence.announced) is None:
             return {}
-        return idle_reports(self._source_id, presence=session, now=time.time(), recent=self._earlier.rows)
+        found = idle_reports(self._source_id, presence=session, now=time.time(), recent=self._earlier.rows)
+        return (
+            {topic: {**report, "contested": True} for topic, report in found.items()}
+            if self.contested
+            else found
+        )
 
     def _read_earlier_runs(self) -> None:
         """Have the broker send the report that the own topic holds, with the first packet of the next link."""

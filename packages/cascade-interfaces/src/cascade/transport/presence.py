@@ -23,6 +23,7 @@ ENDED = "ended"
 
 _EVIDENCE = 3
 _WITHIN = 60.0
+_SHOWN_WITHIN = 120.0
 _SESSIONS = 16
 _PREDECESSOR_BIRTHS = 2
 _RENEWALS = 3
@@ -137,6 +138,13 @@ class Presence:
     def contested(self, now: float) -> bool:
         """Return whether another process uses this name: signs of one on more than 3 links within 60 s."""
         return len(self._evidence) > _EVIDENCE and now - self._evidence[0] <= _WITHIN
+
+    def is_shared(self, now: float) -> bool:
+        """Return whether reports are to say that another process uses this name: two signs of one within 120 s.
+
+        They come sooner than the connector slows down, and stay while it does.
+        """
+        return len(self._evidence) > 1 and now - self._evidence[-2] <= _SHOWN_WITHIN
 
     def _suspect(self, now: float) -> None:
         # one per link is enough: a crashed predecessor leaves one, too

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from cascade.interfaces.logs import LOSS
 from cascade.interfaces.watch import Lost
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
 from cascade.transport.event_loop import LoopBudget
@@ -355,7 +356,10 @@ class Session(Generic[ClientT]):
         lost = self._parts.outbox.dropped - self._dropped_before
         if parts := ", ".join(f"{count} {why}" for why, count in lost.items() if why != SUPERSEDED):
             self._parts.log.warning(
-                "messages for %s that were not delivered: %s", self._parts.settings.address, parts
+                "messages for %s that were not delivered: %s",
+                self._parts.settings.address,
+                parts,
+                extra={LOSS: True},
             )
 
 

@@ -127,6 +127,11 @@ class EngineView:
         return self.constraints is not None and bool(self.constraints.presence) and self.presence is None
 
     @property
+    def contested(self) -> bool:
+        """Whether two processes use its name: a report is of one of them, and does not speak for the other."""
+        return any(report is not None and report.contested for report in (self.constraints, self.runs))
+
+    @property
     def sync(self) -> str:
         """``idle``, ``syncing``, ``synced``, ``degraded``, ``stale`` or ``stopped``; empty before it is known."""
         return self.constraints.sync if self.constraints is not None else ""

@@ -69,6 +69,8 @@ class ConstraintsReport(Report, frozen=True, kw_only=True):
     effective_more: Whole = 0
     over_limit: Whole = 0
     """Registers that are refused because there are too many."""
+    contested: bool = False
+    """Whether another process uses the name of this one."""
 
 
 class Durations(Message, frozen=True, kw_only=True):
@@ -195,6 +197,8 @@ class RunsReport(Report, frozen=True, kw_only=True):
     paused: bool | None = None
     """Whether a pause covers everything that this engine runs."""
     ts: str
+    contested: bool = False
+    """Whether another process uses the name of this one."""
 
 
 class GraphNode(Message, frozen=True, kw_only=True):

@@ -52,6 +52,7 @@ def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
         "project_id": engine.project_id,
         "sync": engine.sync,
         "paused": engine.is_live(now) and engine.paused,
+        "contested": engine.is_live(now) and engine.contested,
         "runs": len(engine.runs.runs) + engine.runs.more if engine.runs and engine.is_live(now) else 0,
     }
 

@@ -93,6 +93,11 @@ class ComplianceTracker:
             if answer.kind in (APPLIED, REFUSED, NO_MATCH) and self._view.engines[source].has_no_birth
         ]
 
+    def contested(self, answers: Mapping[str, Answer]) -> list[str]:
+        """Return the sources of answers whose name two processes use: only one of them has answered."""
+        engines = self._view.engines
+        return [source for source in answers if source in engines and engines[source].contested]
+
     def complete(self, now: float, *, drained: bool = False) -> bool:
         """Return whether every engine has answered, and, if asked, no task in the scope runs."""
         return all(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from cascade.cli._scopes import instead_of
-from cascade.cli._steering.compliance import ComplianceTracker, outcome
+from cascade.cli._steering.compliance import Answer, ComplianceTracker, outcome
 from cascade.cli._steering.request import Change
 from cascade.cli.errors import FAILED, NO_BROKER, OK, USAGE, CommandError
 from cascade.cli.link import Link, unanswered
@@ -169,6 +169,21 @@ class _ChangePublisher:
     def _show(self, change: Change, answers: ComplianceTracker, wait: Wait) -> int:
         given = answers.get(time.monotonic(), final=True)
         found = outcome(change, given)
+        self._note_doubts(change, answers, given, found)
+        if self._output.json:
+            self._output.document(found)
+        else:
+            _print(found, self._output, with_running=change.type == "pause" or wait.drained)
+        running = bool(found["running"]) and wait.drained
+        failed = (
+            not found["applied"] or found["refused"] or found["unknown"] or "contested" in found or running
+        )
+        return FAILED if failed else OK
+
+    def _note_doubts(
+        self, change: Change, answers: ComplianceTracker, given: Mapping[str, Answer], found: dict[str, Any]
+    ) -> None:
+        """Print what the answers do not show."""
         if unproved := answers.unproved(given):
             found["unproved"] = unproved
             named = ", ".join(unproved)
@@ -185,12 +200,17 @@ class _ChangePublisher:
             found["held"] = held
             for each in held:
                 self._output.note(f"{each['source']}: still held by {', '.join(each['by'])}")
-        if self._output.json:
-            self._output.document(found)
-        else:
-            _print(found, self._output, with_running=change.type == "pause" or wait.drained)
-        running = bool(found["running"]) and wait.drained
-        return FAILED if not found["applied"] or found["refused"] or found["unknown"] or running else OK
+        if contested := answers.contested(given):
+            found["contested"] = contested
+            self._output.note(contested_names(contested))
+
+
+def contested_names(sources: Iterable[str]) -> str:
+    """Return the note on names that two processes use."""
+    return (
+        f"two processes use the name {', '.join(sources)}, and only one of them answers: "
+        "give every process a name of its own"
+    )
 
 
 def _content(payload: bytes) -> Any:

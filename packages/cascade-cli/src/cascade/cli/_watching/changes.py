@@ -10,6 +10,7 @@ from cascade.wire import View, constraint_rows, engine_rows, run_rows
 MAX_SEEN = 20_000
 REPORT_SECONDS = 2.0
 """In which an engine reports that it no longer obeys a constraint that was cleared."""
+CONTESTED = "two processes use this name"
 _STATES = ("COMPLETED", "FAILED", "RUNNING", "BLOCKED")
 
 
@@ -100,6 +101,7 @@ def in_words(kind: str, row: Mapping[str, Any]) -> str:
         notes = [
             row["status"] if row["status"] != "unknown" else "unknown, only its events have arrived",
             "paused" if row["paused"] else "",
+            CONTESTED if row["contested"] else "",
             f"{row['runs']} running" if row["runs"] else "",
         ]
         return f"engine {row['source']}: {', '.join(note for note in notes if note)}"

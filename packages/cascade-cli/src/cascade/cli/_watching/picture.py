@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cascade.cli._watching.changes import CONTESTED
 from cascade.cli._watching.rates import Rates
 from cascade.cli._watching.steps import steps
 from cascade.cli.durations import show_duration
@@ -186,6 +187,7 @@ def _engine(engine: EngineView, now: float, wall: float) -> EngineLine:
     notes = [
         *(["only events"] if engine.only_events else []),
         *(["paused"] if online and engine.paused else []),
+        *([CONTESTED] if online and engine.contested else []),
         *([engine.sync] if online and engine.sync not in ("", "synced") else []),
     ]
     runs = len(engine.runs.runs) + engine.runs.more if engine.runs is not None and online else 0

@@ -82,6 +82,7 @@ class Reporter:
     :param running: returns how many tasks run in the scope of a constraint.
     :param retain: whether the broker keeps the reports.
     :param presence: returns the session of the connector's latest birth, or None.
+    :param contested: returns whether another process uses the name of this one.
     :param watched: what is reported for watchers.
     :param hears_disconnect: whether :meth:`publish_down` is called before the connector disconnects.
     """
@@ -98,6 +99,7 @@ class Reporter:
         retain: bool,
         running: Callable[[], int],
         presence: Callable[[], str | None] = lambda: None,
+        contested: Callable[[], bool] = lambda: False,
         watched: WatchedState | None = None,
         hears_disconnect: bool = False,
     ) -> None:
@@ -111,13 +113,14 @@ class Reporter:
         self._retain = retain
         self._running = running
         self._presence = presence
+        self._contested = contested
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
         self._runs_schedule = ReportSchedule(soon=_RUNS_SOON, interval=0.5)
         self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
         self._hears_disconnect = hears_disconnect
         self._summary_due: float | None = None
         self._host_due = 0.0
-        self._checked: tuple[int, SyncState, int] | None = None
+        self._checked: tuple[int, SyncState, int, bool] | None = None
         self._runs_reported = 0  # the revision of the runs in the latest report
         self._has_reported = False
         self._runs_shown: dict[str, Any] | None = None
@@ -126,12 +129,15 @@ class Reporter:
     def check(self) -> None:
         """Schedule the report of constraints if it would show something new."""
         active = len(self.runs) > 0
-        current = (self._registers.revision, self._sync.state, self._running())
+        contested = self._contested()
+        current = (self._registers.revision, self._sync.state, self._running(), contested)
         if current != self._checked:
+            was_contested = self._checked is not None and self._checked[-1]
             self._checked = current
             now = self._clock.monotonic()
             self._constraints_schedule.touch(now)
-            if active:  # other reasons to wait, which no event of a task shows
+            # active: other reasons to wait, which no event of a task shows
+            if active or contested != was_contested:
                 self._runs_schedule.touch(now)
         self._constraints_schedule.repeating = self._runs_schedule.repeating = active
         self._graph_schedule.repeating = active and not self._retain
@@ -217,6 +223,7 @@ class Reporter:
             sync=self._sync.state.value,
             in_scope_running=self._running(),
             presence=self._presence(),
+            contested=self._contested(),
             now=self._clock.now(),
             **self._names,
         )
@@ -227,6 +234,7 @@ class Reporter:
             sync=SyncState.STOPPED.value,
             in_scope_running=0,
             presence=self._presence(),
+            contested=False,
             now=self._clock.now(),
             **self._names,
         )
@@ -239,7 +247,7 @@ class Reporter:
     def _publish_runs(
         self, *, up: bool, unless: dict[str, Any] | None = None, with_summary: bool = True
     ) -> None:
-        runs = self._watched.runs_body(self._head(), self._registers)
+        runs = self._watched.runs_body({**self._head(), "contested": self._contested()}, self._registers)
         shown = {**runs, "ts": ""}
         if shown != unless:
             self._publish("runs", runs)
@@ -272,6 +280,7 @@ def constraints_report(
     sync: str,
     in_scope_running: int,
     now: float,
+    contested: bool = False,
 ) -> dict[str, Any]:
     """Return the body of ``cascade/state/{source}/constraints``.
 
@@ -289,6 +298,7 @@ def constraints_report(
         in_scope_running=in_scope_running,
         ts=timestamp(now),
         over_limit=registers.over_limit,
+        contested=contested,
     )
     room = MAX_BYTES - encoded_size(report) - _COUNTS
     entries = _cut(((each.size(), each) for each in registers.reported()), room * 5 // 8)

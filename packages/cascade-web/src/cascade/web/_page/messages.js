@@ -177,10 +177,10 @@ const messages = (() => {
 
   const memory = shaped({ total: orNull, available: orNull });
   const READERS = {
-    constraints: shaped({ ...HEAD, sync: text, in_scope_running: orZero, more: orZero, effective: rowsIn(effectiveEntry),
+    constraints: shaped({ ...HEAD, sync: text, in_scope_running: orZero, more: orZero, contested: orFalse, effective: rowsIn(effectiveEntry),
       applied: (data, key) => bare(namedRows(mapping(data, key), appliedEntry)) }),
     runs: shaped({ ...HEAD, runs: rowsIn(runRow), more: orZero, org_id: text, project_id: text, paused: flag,
-      recent: rowsIn(recentRow), recent_more: orZero }),
+      recent: rowsIn(recentRow), recent_more: orZero, contested: orFalse }),
     graph: shaped({ ...HEAD, runs: rowsIn(graph), more: orZero }),
     summary: shaped({ up: (data, key) => Boolean(whole(data, key) || flag(data, key)), paused: orFalse, last_status: text,
       seconds: HEAD.seconds, runs: orZero, running: orZero, waiting: orZero, completed: orZero, failed: orZero }),

@@ -87,6 +87,7 @@ const panels = (() => {
     for (const [key, value] of Object.entries(host?.labels ?? {}).slice(0, 4)) notes.push(`${shown(key, 20)}: ${shown(String(value), 30)}`);
     if (engine.hasNoBirth && page.mayRead(evidence.STATUS_TOPICS)) notes.push("its session has no birth on the broker: any client may have written its reports");
     if (online && engine.isOutOfReach) notes.push("what you set here does not reach it");
+    if (online && engine.contested) notes.push("two processes use this name, and only one of them answers: give every process a name of its own");
     if (engine.reportsOfAnother) notes.push("its reports are of another process");
     return notes.join(" · ");
   }

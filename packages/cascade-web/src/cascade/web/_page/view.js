@@ -58,6 +58,9 @@ const views = (() => {
     /** Whether its report names the session of a birth that the broker does not have. */
     get hasNoBirth() { return Boolean(this.constraints?.presence) && !this.presence; }
 
+    /** Whether two processes use its name. */
+    get contested() { return Boolean(this.constraints?.contested || this.runs?.contested); }
+
     /** Whether a pause covers everything that this engine runs. */
     get paused() {
       if (!this.constraints) return this.runs !== null && this.runs.paused === true;
@@ -358,7 +361,7 @@ const views = (() => {
     return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, place: engine.place, heard: engine.heard, first_heard: engine.first_heard,
       applied_since: engine.applied_since, listed: Object.fromEntries(listed), status: engine.status(now),
       reason: engine.presence?.reason ?? "", session: engine.session, sync: engine.sync, paused: engine.paused,
-      reports_of_another: engine.reportsOfAnother, has_no_birth: engine.hasNoBirth,
+      contested: engine.contested, reports_of_another: engine.reportsOfAnother, has_no_birth: engine.hasNoBirth,
       only_events: engine.onlyEvents, has_no_state: engine.hasNoState(now) };
   }
 
@@ -372,7 +375,7 @@ const views = (() => {
     return sorted(view.engines).map((engine) => ({ source: engine.source, status: engine.status(now),
       presence: engine.presence?.session ?? "", host: engine.presence?.host ?? "", pid: engine.presence?.pid ?? null,
       since: fields.timestamp(engine.presence?.seconds ?? null), project_id: engine.project_id, sync: engine.sync,
-      paused: engine.isLive(now) && engine.paused, runs: engine.runs && engine.isLive(now) ? engine.runs.runs.length + engine.runs.more : 0 }));
+      paused: engine.isLive(now) && engine.paused, contested: engine.isLive(now) && engine.contested, runs: engine.runs && engine.isLive(now) ? engine.runs.runs.length + engine.runs.more : 0 }));
   }
 
   const runRows = (view, now) => [...view.runs.values()].reverse().map((run) => runRow(view, run, now));
