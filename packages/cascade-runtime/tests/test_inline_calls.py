@@ -64,12 +64,12 @@ async def test_a_coroutine_that_a_function_returns_is_awaited_in_its_context() -
     assert states(events) == [("call:0", "running"), ("call:0", "completed")]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
-async def test_an_interrupt_in_a_call_ends_the_run(error: BaseException) -> None:
+async def test_an_interrupt_in_a_call_ends_the_run() -> None:
     """It is reported as the task's failure and raised by the run; other tasks are cancelled."""
+    error = KeyboardInterrupt()
     engine = Engine()
     events = watch_tasks(engine)
-    with pytest.raises(type(error)):
+    with pytest.raises(KeyboardInterrupt):
         await engine.run([hold(), fails(error).after(double(1)), noop().after(double(2), double(3))])
     assert ("fails:0", "failed") in states(events)
     assert ("hold:0", "cancelled") in states(events)

@@ -2,15 +2,18 @@
 
 import asyncio
 import collections
+import sys
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from observers import watch_tasks
 from simple_tasks import collect, double, give, step
 
-from cascade.interfaces import TaskState, UsageError
-from cascade.runtime import Engine, MemoryCache, plan
+from cascade.interfaces import MissingItemError, TaskState, UsageError
+from cascade.runtime import Engine, MemoryCache, SqliteState, plan
 from cascade.spec import Param, Router, find_lazies, inject, resource, task
 
 
@@ -202,3 +205,51 @@ async def test_a_tuple_of_targets_gives_a_tuple() -> None:
     assert await Engine().run((step(1), double(2))) == (1, 4)
     assert await Engine().run([step(1), double(2)]) == [1, 4]
     assert await Engine().run(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "recorded"), [("thread", False), ("inline", False), ("thread", True), ("inline", True)]
+)
+async def test_sys_exit_is_a_failure_of_the_task_that_calls_it(
+    mode: str, recorded: bool, tmp_path: Path
+) -> None:
+    """Named like any other, and kept like any other: a task cannot end the program without a word."""
+    leave = task(name="leave", mode=mode)(lambda: sys.exit(3))
+    engine = Engine(state_backend=SqliteState(tmp_path) if recorded else None)
+    with pytest.raises(RuntimeError, match=r"the task called sys.exit\(3\); raise an exception") as caught:
+        await engine.run(leave())
+    assert "'leave' (leave:0)" in caught.value.__notes__[0]
+    assert await engine.run(leave().or_else("left")) == "left"
+
+
+MISSING: list[tuple[Any, Any, str]] = [
+    (
+        {"a": 1, 2: "x"},
+        lambda lazy: lazy["b"],
+        "KeyError: 'b': not in the value of give (give:0); it has 'a', 2",
+    ),
+    (
+        [1, 2],
+        lambda lazy: lazy[7],
+        "IndexError: list index out of range: not in the value of give (give:0); it has 2 items",
+    ),
+    ({}, lambda lazy: lazy["b"], "KeyError: 'b': not in the value of give (give:0); it has nothing"),
+    (
+        {"a": 1},
+        lambda lazy: lazy.colour,
+        "has no attribute 'colour': not in the value of give (give:0); it has 'a'",
+    ),
+    (1 + 2j, lambda lazy: lazy.colour, "not in the value of give (give:0); it has conjugate, imag, real"),
+]
+
+
+@pytest.mark.parametrize(("value", "use", "message"), MISSING)
+async def test_an_item_that_is_not_there_names_the_value_and_what_it_has(
+    value: Any, use: Any, message: str
+) -> None:
+    """The call that gave the value and the names in it, never their values; no frame of Cascade."""
+    with pytest.raises(MissingItemError) as caught:
+        await Engine().run(use(give(value)))
+    assert message in str(caught.value)
+    frames = [frame.filename for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert not any("_scheduler" in name for name in frames)

@@ -35,7 +35,7 @@ _MODULES = {
     "connector": """Connector MessageCallback Payload Subscription""",
     "errors": """CascadeError ConfigurationError ConnectorNotFoundError ConnectorUnavailable ExecutorNotFoundError
         ExecutorUnavailable ExternalError InputsError InvalidPayloadError InvalidTargetError InvalidTopicError
-        MapLengthError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
+        MapLengthError MissingItemError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
         RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
     "events": """DataEvent Event EventBus Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",

@@ -158,6 +158,15 @@ class RouteError(UsageError, LookupError):
         )
 
 
+class MissingItemError(UsageError, LookupError):
+    """The value behind ``lazy[key]`` or ``lazy.attribute`` has no such item or attribute."""
+
+    def __init__(self, error: Exception, of: str, has: str) -> None:
+        self.of = of
+        found = f"; it has {has}" if has else ""
+        super().__init__(f"{type(error).__name__}: {error}: not in the value of {of}{found}")
+
+
 class ResourceNotFoundError(UsageError, LookupError):
     """A task, or a resource that it uses, needs a resource that the run does not have."""
 

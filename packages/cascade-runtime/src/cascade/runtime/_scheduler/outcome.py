@@ -224,13 +224,8 @@ class RunOutcome:
     def interrupted(
         self, node: Node, error: BaseException, *, continuation_target: Node | None = None
     ) -> None:
-        """End the run because a task raised KeyboardInterrupt, SystemExit or the like.
-
-        GeneratorExit is a failure of the task: a coroutine that raises it could not clean up.
-        """
-        if isinstance(error, GeneratorExit):
-            failure = RuntimeError("the task raised GeneratorExit")
-            failure.__cause__ = error
+        """End the run because a task raised KeyboardInterrupt or the like, unless it is a failure of the task."""
+        if (failure := as_failure(error)) is not None:
             self.fail(node, failure, continuation_target=continuation_target)
             return
         self._events.task(node, TaskState.FAILED, self.began.pop(node, 0.0), error=error)
@@ -281,6 +276,22 @@ class RunOutcome:
         if continuation_target.status is Status.WAITING:
             self._state.complete(continuation_target, value_of(keeper, failure))
         self.conclude()
+
+
+def as_failure(error: BaseException) -> Exception | None:
+    """Return a task's failure in place of an error that would end the program; None if it must end it.
+
+    A task that calls ``sys.exit`` has failed: nobody reads its status. A coroutine that raises GeneratorExit could not clean up.
+    """
+    if isinstance(error, SystemExit):
+        code = "" if error.code is None else f"{error.code!r}"
+        problem = f"the task called sys.exit({code}); raise an exception to fail it, or return to end it"
+        return RuntimeError(problem).with_traceback(error.__traceback__)
+    if isinstance(error, GeneratorExit):
+        failure = RuntimeError("the task raised GeneratorExit")
+        failure.__cause__ = error
+        return failure
+    return None
 
 
 def _keeper_of(node: Node, error: Exception | None = None) -> Node | None:

@@ -23,6 +23,7 @@ from cascade.interfaces import (
 from cascade.interfaces.errors import TaskTimeoutError
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.attempts import AttemptContext
+from cascade.runtime._scheduler.outcome import as_failure
 from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
@@ -165,6 +166,11 @@ class TaskRunner:
         except Exception as exc:
             await recording.after_failure(node, exc)
             raise
+        except SystemExit as exc:
+            failure = as_failure(exc)
+            assert failure is not None
+            await recording.after_failure(node, failure)
+            raise failure from None
         # calls are recorded when it is known where they are built
         if not isinstance(value, LazyResult):
             await recording.after_value(node, value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
+from itertools import islice
 from typing import Any
 
+from cascade.interfaces import MissingItemError
 from cascade.runtime._graph.graph import Graph
 from cascade.runtime._graph.items import MapItems
 from cascade.runtime._graph.node import Kind, Node, Origin, Status
@@ -63,8 +65,7 @@ class StructuralSteps:
             elif isinstance(node.call, InputCall):
                 value = self._input(node.call.source)
             else:
-                args, kwargs = node.scope.arguments(node)
-                value = node.definition.function(*args, **kwargs)
+                value = _called(node)
         except BaseException as exc:
             self._outcome.raised(node, exc)
         else:
@@ -76,6 +77,36 @@ class StructuralSteps:
             known = () if source.from_environment else self._params.keys() & {source.name}
             values |= read_inputs([source], {name: self._params[name] for name in known}, os.environ)
         return values[source]
+
+
+def _called(node: Node) -> Any:
+    """Return the value of a step of the graph, such as an item of a value.
+
+    :raises MissingItemError: if the value has no such item or attribute.
+    """
+    args, kwargs = node.scope.arguments(node)
+    try:
+        return node.definition.function(*args, **kwargs)
+    except (LookupError, AttributeError) as exc:
+        if node.definition.name not in ("item", "attribute") or not node.inputs:
+            raise
+        of = node.inputs[0]
+        raise MissingItemError(exc, f"{of.name} ({of.key})", _names_in(args[0])) from None
+
+
+def _names_in(value: Any) -> str:
+    """Return which items a value has, for a person: names and a length, never values."""
+    if isinstance(value, Mapping):
+        names = [f"{key!r}" for key in islice(value, _MOST_NAMES) if isinstance(key, str | int)]
+        more = ["and more"] if len(value) > len(names) else []
+        return ", ".join([*names, *more]) or "nothing"
+    if isinstance(value, Sized):
+        return f"{len(value)} items"
+    names = [name for name in dir(value) if not name.startswith("_")]
+    return ", ".join(names[:_MOST_NAMES] + ["and more"] * (len(names) > _MOST_NAMES))
+
+
+_MOST_NAMES = 8
 
 
 def _collected(items: Origin | None) -> list[Any]:
