@@ -7,7 +7,6 @@ import gc
 import logging
 import math
 import socket
-from itertools import islice
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -255,14 +254,6 @@ class TestGuard:
         Aiomqtt2(client, {}).close()
         for each in (first[1], *second):
             each.close()
-
-    async def test_waiting_messages_are_taken_in_order(self) -> None:
-        """Without a task for each."""
-        client = aiomqtt.Client("broker")
-        for number in range(5):
-            client._queue.put_nowait(MagicMock(mid=number))
-        assert [each.mid for each in islice(Aiomqtt2(client, {}).arrived(), 3)] == [0, 1, 2]
-        assert [each.mid for each in Aiomqtt2(client, {}).arrived()] == [3, 4]
 
     async def test_a_call_that_has_not_begun_ends_with_its_link(self) -> None:
         """Without a warning of Python that a coroutine was never awaited, which fails this test."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,23 +126,6 @@ class TestNoBroker:
         (said,) = warnings_of(caplog)
         assert "no-such-host.invalid:1883: the host name is unknown" in said
 
-    @pytest.mark.full
-    async def test_row_2_accepts_and_says_nothing(
-        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """connect() returns within its limit; after disconnect no task, thread or socket is left."""
-        hasten(monkeypatch)
-        proxy.stall()
-        async with time_limit(BOUND), no_leaks(BOUND):
-            connector = MqttConnector(proxy.host, proxy.port, connect_timeout=0.3)
-            await connector.connect()
-            await connector.publish("a", {})
-            await eventually(lambda: proxy.accepted >= 3, BOUND)
-            await connector.disconnect()
-            await proxy.cut()
-        (said,) = [each for each in warnings_of(caplog) if "no connection" in each]
-        assert "not answered in time" in said
-
     async def test_row_2_swallows_packets(
         self, swallowing_port: int, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -223,23 +206,6 @@ class TestNoBroker:
                 with pytest.raises(ConnectorUnavailable, match=re.escape(text)):
                     await connector.connect()
         assert broker.connects == 1
-
-    async def test_row_4_refused_credentials_are_not_tried_again_soon(
-        self, closed_port: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """After a refusal there is one attempt in the time of twenty attempts without an answer."""
-        require_mosquitto()
-        hasten(monkeypatch)
-        monkeypatch.setattr("cascade.transport.backoff.SLOW_PAUSE", AGES)
-        with Mosquitto(users={"press": "right"}) as broker:
-            async with (
-                ChaosProxy(broker.port) as refusing,
-                ChaosProxy(closed_port) as hanging_up,
-                MqttConnector(refusing.host, refusing.port, username="press", password="wr0ng"),
-                MqttConnector(hanging_up.host, hanging_up.port),
-            ):
-                await eventually(lambda: hanging_up.accepted >= 20, BOUND)
-                assert refusing.accepted == 1
 
 
 class TestLostLinks:
@@ -352,18 +318,6 @@ class TestLostLinks:
             for call in calls:
                 await call
 
-    @pytest.mark.full
-    async def test_row_9_publish_then_disconnect(self, fresh_broker: Broker, recorder: Recorder) -> None:
-        """What was published directly before the end arrives, in order."""
-        topic = unique_topic()
-        connector = MqttConnector(fresh_broker.host, fresh_broker.port)
-        await connector.connect()
-        await numbered(connector, topic, 5_000)
-        await connector.disconnect()
-        assert connector.statistics().sent == 5_000
-        await eventually(lambda: len(recorder.of(topic)) == 5_000, BOUND)
-        assert numbers(recorder, topic) == list(range(5_000))
-
     @pytest.mark.usefixtures("hasty_end")
     async def test_row_9_what_cannot_be_drained_is_told_once(
         self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
@@ -378,15 +332,6 @@ class TestLostLinks:
         assert connector.statistics().dropped == {"unsent at disconnect": 500}
         (said,) = warnings_of(caplog)
         assert "500 unsent at disconnect" in said
-
-    async def test_row_9_without_a_link_there_is_little_to_wait_for(self, closed_port: int) -> None:
-        """Without a broker, disconnect ends long before its timeout."""
-        connector = MqttConnector("127.0.0.1", closed_port, drain_timeout=AGES)
-        await connector.connect()
-        await numbered(connector, "a", 500)
-        async with time_limit(BOUND), no_leaks():
-            await connector.disconnect()
-        assert connector.statistics().dropped == {"unsent at disconnect": 500}
 
     async def test_row_10_what_did_not_get_there_is_sent_before_what_waits(
         self, proxy: ChaosProxy, recorder: Recorder
@@ -500,32 +445,6 @@ class TestLostLinks:
         counts = connector.statistics()
         assert (counts.sent, counts.dropped) == (500, {})
 
-    @pytest.mark.parametrize("pause", [AGES, 0.1])
-    async def test_row_38_a_broker_that_refuses_is_waited_for_if_the_next_attempt_comes_in_time(
-        self, pause: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """The link has just been there, but credentials are refused now: a drain waits only for attempts within its time."""
-        for module in ("backoff", "session"):
-            monkeypatch.setattr(f"cascade.transport.{module}.SLOW_PAUSE", pause)
-        monkeypatch.setattr("cascade.transport.waiting.NO_LINK", 0.0)
-        monkeypatch.setattr("cascade.transport.waiting.RECENT", 2 * AGES)
-        with OddBroker() as broker:
-            connector = MqttConnector(broker.host, broker.port, drain_timeout=AGES - 1)
-            await connector.connect()
-            broker.connect_code = 5
-            broker.cut()
-            await eventually(lambda: "trying again once every" in caplog.text, BOUND)
-            await numbered(connector, "a", 5)
-            leaving = asyncio.create_task(connector.disconnect())
-            await eventually(lambda: not connector.connected, BOUND)
-            if pause < AGES:
-                broker.connect_code = 0
-            async with time_limit(BOUND), no_leaks():
-                await leaving
-        counts = connector.statistics()
-        expected = (0, {"unsent at disconnect": 5}) if pause == AGES else (5, {})
-        assert (counts.sent, counts.dropped) == expected
-
     @pytest.mark.parametrize("copies", [False, True])
     async def test_row_16_equal_messages_arrive_although_the_broker_refused_one_of_two_filters(
         self, copies: bool
@@ -565,22 +484,6 @@ class TestLostLinks:
                 assert counts.discarded == {"undecodable": 2}
         (line,) = warnings_of(caplog)
         assert "not UTF-8" in line
-
-    @pytest.mark.full
-    async def test_twenty_cuts_lose_nothing(
-        self, proxy: ChaosProxy, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Each cut comes in the middle of a stream of messages; first copies stay in order."""
-        hasten(monkeypatch)
-        topic = unique_topic()
-        async with MqttConnector(proxy.host, proxy.port) as connector:
-            for round_ in range(20):
-                await numbered(connector, topic, 50, start=100 * round_)
-                await cut_amid(connector, topic, 100 * round_ + 50, proxy.cut if round_ % 2 else proxy.reset)
-            assert await connector.flush(AGES)
-            assert connector.statistics().sent == 2_000
-        await eventually(lambda: len(first_copies(recorder, topic)) == 2_000, BOUND)
-        assert first_copies(recorder, topic) == list(range(2_000))
 
 
 class TestPresence:
@@ -783,20 +686,6 @@ async def _send_odd_topics(stream: asyncio.StreamReader, out: asyncio.StreamWrit
                     out.write(bytes([0x30, 4 + len(topic), 0, len(topic)]) + topic + b"{}")
             elif first >> 4 == 14:  # DISCONNECT
                 out.close()
-
-
-async def cut_amid(
-    connector: MqttConnector, topic: str, start: int, cut: Callable[[], Awaitable[None]]
-) -> None:
-    """Cut the link amid messages, when something got through: what breaks two links alone is put aside."""
-    before = connector.statistics()
-    async with time_limit(BOUND):
-        while connector.statistics().sent == before.sent:
-            await asyncio.sleep(0)
-    for number in range(start, start + 50):
-        connector.publish_nowait(topic, {"n": number}, 1)
-    await cut()
-    await eventually(lambda: connector.statistics().connections > before.connections, BOUND)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -79,26 +78,6 @@ async def test_whatever_is_put_on_the_status_topic_the_birth_replaces_it(
             await put(fresh_broker, STATUS, wrong)
             await eventually(partial(births_are, recorder, birth, n))
             assert recorder.of(STATUS)[-1].payload == birth
-
-
-@pytest.mark.full
-async def test_a_flood_on_the_status_topic_is_answered_by_few_births(
-    fresh_broker: Broker, recorder: Recorder
-) -> None:
-    """At most one birth a second, however many foreign messages come meanwhile."""
-    clock = asyncio.get_running_loop().time
-    async with MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME):
-        await eventually(lambda: recorder.of(STATUS))
-        birth, began = recorder.of(STATUS)[-1].payload, clock()
-        async with aiomqtt.Client(fresh_broker.host, fresh_broker.port) as client:
-            for _ in range(200):
-                await client.publish(STATUS, b"x", qos=0, retain=True)
-
-        def payloads() -> list[bytes]:
-            return [message.payload for message in recorder.of(STATUS)]
-
-        await eventually(lambda: payloads().count(b"x") == 200 and payloads()[-1] == birth)
-        assert payloads().count(birth) <= 3 + clock() - began
 
 
 @pytest.mark.full
@@ -184,20 +163,6 @@ async def test_a_process_with_a_user_and_without_a_name_is_warned_once(
         record.getMessage() for record in caplog.records if "pass source_id='press-3'" in record.getMessage()
     ]
     assert len(lines) == (1 if warned else 0)
-
-
-async def test_reports_of_an_engine_are_replaced_when_its_connector_connects_again(
-    fresh_broker: Broker, recorder: Recorder
-) -> None:
-    """Its runs have ended with the connection; until an engine reports, the connector says that it is idle."""
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME)
-    async with connector:
-        await eventually(lambda: last(recorder, RUNS))
-        await connector.publish(RUNS, {"mine": 1}, 1, retain=True)
-        await eventually(lambda: last(recorder, RUNS) == {"mine": 1})
-    async with connector:
-        await eventually(lambda: last(recorder, RUNS).get("presence") == connector.presence)
-        assert last(recorder, RUNS)["runs"] == []
 
 
 async def test_an_unnamed_connector_leaves_nothing_retained(fresh_broker: Broker) -> None:

@@ -99,18 +99,6 @@ async def test_the_canary_and_the_nonces_are_on_the_topics_of_the_name(fresh_bro
     assert all(len(nonce) == 16 for nonce in nonces)
 
 
-async def test_two_tools_of_one_process_do_not_answer_each_other(fresh_broker: Broker) -> None:
-    """Without presence each watch uses sync topics of its own, whatever the ``source_id``."""
-    with Recorder(fresh_broker.host, fresh_broker.port, "cascade/sync/#") as recorder:
-        for _ in range(2):
-            async with MqttConnector(fresh_broker.host, fresh_broker.port, presence=False) as connector:
-                stream = connector.watch("a")
-                assert (await complete(stream))[0] == Complete(False, frozenset())
-                await stream.aclose()
-        await eventually(lambda: len(recorder.messages) >= 4)
-    assert len({message.topic.split("/")[2] for message in recorder.messages}) == 2
-
-
 async def test_the_nonces_of_a_tool_with_a_user_are_on_the_topics_of_that_user(fresh_broker: Broker) -> None:
     """An access list can permit them; nothing is retained, and two tools of one user do not answer each other."""
     with Recorder(fresh_broker.host, fresh_broker.port, "cascade/sync/#") as recorder:

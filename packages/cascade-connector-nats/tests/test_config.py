@@ -167,3 +167,8 @@ def test_one_proof_is_sent(
     """That of the keywords, else that of the URL, else that of the environment."""
     monkeypatch.setenv("CASCADE_NATS_TOKEN", "of the environment")
     assert client_of(url, **keywords) == client
+
+
+async def test_without_a_link_nothing_is_known_to_be_missing() -> None:
+    """A tool asks before it has connected."""
+    assert await NatsConnector("plant").limitations() == ()

@@ -25,19 +25,6 @@ class Client:
         self.published.append(item.topic)
 
 
-class NearClient(Client):
-    """Acknowledges a message in one of the next iterations of the loop."""
-
-    def __init__(self, iterations: int = 1) -> None:
-        super().__init__()
-        self.iterations = iterations
-
-    async def publish(self, item: Outgoing) -> None:
-        await super().publish(item)
-        for _ in range(self.iterations):
-            await asyncio.sleep(0)
-
-
 class DistantClient(Client):
     """Acknowledges messages when the test says so."""
 
@@ -127,20 +114,6 @@ async def test_senders_multiply_while_the_round_trip_delays_what_waits(limit: in
     await end(senders, tasks)
 
 
-@pytest.mark.parametrize("iterations", [1, 3])
-async def test_senders_do_not_multiply_for_a_peer_that_answers_at_once(
-    iterations: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twenty are enough there, however many messages wait; on a busy loop one iteration may take long."""
-    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
-    client, outbox = NearClient(iterations), filled(2_000)
-    senders, tasks = senders_of(client, outbox)
-    senders.start()
-    await eventually(lambda: not outbox.pending)
-    assert senders.count == 20
-    await end(senders, tasks)
-
-
 @pytest.mark.parametrize(
     ("ago", "near_for", "waiting", "most"),
     [(0.0, 60.0, 100, 20), (0.0, 0.0, 100, 40), (90.0, 60.0, 100, 40), (0.0, 60.0, 6_000, 40)],
@@ -176,31 +149,6 @@ async def test_senders_do_not_multiply_on_a_busy_loop(
     client, outbox = DistantClient(), filled(100)
     senders, tasks = senders_of(client, outbox, limit=40)
     senders.start()
-    for _ in range(40):
-        senders.wake()
-        await asyncio.sleep(0)
-    assert senders.count == most
-    await end(senders, tasks)
-
-
-@pytest.mark.parametrize(("qos", "most"), [(1, 20), (0, 40)])
-async def test_only_an_acknowledgement_shows_that_a_peer_is_near(
-    qos: int, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At QoS 0 a message is settled when it is written, however far away the peer is."""
-    monkeypatch.setattr("cascade.transport.senders.NEAR_SENDERS", 20)
-    client, outbox = DistantClient(), Outbox(max_messages=10_000, max_bytes=1_000_000)
-    outbox.accept("a", "{}", qos, False)
-    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 60.0)
-    monkeypatch.setattr("cascade.transport.senders.BUSY", 60.0)
-    senders, tasks = senders_of(client, outbox, limit=40)
-    senders.start()
-    await eventually(lambda: bool(client.answers))
-    client.answer()
-    await eventually(lambda: outbox.sent == 1)
-    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
-    for _ in range(100):
-        outbox.accept("a", "{}", 1, False)
     for _ in range(40):
         senders.wake()
         await asyncio.sleep(0)
