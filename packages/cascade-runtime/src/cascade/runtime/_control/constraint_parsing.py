@@ -11,7 +11,6 @@ import msgspec.structs
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.topics import constraint_topic, is_canonical, parse_constraint_topic
 from cascade.runtime._admission.limits import RULES, Cancel, Rule, pattern_problem
-from cascade.wire.reading import seconds
 
 MAX_BYTES = 64 * 1024
 """A longer payload is rejected before it is decoded."""
@@ -217,7 +216,12 @@ def _constraint(scope: str, kind: str, data: dict[str, Any], deadline: float | N
 def _time(data: dict[str, Any]) -> float | None:
     """Return when a message says that it was written; None if it does not say so as an ISO 8601 time."""
     ts = data.get("ts")
-    return seconds(ts) if isinstance(ts, str) else None
+    if not isinstance(ts, str):
+        return None
+    # only a cancel has a time, and a run without one needs no reader of the wire
+    from cascade.wire.reading import seconds
+
+    return seconds(ts)
 
 
 def _author(data: dict[str, Any]) -> str:
