@@ -422,3 +422,32 @@ def test_what_a_graph_cannot_be_drawn_with(
     dot.write_text("#!/no/such/program\n")
     code, _, err = cascade("graph", "job.py", "-o", "g.svg")
     assert (code, "; choose --format mermaid, or a smaller graph" in err) == (1, True)
+
+
+CLOSES = """
+import os, time
+import cascade as cs
+
+@cs.task(mode={mode!r})
+def closes():
+    os.closerange(3, 256)
+
+@cs.task
+def after(closed):
+    time.sleep(0.1)
+
+workflow = after(closes())
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform == "win32", reason="there the loop's files are no descriptors")
+@pytest.mark.parametrize("mode", ["thread", "inline"])
+def test_a_task_that_closes_the_files_of_the_event_loop_fails_the_run(tmp_path: Path, mode: str) -> None:
+    """Nobody has cancelled it: the exit code is 1, so that a service is started again."""
+    (tmp_path / "closes.py").write_text(CLOSES.format(mode=mode))
+    ended = subprocess.run(
+        [*CASCADE, "run", "closes.py", "--quiet"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "cascade: the run failed: OSError: [Errno 9] Bad file descriptor" in ended.stderr

@@ -19,7 +19,14 @@ import cascade as cs
 from cascade.cli import main
 from cascade.cli.link import Address
 from cascade.cli.output import Output
-from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces import (
+    Lifecycle,
+    LifecycleEvent,
+    RunCancelledError,
+    RunStatus,
+    TaskState,
+    TaskStateEvent,
+)
 from cascade.interfaces.logs import LOSS, get_logger
 
 
@@ -261,24 +268,29 @@ def test_a_run_without_options_has_the_defaults_of_a_run(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "words"),
+    ("status", "error", "code", "words"),
     [
-        (RunStatus.FAILED, 1, "failed"),
-        (RunStatus.CANCELLED, 4, "was cancelled"),
-        (RunStatus.SUCCEEDED, 0, "ended"),
+        (RunStatus.FAILED, ValueError("bad\npart"), 1, "failed"),
+        (RunStatus.CANCELLED, RunCancelledError("r", "by olaf"), 4, "was cancelled"),
+        (RunStatus.SUCCEEDED, ValueError("bad\npart"), 0, "ended"),
     ],
 )
 def test_the_exit_code_is_that_of_the_run_whatever_was_raised(
-    status: RunStatus, code: int, words: str, handed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    status: RunStatus,
+    error: Exception,
+    code: int,
+    words: str,
+    handed: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The command prints the error as one line with its notes; its JSON has no result."""
-    error = ValueError("bad\npart")
     error.add_note("in task\n  a:0")
     handed.update(raises=error, status=status)
     assert main(["run", "job.py", "--json"]) == code
     out, err = capsys.readouterr()
     assert json.loads(out) == {"run_id": "r", "status": status.value, "result": None, "counts": {}}
-    assert err == f"cascade: the run {words}: ValueError: bad part; in task a:0\n"
+    text = " ".join(str(error).split())
+    assert err == f"cascade: the run {words}: {type(error).__name__}: {text}; in task a:0\n"
     assert main(["run", "job.py", "--debug"]) == code
     out, err = capsys.readouterr()
     assert out == ""

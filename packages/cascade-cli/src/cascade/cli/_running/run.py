@@ -16,7 +16,14 @@ from cascade.cli._workflow.workflow import Target
 from cascade.cli.command import Settings
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Address
-from cascade.interfaces import Connector, LifecycleEvent, RunStatus, TaskStateEvent
+from cascade.interfaces import (
+    Connector,
+    LifecycleEvent,
+    RunCancelledError,
+    RunStatus,
+    TaskCancelledError,
+    TaskStateEvent,
+)
 from cascade.interfaces.redaction import Redactor, describe
 
 EVENTS_DRAIN = 5.0
@@ -66,7 +73,7 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
     _report(value, error, summary, settings)
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
-    return {RunStatus.SUCCEEDED: OK, RunStatus.CANCELLED: CANCELLED}.get(_status(summary), FAILED)
+    return {RunStatus.SUCCEEDED: OK, RunStatus.CANCELLED: CANCELLED}.get(_status(summary, error), FAILED)
 
 
 def _outcome(run: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -141,17 +148,17 @@ def _connector(plan: Plan) -> Connector | None:
 
 
 def _report(value: Any, error: BaseException | None, summary: RunSummary, settings: Settings) -> None:
-    output, status = settings.output, _status(summary).value
+    output, status = settings.output, _status(summary, error)
     if output.json:
         result = as_json(value) if error is None else None
-        document = {"run_id": summary.run_id, "status": status, "result": result}
+        document = {"run_id": summary.run_id, "status": status.value, "result": result}
         output.document({**document, "counts": dict(summary.counts)})
     elif error is None:
         show(value, output)
     if isinstance(error, Exception):
         if settings.debug:
             traceback.print_exception(error)
-        output.note(f"cascade: the run {_ENDED[_status(summary)]}: {_described(error)}")
+        output.note(f"cascade: the run {_ENDED[status]}: {_described(error)}")
 
 
 _ENDED = {RunStatus.SUCCEEDED: "ended", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
@@ -163,5 +170,9 @@ def _described(error: Exception) -> str:
     return "; ".join([text, *(" ".join(note.split()) for note in getattr(error, "__notes__", []))])
 
 
-def _status(summary: RunSummary) -> RunStatus:
-    return summary.status or RunStatus.CANCELLED
+def _status(summary: RunSummary, error: BaseException | None) -> RunStatus:
+    """Return how the run ended: without a cancel it has failed, also if its event loop broke under it."""
+    cancelled = isinstance(error, RunCancelledError | TaskCancelledError) or not isinstance(error, Exception)
+    if summary.status in (None, RunStatus.CANCELLED):
+        return RunStatus.CANCELLED if cancelled else RunStatus.FAILED
+    return summary.status
