@@ -113,17 +113,11 @@ DISTINCT: list[object] = [
     *(dt.datetime(2026, 1, 1, fold=1), dt.time(1), dt.timedelta(1), dt.timedelta(0, 1), dt.UTC),
     *(dt.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("UTC")), zoneinfo.ZoneInfo("Europe/Berlin")),
     *(decimal.Decimal(1), decimal.Decimal("1.0"), fractions.Fraction(1, 2), uuid.UUID(int=1)),
-    *(
-        PurePosixPath("a"),
-        PureWindowsPath("a"),
-        PurePosixPath("a/b"),
-        re.compile("a"),
-        re.compile("a", re.IGNORECASE),
-    ),
+    *(PurePosixPath("a"), PureWindowsPath("a"), PurePosixPath("a/b"), re.compile("a"), re.compile("a", re.IGNORECASE)),
     *(int, str, len, abs, json.dumps, json, operator.itemgetter, "a".join, "b".join, str.upper),
     *(functools.partial(int, base=2), functools.partial(int, base=3), Point(1, 2).__eq__, echo),
     *(lambda: 1, lambda: 2, lambda x: x),
-]
+]  # fmt: skip
 
 
 def test_different_values_have_different_keys() -> None:

@@ -51,15 +51,9 @@ BY_NAME: dict[str, tuple[str, str]] = {
         "import functools\ndef g(x): return x + {}\nhelper = functools.wraps(g)(lambda x: g(x))\ninner = g",
         "inner",
     ),
-    "function that another one has replaced": (
-        "def helper(x): return x + {}\nearlier = helper\ndef helper(x): return x",
-        "earlier",
-    ),
-    "task whose name another one has taken": (
-        "@task\ndef helper(x): return x + {}\nearlier = helper\ndef helper(x): return x",
-        "earlier",
-    ),
-}
+    "function that another one has replaced": ("def helper(x): return x + {}\nearlier = helper\ndef helper(x): return x", "earlier"),
+    "task whose name another one has taken": ("@task\ndef helper(x): return x + {}\nearlier = helper\ndef helper(x): return x", "earlier"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -88,19 +82,10 @@ def test_two_names_of_another_module_are_two_keys(monkeypatch: pytest.MonkeyPatc
 
 BY_CONTENT: dict[str, tuple[str, str]] = {
     "closure": ("def make(n):\n    def g(x): return x + n\n    return g\nhelper = make({})", "helper"),
-    "lambda": (
-        "helper = lambda x: x + {}\nhelper.__module__ = 'tariffs'\nother = helper\ndel helper",
-        "other",
-    ),
-    "function of a function": (
-        "def make():\n    def g(x): return x + {}\n    return g\nhelper = make()",
-        "helper",
-    ),
+    "lambda": ("helper = lambda x: x + {}\nhelper.__module__ = 'tariffs'\nother = helper\ndel helper", "other"),
+    "function of a function": ("def make():\n    def g(x): return x + {}\n    return g\nhelper = make()", "helper"),
     "task with fixed arguments": ("@task\ndef g(x, rate): return x\nhelper = g.partial(rate={})", "helper"),
-    "task of a closure": (
-        "def make(n):\n    def g(x): return x + n\n    return task(g)\nhelper = make({})",
-        "helper",
-    ),
+    "task of a closure": ("def make(n):\n    def g(x): return x + n\n    return task(g)\nhelper = make({})", "helper"),
     "task of a lambda": ("helper = task(name='g')(lambda x: x + {})", "helper"),
     "wrapper with the name of another function": (
         """
@@ -116,10 +101,7 @@ helper = rated({})(g)
 """,
         "helper",
     ),
-    "task of a partial function": (
-        "import functools\nhelper = task(name='g')(functools.partial(pow, {}))",
-        "helper",
-    ),
+    "task of a partial function": ("import functools\nhelper = task(name='g')(functools.partial(pow, {}))", "helper"),
     "function that a decorator has replaced": (
         (
             "LIMITS = [{}]\ndef rated(function):\n    return lambda x: function(x)\n"
@@ -129,7 +111,7 @@ helper = rated({})(g)
     ),
     "constant": ("helper = ('a', {})", "helper"),
     "partial function": ("import functools\nhelper = functools.partial(pow, {})", "helper"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BY_CONTENT)

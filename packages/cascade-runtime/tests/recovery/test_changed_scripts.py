@@ -74,12 +74,7 @@ REPAIR = ('    raise ValueError("not yet")\n', "")
 CLEANED = ("clean:0 (code), clean:1 (code)", 9 + 6, ["clean", "clean", "load"])
 # Name of the edit: what is replaced by what, the message, the value after on_change="rerun", and what runs then.
 CHANGES: dict[str, tuple[tuple[str, str], str, int, list[str]]] = {
-    "a function": (
-        ("helper(found.number) + more", "helper(found.number) + more + 10"),
-        CLEANED[0],
-        35,
-        CLEANED[2],
-    ),
+    "a function": (("helper(found.number) + more", "helper(found.number) + more + 10"), CLEANED[0], 35, CLEANED[2]),
     "a helper": (("return x + LIMIT", "return x + 1 + LIMIT"), CLEANED[0], 17, CLEANED[2]),
     "a constant of a helper": (("LIMIT = 3", "LIMIT = 4"), CLEANED[0], 17, CLEANED[2]),
     "which constant is named": (("x + LIMIT", "x + OTHER"), CLEANED[0], 15, CLEANED[2]),
@@ -94,18 +89,8 @@ CHANGES: dict[str, tuple[tuple[str, str], str, int, list[str]]] = {
         15,
         ["fetch 2", "fetch 1", "clean", "clean", "load"],
     ),
-    "one more argument": (
-        ("clean(fetch(number))", "clean(fetch(number), 1)"),
-        "clean:0 (arguments), clean:1 (arguments)",
-        17,
-        CLEANED[2],
-    ),
-    "the name of a task": (
-        ("clean", "tidy"),
-        "clean:0 (gone), clean:1 (gone)",
-        15,
-        ["tidy", "tidy", "load"],
-    ),
+    "one more argument": (("clean(fetch(number))", "clean(fetch(number), 1)"), "clean:0 (arguments), clean:1 (arguments)", 17, CLEANED[2]),
+    "the name of a task": (("clean", "tidy"), "clean:0 (gone), clean:1 (gone)", 15, ["tidy", "tidy", "load"]),
     "a step less": (("in (1, 2)]", "in (1,)]"), "clean:1 (gone), fetch:1 (gone)", 10, ["load"]),
     "where a value comes from": (
         ("clean(fetch(number)) for number in (1, 2)]", "clean(fetch(2)), clean(fetch(2))]"),
@@ -113,25 +98,10 @@ CHANGES: dict[str, tuple[tuple[str, str], str, int, list[str]]] = {
         16,
         ["fetch 2", "clean", "load"],
     ),
-    "the items' task": (
-        ("2 * x", "3 * x"),
-        "double:0[0] (code), double:0[1] (code)",
-        18,
-        ["double", "double", "load"],
-    ),
-    "the items": (
-        ("return [1, 2]", "return [1, 2, 3]"),
-        "numbers:0 (code)",
-        21,
-        ["numbers", *3 * ["double"], "load"],
-    ),
-    "a class of a result": (
-        ("Found", "Finding"),
-        "fetch:0 (code), fetch:1 (code)",
-        15,
-        ["fetch 1", "fetch 2", "clean", "clean", "load"],
-    ),
-}
+    "the items' task": (("2 * x", "3 * x"), "double:0[0] (code), double:0[1] (code)", 18, ["double", "double", "load"]),
+    "the items": (("return [1, 2]", "return [1, 2, 3]"), "numbers:0 (code)", 21, ["numbers", *3 * ["double"], "load"]),
+    "a class of a result": (("Found", "Finding"), "fetch:0 (code), fetch:1 (code)", 15, ["fetch 1", "fetch 2", "clean", "clean", "load"]),
+}  # fmt: skip
 HARMLESS: dict[str, tuple[str, str]] = {
     "the step that failed": ("values) +", "values) + 0 +"),
     "a comment and a docstring": (

@@ -89,15 +89,7 @@ RECORDED: dict[str, list[dict[str, Any]]] = {
             kwargs={"b": ["dict", [["y", ["list", [["call", 3]]]]]]},
         ),
     ],
-    "map": [
-        half_of(2),
-        half_of(1),
-        add_of(
-            fixed={"b": ["call", 1]},
-            kwargs={"a": ["tuple", [["value", 1], ["call", 0], ["value", 3]]]},
-            limit=2,
-        ),
-    ],
+    "map": [half_of(2), half_of(1), add_of(fixed={"b": ["call", 1]}, kwargs={"a": ["tuple", [["value", 1], ["call", 0], ["value", 3]]]}, limit=2)],
     "route": [
         half_of(1),
         add_of(["value", 1]),
@@ -106,11 +98,7 @@ RECORDED: dict[str, list[dict[str, Any]]] = {
         {"args": [["call", 0]], "kwargs": {}, "routes": [[0, ["call", 1]], [(1, "x"), ["call", 3]]]},
     ],
     "condition": [half_of(3), add_of(["value", 1], condition=[["call", 0], ["value", None], True])],
-    "otherwise": [
-        half_of(3),
-        half_of(5),
-        add_of(["value", 1], condition=[["call", 0], ["call", 1], False]),
-    ],
+    "otherwise": [half_of(3), half_of(5), add_of(["value", 1], condition=[["call", 0], ["call", 1], False])],
     "order": [half_of(1), half_of(2), add_of(["value", 1], after=[["call", 0], ["call", 1]])],
     "sequence": [
         half_of(1),
@@ -122,14 +110,11 @@ RECORDED: dict[str, list[dict[str, Any]]] = {
         {"args": [["call", 0], ["value", 0]], "kwargs": {}, "structure": "item"},
         {"args": [["call", 1], ["value", "real"]], "kwargs": {}, "structure": "attribute"},
     ],
-    "collected": [
-        half_of(1),
-        {"args": [["list", [["call", 0], ["value", 2]]]], "kwargs": {}, "structure": "collected"},
-    ],
+    "collected": [half_of(1), {"args": [["list", [["call", 0], ["value", 2]]]], "kwargs": {}, "structure": "collected"}],
     "name": [add_of(["value", 1], task=["", "add", "plus", "", None])],
     "label": [add_of(["value", 1], task=["", "add", "add", "add {a}", None])],
     "outer": [half_of(1), add_of(["outer", "add:0"], ["call", 0])],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -204,11 +204,7 @@ PAYLOADS: list[tuple[Any, str, bytes]] = [
         "tagged",
         b'{"$":["datetime",["2026-10-25T02:30:00",1,"Europe/Berlin"]]}',
     ),
-    (
-        dt.datetime(2026, 1, 2, 3, 4, 5, 6),
-        "tagged",
-        b'{"$":["datetime",["2026-01-02T03:04:05.000006",0,null]]}',
-    ),
+    (dt.datetime(2026, 1, 2, 3, 4, 5, 6), "tagged", b'{"$":["datetime",["2026-01-02T03:04:05.000006",0,null]]}'),
     (dt.time(4, 5, tzinfo=dt.UTC), "tagged", b'{"$":["time",["04:05:00",0,[0,0,0]]]}'),
     (dt.timedelta(1, 2, 3), "tagged", b'{"$":["timedelta",[1,2,3]]}'),
     (decimal.Decimal("1.50"), "tagged", b'{"$":["Decimal","1.50"]}'),
@@ -216,12 +212,8 @@ PAYLOADS: list[tuple[Any, str, bytes]] = [
     (PurePosixPath("a/b"), "tagged", b'{"$":["PurePosixPath","a/b"]}'),
     (PureWindowsPath("a/b"), "tagged", b'{"$":["PureWindowsPath","a\\\\b"]}'),
     (StepState.FAILED, "tagged", b'{"$":["enum",["cascade.interfaces.state","StepState","FAILED"]]}'),
-    (
-        Hit(1, 2.5),
-        "tagged",
-        b'{"$":["dataclass",["cascade.interfaces.cache","Hit",{"value":1,"age":2.5}]]}',
-    ),
-]
+    (Hit(1, 2.5), "tagged", b'{"$":["dataclass",["cascade.interfaces.cache","Hit",{"value":1,"age":2.5}]]}'),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("value", "encoding", "payload"), PAYLOADS, ids=lambda value: type(value).__name__)
