@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from fakes import FakeClock
 
-from cascade.interfaces import CacheFileError, Clock, TaskState, TaskStateEvent
+from cascade.interfaces import CacheFileError, Clock, ConfigurationError, TaskState, TaskStateEvent
 from cascade.runtime import Engine
 from cascade.spec import task
 from cascade.spec.caching import CachePolicy
@@ -231,3 +231,34 @@ async def test_a_file_counts_until_its_ttl_is_over_and_its_sources_are_newer(tmp
         os.utime(path, (written, written))
         os.utime(source, (written + made_later, written + made_later))
         assert bool((await ask(policy, Writer(path), clock=clock)).reason) is counts
+
+
+@pytest.mark.parametrize("name", ["../victim/x", "..", ".", "", "/etc/x", "a/b", "a\0b"])
+async def test_a_value_leads_to_no_other_folder(name: str, tmp_path: Path) -> None:
+    """Cascade deletes an unfinished file there before the task runs; the value is not in the message."""
+    victim = tmp_path / "victim" / "x.csv"
+    victim.parent.mkdir()
+    victim.write_text("precious")
+    victim.with_name(".x.csv.unfinished").touch()
+
+    def write(name: str) -> None:
+        raise AssertionError("the task ran")
+
+    made = task(write).with_cache(file=f"{tmp_path}/out/{{name}}.csv")
+    with pytest.raises(ConfigurationError, match="pass it as a Path, or pass a function") as refused:
+        await Engine().run(made(name=name))
+    assert victim.read_text() == "precious"
+    assert "victim" not in refused.value.public
+
+
+async def test_a_path_or_a_function_may_lead_anywhere(tmp_path: Path) -> None:
+    """The caller has chosen it as a path."""
+
+    def write(out: Path) -> None:
+        Path(f"{out}.csv").write_text("written")
+
+    for policy in ({"file": "{out}.csv"}, {"file": lambda out: f"{out}.csv"}):
+        out = tmp_path / str(len(policy)) / "deep"
+        out.parent.mkdir(exist_ok=True)
+        await Engine().run(task(write).with_cache(**policy)(out=out))
+        assert out.with_name("deep.csv").read_text() == "written"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade.interfaces import ConfigurationError
 from cascade.spec.caching import CachePolicy, PathSpec
 
 
@@ -28,14 +30,19 @@ class FileTarget:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> FileTarget:
-        """Fill a policy's templates from ``arguments``, and call its functions like the task."""
+        """Fill a policy's templates from ``arguments``, and call its functions like the task.
 
-        def fill(path: PathSpec | None) -> Path:
+        :raises ConfigurationError: if an argument, as a text, would lead the file out of the template's folder.
+        """
+
+        def fill(path: PathSpec | None, formatter: string.Formatter) -> Path:
             if callable(path):
                 return Path(path(*args, **kwargs))
-            return Path(os.fspath(path or "").format(**arguments))
+            template = os.fspath(path or "")
+            return Path(formatter.vformat(template, (), arguments))
 
-        return cls(fill(policy.file), tuple(map(fill, policy.newer_than)), policy.ttl)
+        newer = tuple(fill(path, string.Formatter()) for path in policy.newer_than)
+        return cls(fill(policy.file, _InsideFolder()), newer, policy.ttl)
 
     def skip_reason(self, now: float) -> str:
         """Return why the task need not run, or "" if it must. ``now``: seconds since the epoch."""
@@ -80,6 +87,24 @@ class FileTarget:
     @property
     def _mark(self) -> Path:
         return self.path.with_name(f".{self.path.name}.unfinished")
+
+
+_SEPARATORS = frozenset("/\\\0:" if os.name == "nt" else "/\0")
+
+
+class _InsideFolder(string.Formatter):
+    """Fills a template whose file is written, and replaced: a value names no other folder, unless it is a path."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        text = super().format_field(value, format_spec)
+        if not isinstance(value, os.PathLike) and (_SEPARATORS & set(text) or text in ("", ".", "..")):
+            raise ConfigurationError(
+                "with_cache(file=)",
+                "a value in the template is empty, . or .., or has a separator of paths; "
+                "pass it as a Path, or pass a function as file=",
+                value=text,
+            )
+        return text
 
 
 def _modified(path: Path) -> float:
