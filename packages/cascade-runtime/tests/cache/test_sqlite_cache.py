@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ import pytest
 from fakes import FakeClock
 from observers import lines_of
 
-from cascade.interfaces import CacheBackend, ConfigurationError, Hit, UnstorableValueError, supports
+from cascade.interfaces import (
+    CacheBackend,
+    CacheUnavailable,
+    ConfigurationError,
+    Hit,
+    UnstorableValueError,
+    supports,
+)
 from cascade.runtime.cache import SqliteCache
 from cascade.testkit.leaks import no_leaks
 
@@ -316,11 +324,11 @@ async def test_with_a_new_key_all_old_values_are_misses(path: Path, caplog: pyte
         assert await value_of(cache, "a") == (1,)
 
 
-@pytest.mark.parametrize("damage", ["readable", "short", "long", "link", "foreign"])
+@pytest.mark.parametrize("damage", ["readable", "short", "long", "link"])
 async def test_a_key_that_cannot_be_trusted_is_not_used(
-    damage: str, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    damage: str, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Readable or owned by others, a link, or of the wrong size: one warning with the file's name."""
+    """Readable by others, a link, or of the wrong size: one warning with the file's name."""
     await filled(path)
     key = path.with_name("cache.db.key")
     if damage == "readable":
@@ -328,8 +336,6 @@ async def test_a_key_that_cannot_be_trusted_is_not_used(
     elif damage == "link":
         key.rename(path.with_name("moved"))
         key.symlink_to("moved")
-    elif damage == "foreign":
-        monkeypatch.setattr(os, "geteuid", lambda: 4711)
     else:
         key.write_bytes(b"x" * (31 if damage == "short" else 33))
     async with opened(path) as cache:
@@ -337,6 +343,50 @@ async def test_a_key_that_cannot_be_trusted_is_not_used(
         assert await cache.get("b") is None
     (record,) = lines_of(caplog, "cascade.cache")
     assert str(key) in record.message
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no user ids")
+@pytest.mark.parametrize("planted", ["", "-wal", "-journal", "folder", "link", "writable"])
+async def test_a_database_that_another_user_planted_is_not_opened(
+    planted: str, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its triggers would copy every value: the file, its companions, a link to it, and a folder that others can write."""
+    await filled(path)
+    target = path.parent if planted == "folder" else path
+    if planted == "link":
+        path.rename(path.with_name("planted"))
+        path.symlink_to("planted")
+    elif planted == "writable":
+        path.chmod(0o666)
+    elif planted.startswith("-"):
+        target = path.with_name(f"{path.name}{planted}")
+        target.touch()
+    if planted != "writable":
+        owners = owned_by_another(target)
+        monkeypatch.setattr(Path, "lstat", owners(Path.lstat))
+        monkeypatch.setattr(Path, "stat", owners(Path.stat))
+    async with opened(path) as cache:
+        assert await cache.get("a") is None
+        await cache.put("a", "secret")
+    (record,) = lines_of(caplog, "cascade.cache")
+    assert str(target) in record.message
+    with pytest.raises(CacheUnavailable, match=r"another user|by others"):
+        async with opened(path, required=True) as cache:
+            await cache.get("a")
+
+
+def owned_by_another(path: Path) -> Callable[[Callable[..., os.stat_result]], Callable[..., os.stat_result]]:
+    """Have a file appear to belong to another user."""
+
+    def changed(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def other(self: Path, **keywords: Any) -> os.stat_result:
+            found = list(look(self, **keywords))
+            found[stat.ST_UID] = 4711 if self == path else found[stat.ST_UID]
+            return os.stat_result(found)
+
+        return other
+
+    return changed
 
 
 class Leaving:
@@ -381,6 +431,7 @@ def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
 
 OPENERS = """
 import asyncio, multiprocessing, sys
+from collections.abc import Callable
 from pathlib import Path
 from cascade.runtime import SqliteCache
 from cascade.runtime.cache import _sqlite_file

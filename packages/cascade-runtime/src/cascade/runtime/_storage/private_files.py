@@ -48,7 +48,8 @@ def check(folder: Path, unusable: Unusable) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise unusable(str(folder), "is not a folder; name another one")
     if os.name == "posix":
-        if found.st_uid != os.geteuid():
+        # of a link, too: its owner decides where it leads
+        if {found.st_uid, folder.lstat().st_uid} != {os.geteuid()}:
             raise unusable(str(folder), "belongs to another user; name a folder of your own")
         if found.st_mode & _FORBIDDEN:
             verb = "written" if found.st_mode & _WRITABLE else "read"
@@ -56,6 +57,32 @@ def check(folder: Path, unusable: Unusable) -> None:
     kind = file_system(folder)
     if kind in _NETWORKS:
         raise unusable(str(folder), f"is on {kind}, where SQLite's WAL is not safe; name a local folder")
+
+
+def check_file(path: Path) -> None:
+    """Check an SQLite file, its companions and its folder, as far as they exist: no other user may have planted them.
+
+    The folder may be readable by others, unlike that of :func:`check`. In one that anyone can write, such as /tmp,
+    others cannot replace a file that belongs to this user.
+
+    :raises PermissionError: naming what another user has made or can write.
+    """
+    if os.name != "posix":
+        return
+    folder = path.parent.stat()
+    if folder.st_uid not in (os.geteuid(), 0):
+        raise PermissionError(
+            f"the folder {path.parent} belongs to another user; name a file in a folder of your own"
+        )
+    if folder.st_mode & _WRITABLE and not folder.st_mode & stat.S_ISVTX:
+        raise PermissionError(f"the folder {path.parent} can be written by others; chmod go-w {path.parent}")
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        with contextlib.suppress(FileNotFoundError):
+            found = each.lstat()
+            if found.st_uid != os.geteuid():
+                raise PermissionError(f"{each} belongs to another user; name a file of your own")
+            if stat.S_ISREG(found.st_mode) and found.st_mode & _WRITABLE:
+                raise PermissionError(f"{each} can be written by others; chmod 600 {each}")
 
 
 def file_system(folder: Path, mounts: Path = _MOUNTS) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cascade.runtime._storage.codec import Signer, decode, encode
-from cascade.runtime._storage.private_files import create_private
+from cascade.runtime._storage.private_files import check_file, create_private
 
 
 class Row(NamedTuple):
@@ -107,7 +107,7 @@ class SqliteFile:
     """An open cache file, created if it is missing. Every method may raise ``sqlite3.Error``.
 
     :raises ForeignFileError: if the file belongs to another program or version.
-    :raises OSError: if its folder cannot be created.
+    :raises OSError: if its folder cannot be created, or another user can write the file or has made it.
     """
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
@@ -116,6 +116,7 @@ class SqliteFile:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             create_private(path)
+        check_file(path)
         self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         # A row with undecodable text then fails alone, at its signature, not the whole query.
         self._connection.text_factory = _decode
