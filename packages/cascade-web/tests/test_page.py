@@ -58,7 +58,7 @@ def test_a_script_loses_only_indentation_and_comments_on_lines_of_their_own() ->
     script = (
         '/** Adds.\n * Twice. */\nconst add = (a) => {\n  // doubles\n\n  return "ws://" + a; // kept\n};\n'
     )
-    assert squeezed(script) == 'const add = (a) => {return "ws://" + a; // kept\n};'
+    assert squeezed(script) == 'const add=(a)=>{return "ws://" + a; // kept\n};'
 
 
 def test_a_style_loses_only_white_space_and_last_semicolons() -> None:

@@ -244,6 +244,9 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
     late = [events[5:], [*events[5:], *RECORDED[-3:]], [*events, ACK, events[0], CLEARED]]
     cases += [as_received(each) for each in late]
     cases += [as_received([over_nats(each) for each in events])]
+    invented = [json.loads(events[0]["payload"]) | {"source": f"n{number}"} for number in range(1_100)]
+    flood = [{**events[0], "payload": json.dumps(each)} for each in invented]
+    cases += [as_received([*flood[:600], *RECORDED, *flood[600:]])]
     cases += [as_received(forged(RECORDED, seeded_random)) for _ in range(30)]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)

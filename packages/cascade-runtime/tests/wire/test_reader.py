@@ -370,6 +370,37 @@ def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert view._room.left == 200_000 - 2
 
 
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_invented_sources_and_runs_push_no_engine_out(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine may put any source and run into events on its own topics: what has reported is never displaced by that."""
+    for name in ("MAX_RUNS", "MAX_ENGINES"):
+        monkeypatch.setattr(f"cascade.wire.view.{name}", 5)
+    view = View()
+
+    def flood(first: int) -> None:
+        for number in range(first, first + 20):
+            name = f"n{number}"
+            put(
+                view,
+                telemetry_topic("o", "evil", name),
+                {"run_id": name, "source": name, "seq": 0, "body": {"type": "x"}},
+            )
+
+    if order == "before":
+        flood(0)
+    put(view, status_topic("lost"), {"status": "offline", "session": "s"})
+    put(view, state_topic("lost", "runs"), {"runs": [], "recent": [{"run_id": "night", "status": "Failed"}]})
+    flood(100)
+    assert (len(view.engines), len(view.runs)) == (5, 5)
+    assert view.engines["lost"].status(0.0) == "lost"
+    assert view.runs["lost", "night"].status == "Failed"
+    assert list(view.engines)[1:] == ["n116", "n117", "n118", "n119"]
+    for number in range(5):
+        put(view, state_topic(f"e{number}", "runs"), {"runs": [{"run_id": "r"}]})
+    assert list(view.engines) == [f"e{number}" for number in range(5)]
+    assert list(view.runs) == [(f"e{number}", "r") for number in range(5)]
+
+
 def test_tasks_beyond_the_room_are_counted_when_they_end() -> None:
     """And the counts of the engine's report stand for all."""
     run = RunView("line", "r", Room(1))

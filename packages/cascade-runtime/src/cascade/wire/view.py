@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from cascade.interfaces.topics import DATA, LOGS, parse_ack_topic, parse_state_topic, parse_status_topic
 from cascade.wire.engine_view import EngineView, Listed
@@ -59,6 +60,9 @@ class View:
         """Whether a retained message has come: the broker shows what it holds, so what is missing is not there."""
         self.left_out = 0
         """Registers that are not kept, because there are too many."""
+        # of engines and runs, those of which only events have come, the latest last: any client may invent them
+        self._events_only: dict[str, None] = {}
+        self._unreported: dict[tuple[str, str], None] = {}
         self._room = Room()
         self._sizes = _Sizes()
 
@@ -124,18 +128,27 @@ class View:
             and not engine.reports_of_another
         }
 
-    def run(self, source: str, run_id: str) -> RunView:
-        """Return the view of a run; make it if it is new."""
+    def run(self, source: str, run_id: str, *, by_event: bool = False) -> RunView:
+        """Return the view of a run; make it if it is new.
+
+        :param by_event: only an event shows it: if there are too many runs, such runs are forgotten first.
+        """
         key = (source, run_id)
-        run = self.runs.pop(key, None) or RunView(source, run_id, self._room)
+        known = self.runs.pop(key, None)
+        run = known or RunView(source, run_id, self._room)
         self.runs[key] = run
+        _note(self._unreported, key, by_event=by_event, is_new=known is None)
         if len(self.runs) > MAX_RUNS:
-            self.runs.pop(next(iter(self.runs))).forget_tasks()
+            dropped = next(iter(self._unreported), None) or next(iter(self.runs))
+            self._unreported.pop(dropped, None)
+            self.runs.pop(dropped).forget_tasks()
         return run
 
-    def _engine(self, source: str, heard: float | None = None) -> EngineView:
-        engine = self.engines.pop(source, None) or EngineView(source)
+    def _engine(self, source: str, heard: float | None = None, *, by_event: bool = False) -> EngineView:
+        known = self.engines.pop(source, None)
+        engine = known or EngineView(source)
         self.engines[source] = engine
+        _note(self._events_only, source, by_event=by_event, is_new=known is None)
         if heard is not None:
             engine.heard = heard
             if engine.first_heard is None:
@@ -144,11 +157,12 @@ class View:
                 # the will of an engine without a name, which is connected again
                 engine.presence = None
         if len(self.engines) > MAX_ENGINES:
-            self._forget(next(iter(self.engines)))
+            self._forget(next(iter(self._events_only), None) or next(iter(self.engines)))
         return engine
 
     def _forget(self, source: str) -> None:
         del self.engines[source]
+        self._events_only.pop(source, None)
         self._sizes.drop(source)
 
     def _weigh(self, topic: str, size: int) -> None:
@@ -169,8 +183,8 @@ class View:
 
     def _fold_event(self, event: EventMessage, now: float) -> None:
         if event.source:
-            self._engine(event.source, now).project_id = event.project_id
-        run = self.run(event.source, event.run_id)
+            self._engine(event.source, now, by_event=True).project_id = event.project_id
+        run = self.run(event.source, event.run_id, by_event=True)
         run.place = (event.org_id, event.project_id)
         if not run.fold(event):
             return
@@ -231,6 +245,7 @@ class View:
         }
         for run_id in foreign:
             self.runs.pop((source, run_id)).forget_tasks()
+            self._unreported.pop((source, run_id), None)
         if foreign:
             kept = [each for each in self.logs if each.source != source or each.run_id not in foreign]
             self.logs = deque(kept, maxlen=MAX_LINES)
@@ -300,6 +315,14 @@ class View:
             held and engine.only_events
         ):  # beside an acknowledgement: the last that it said of itself is gone
             engine.heard = engine.first_heard = None
+
+
+def _note(seen_by_events: dict[Any, None], key: Any, *, by_event: bool, is_new: bool) -> None:
+    """Keep what only events have shown in the order of the latest event."""
+    was_seen = key in seen_by_events
+    seen_by_events.pop(key, None)
+    if by_event and (was_seen or is_new):
+        seen_by_events[key] = None
 
 
 def _owner(topic: str) -> tuple[str, str]:

@@ -11,6 +11,9 @@ from html import escape
 from importlib.resources import files
 
 _NOT_IN_A_SOURCE = re.compile(r"[^A-Za-z0-9.:-]|:.*:")
+# a text, a regular expression or a comment: spaces may mean something in it
+_HAS_TEXT = re.compile(r"""["'`/]""")
+_SIGN = re.compile(r" ?(=>|[=!]==|&&|\|\||[=,?:{}();<>]) ?")
 # a line with // may end in a comment
 _JOINED = re.compile(r"^((?:(?!//).)*)(?:(?<=[{(\[,;?:&|=])\n|\n(?=[})\].?:&|]))", re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?:/\*\*.*?\*/|//[^\n]*)[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -63,12 +66,14 @@ def script_names(listed: str) -> list[str]:
 
 
 def squeezed(script: str) -> str:
-    """Return a script without what no browser needs: its indentation, its comments on lines of their own, and the
-    ends of lines after which a statement goes on or has ended.
+    """Return a script without what no browser needs: its indentation, its comments on lines of their own, spaces around
+    signs, and the ends of lines after which a statement goes on or has ended.
 
     So no string of a script goes over several lines.
     """
-    return _JOINED.sub(r"\1", unindented(_COMMENT.sub("", script)))
+    lines = unindented(_COMMENT.sub("", script)).split("\n")
+    close = (line if _HAS_TEXT.search(line) else _SIGN.sub(r"\1", line) for line in lines)
+    return _JOINED.sub(r"\1", "\n".join(close))
 
 
 def squeezed_style(style: str) -> str:

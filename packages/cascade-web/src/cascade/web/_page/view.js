@@ -80,6 +80,9 @@ const views = (() => {
       this.store = "";
       this.not_understood = 0;
       this.left_out = 0;
+      // of which only events have come, the latest last: any client may invent them
+      this.eventsOnly = new Set();
+      this.unreported = new Set();
       this.room = new runs.Room();
       this.sizes = new Sizes();
     }
@@ -129,16 +132,23 @@ const views = (() => {
         .map((engine) => [engine.source, engine.constraints.applied[topic]]));
     }
 
-    run(source, run_id) {
+    run(source, run_id, byEvent = false) {
       const key = runKey(source, run_id);
+      note(this.unreported, key, byEvent, !this.runs.has(key));
       const run = this.runs.get(key) ?? new runs.RunView(source, run_id, this.room);
       this.runs.delete(key);
       this.runs.set(key, run);
-      if (this.runs.size > MAX_RUNS) dropFirst(this.runs).forgetTasks();
+      if (this.runs.size > MAX_RUNS) {
+        const dropped = first(this.unreported) ?? first(this.runs);
+        this.runs.get(dropped).forgetTasks();
+        this.runs.delete(dropped);
+        this.unreported.delete(dropped);
+      }
       return run;
     }
 
-    engine(source, heard = null) {
+    engine(source, heard = null, byEvent = false) {
+      note(this.eventsOnly, source, byEvent, !this.engines.has(source));
       const engine = this.engines.get(source) ?? new EngineView(source);
       this.engines.delete(source);
       this.engines.set(source, engine);
@@ -148,18 +158,19 @@ const views = (() => {
         // the will of an earlier connection
         if (engine.presence && !engine.presence.session) engine.presence = null;
       }
-      if (this.engines.size > MAX_ENGINES) this.forget(this.engines.keys().next().value);
+      if (this.engines.size > MAX_ENGINES) this.forget(first(this.eventsOnly) ?? first(this.engines));
       return engine;
     }
 
     forget(source) {
       this.engines.delete(source);
+      this.eventsOnly.delete(source);
       this.sizes.drop(source);
     }
 
     weigh(topic, size) {
       this.sizes.set(...owner(topic), size);
-      while (this.sizes.total > MAX_BYTES && this.engines.size > 1) this.forget(this.engines.keys().next().value);
+      while (this.sizes.total > MAX_BYTES && this.engines.size > 1) this.forget(first(this.engines));
     }
 
     /** Whether an event is on a topic of the project that its source reports, or else of the run's first event. */
@@ -169,8 +180,8 @@ const views = (() => {
     }
 
     foldEvent(event, now) {
-      if (event.source) this.engine(event.source, now).project_id = event.project_id;
-      const run = this.run(event.source, event.run_id);
+      if (event.source) this.engine(event.source, now, true).project_id = event.project_id;
+      const run = this.run(event.source, event.run_id, true);
       run.place = [event.org_id, event.project_id];
       if (!run.fold(event)) return;
       if (!event.content) return;
@@ -230,6 +241,7 @@ const views = (() => {
       for (const [key, item] of [...this.data]) if (isForeign(item)) this.data.delete(key);
       for (const [key, run] of foreign) {
         this.runs.delete(key);
+        this.unreported.delete(key);
         run.forgetTasks();
       }
     }
@@ -311,6 +323,12 @@ const views = (() => {
   const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
   const byText = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
   const sorted = (map) => [...map.keys()].sort(byText).map((key) => map.get(key));
+
+  const first = (found) => found.keys().next().value;
+
+  function note(seen, key, byEvent, isNew) {
+    if ((seen.delete(key) || isNew) && byEvent) seen.add(key);
+  }
 
   function dropFirst(map) {
     const [key, value] = map.entries().next().value;
