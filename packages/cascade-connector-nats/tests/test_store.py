@@ -385,6 +385,8 @@ async def test_what_is_kept_has_the_limits_that_are_promised(jetstream: JetStrea
     assert timedelta(microseconds=reader["inactive_threshold"] / 1000) == timedelta(days=8)
     assert timedelta(0) < timedelta(microseconds=stream["duplicate_window"] / 1000) < timedelta(days=1)
     assert (bucket["max_msgs_per_subject"], bucket["discard"]) == (1, "new")
+    # a user who may only read can make consumers that stay
+    assert bucket["max_consumers"] == 4_000
     assert {"max_age", "max_bytes"}.isdisjoint(bucket)
     assert (stream["storage"], bucket["storage"]) == ("file", "file")
 

@@ -23,7 +23,12 @@ NOW = 1_800_000_000.0
 FAR = Target("mqtts", "broker.example", 8883, user="press-3", source_id="press-3")
 CONFIGURED = Configuration(
     "mosquitto",
-    {"persistence": "true", "autosave_interval": "1", "max_queued_messages": "65000"},
+    {
+        "persistence": "true",
+        "autosave_interval": "1",
+        "max_queued_messages": "65000",
+        "persistent_client_expiration": "14d",
+    },
     (8080,),
 )
 

@@ -32,6 +32,9 @@ persistence_location /etc/plant/store/
 max_queued_messages 65000
 max_queued_bytes 67108864
 max_packet_size 4194304
+
+# Every user may leave sessions behind, and each message is queued for all of them.
+persistent_client_expiration 14d
 set_tcp_nodelay true
 """
 OWNER = """
@@ -66,12 +69,12 @@ listen: "127.0.0.1:4222"
 jetstream { store_dir: "/etc/plant/store" }
 """
 PLAIN = """\
-mqtt { host: "127.0.0.1", port: 1883 }
+mqtt { host: "127.0.0.1", port: 1883, consumer_inactive_threshold: "336h" }
 websocket { host: "127.0.0.1", port: 8080, no_tls: true }
 """
 CERTIFICATE = 'tls { cert_file: "/etc/plant/tls/server.pem", key_file: "/etc/plant/tls/server.key" }'
 SECURED = f"""\
-mqtt {{ host: "0.0.0.0", port: 8883, {CERTIFICATE} }}
+mqtt {{ host: "0.0.0.0", port: 8883, {CERTIFICATE}, consumer_inactive_threshold: "336h" }}
 websocket {{ host: "0.0.0.0", port: 8443, {CERTIFICATE} }}
 """
 ROLES = Roles(
@@ -129,7 +132,8 @@ topic read cascade/ack/press
 user ann
 topic readwrite cascade/sync/ann/+
 topic read cascade/#
-topic write cascade/constraints/#"""
+topic write cascade/constraints/#
+topic read $SYS/broker/clients/disconnected"""
     assert printed_rules(Roles(engines={"press": "etl"}, operators=("ann",))) == text.split("\n")
 
 
@@ -152,7 +156,7 @@ def allowed(user: str) -> dict[str, list[str]]:
 
 LOOKS = {
     *(f"$JS.API.STREAM.INFO.{name}" for name in ("KV_cascade", "cascade", "$MQTT_rmsgs")),
-    *(f"$JS.API.CONSUMER.{verb}.KV_cascade.*" for verb in ("CREATE", "DELETE")),
+    "$JS.API.CONSUMER.CREATE.KV_cascade.*",
     "$JS.FC.KV_cascade.>",
 }
 MAKES = {"$JS.API.STREAM.CREATE.KV_cascade", "$JS.API.STREAM.CREATE.cascade"}

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
+from ops_modules import MANY_SESSIONS
+from paho.mqtt.enums import CallbackAPIVersion
 from roles import NOTHING, PASSWORD, RUN, Client, nats_rules, printed_rules
 
 from cascade.cli.errors import FAILED, USAGE
@@ -17,6 +20,7 @@ from cascade.interfaces.access import Roles
 from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
+from testing_tools.engines import eventually
 from testing_tools.patient import PATIENT
 
 ROLES = Roles(
@@ -189,3 +193,37 @@ def test_another_spelling_of_a_scope_pauses_nothing(
             cascade("ann", *words), env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=60
         )
     assert listed() == []
+
+
+def test_stored_sessions_of_an_observer_are_counted(
+    guarded: Broker, cascade: Callable[..., list[str]]
+) -> None:
+    """They make mosquitto slow. No rule prevents them; the written configuration ends them after 14 days, and doctor names them."""
+    if not isinstance(guarded, Mosquitto):
+        pytest.skip("nats-server publishes no count; its written configuration ends them, too")
+    for number in range(MANY_SESSIONS):
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"stored-{number}", clean_session=False)
+        client.username_pw_set("wall", PASSWORD)
+        client.connect(guarded.host, guarded.port)
+        client.loop_start()
+        eventually(client.is_connected, "the client is connected")
+        client.disconnect()
+        client.loop_stop()
+
+    def problems() -> list[str]:
+        found = subprocess.run(
+            cascade("ann", "doctor"),
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        return [each["text"] for each in json.loads(found.stdout)["problems"]]
+
+    expected = (
+        f"the broker keeps {MANY_SESSIONS} sessions of clients that are away (persistent_client_expiration: "
+    )
+    eventually(
+        lambda: any(each.startswith(expected) for each in problems()), "mosquitto publishes its counts"
+    )

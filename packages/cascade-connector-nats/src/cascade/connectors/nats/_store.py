@@ -48,7 +48,10 @@ NO_JETSTREAM = Limitation(
 )
 SILENT = Limitation(Lacking.STORE_ANSWER, "JetStream does not answer", "does its cluster have a leader?")
 ENDED = Limitation(Lacking.STORE, "its JetStream has ended", "does the server end? start it again")
+_MOST_CONSUMERS = 4_000
+"""Of a stream: every user who may read can make some that stay, and the server keeps each in memory and on disk."""
 _BUCKET = {
+    "max_consumers": _MOST_CONSUMERS,
     "max_msgs_per_subject": 1,
     "discard": "new",
     "deny_delete": True,
@@ -59,6 +62,7 @@ _BUCKET = {
     "storage": "file",
 }
 _STREAM = {
+    "max_consumers": _MOST_CONSUMERS,
     "subjects": [f"{subject_of(TELEMETRY[:-1])}.>"],
     "max_age": _WEEK,
     "max_bytes": 1 << 30,

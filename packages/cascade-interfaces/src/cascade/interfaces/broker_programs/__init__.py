@@ -5,7 +5,7 @@ system; nats-server is a wheel, and installs wherever Python does.
 """
 
 from cascade.interfaces.broker_programs.child import Child
-from cascade.interfaces.broker_programs.mosquitto import DURABLE, MOSQUITTO, QUEUED_MESSAGES
+from cascade.interfaces.broker_programs.mosquitto import DURABLE, MOSQUITTO, QUEUED_MESSAGES, SESSIONS_END
 from cascade.interfaces.broker_programs.nats_server import NATS_SERVER
 from cascade.interfaces.broker_programs.passwords import password_line
 from cascade.interfaces.broker_programs.probe import answers_mqtt
@@ -16,6 +16,7 @@ __all__ = [
     "MOSQUITTO",
     "NATS_SERVER",
     "QUEUED_MESSAGES",
+    "SESSIONS_END",
     "BrokerProgram",
     "Child",
     "Listener",

@@ -18,6 +18,9 @@ A save at each change loses less, but writes the whole store for each message th
 QUEUED_MESSAGES = 65_000
 """Messages that may wait for each client. The default, 1,000, would cut a large set of retained ones; without a
 limit, mosquitto 2.0.11 disconnects a client whose message the rules deny, and 2.0.16 drops every message."""
+SESSIONS_END = "persistent_client_expiration 14d"
+"""After which mosquitto forgets the session of a client that does not come back. Without it sessions last for ever, and
+each message is queued for all of them: 200 make the broker 240 times slower."""
 
 # not on the PATH of ordinary users
 _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
@@ -41,6 +44,7 @@ def _configuration(listen: Listener, store: Path) -> list[str]:
     lines = [
         "set_tcp_nodelay true",
         f"max_queued_messages {QUEUED_MESSAGES}",
+        SESSIONS_END,
         *DURABLE,
         f"persistence_location {store}{os.sep}",
     ]

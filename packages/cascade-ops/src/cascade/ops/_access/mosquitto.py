@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.interfaces.access import Rule
-from cascade.interfaces.broker_programs import DURABLE, QUEUED_MESSAGES
+from cascade.interfaces.broker_programs import DURABLE, QUEUED_MESSAGES, SESSIONS_END
 
 MQTT_PORT, MQTTS_PORT, WEBSOCKET_PORT, WSS_PORT = 1883, 8883, 8080, 8443
 
+STORED_SESSIONS = "$SYS/broker/clients/disconnected"
+"""Where mosquitto publishes how many clients that are away have a session."""
+
+_EVERYTHING = "cascade/#"
 _QUEUED_BYTES = 64 * 1024 * 1024
 _PACKET_BYTES = 4 * 1024 * 1024
 
@@ -69,6 +73,9 @@ def access_list(rules: Iterable[Rule]) -> list[str]:
         for topic_filter, found in filters.items():
             verb = "readwrite" if len(found) == 2 else next(iter(found))
             lines.append(f"topic {verb} {topic_filter}")
+        if "read" in filters.get(_EVERYTHING, ()):
+            # so that cascade doctor can count them
+            lines.append(f"topic read {STORED_SESSIONS}")
     return lines[1:]
 
 
@@ -92,6 +99,9 @@ def configuration(files: Files, *, tls: bool, owner: str) -> list[str]:
         f"max_queued_messages {QUEUED_MESSAGES}",
         f"max_queued_bytes {_QUEUED_BYTES}",
         f"max_packet_size {_PACKET_BYTES}",
+        "",
+        "# Every user may leave sessions behind, and each message is queued for all of them.",
+        SESSIONS_END,
         "set_tcp_nodelay true",
     ]
     if owner:

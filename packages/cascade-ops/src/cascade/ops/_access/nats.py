@@ -18,6 +18,7 @@ from cascade.interfaces.topics import ack_topic, constraint_topic, status_topic
 from cascade.ops._access.mosquitto import MQTT_PORT, MQTTS_PORT, WEBSOCKET_PORT, WSS_PORT, Files
 
 NATS_PORT = 4222
+_SESSIONS_END = "336h"
 _WILDCARDS = {"+": "*", "#": ">"}
 _BUCKET = "cascade"
 _NOT_KEPT = "cascade/telemetry/"
@@ -113,7 +114,8 @@ def _requests(rules: Iterable[Rule], user: str) -> Iterator[str]:
     """
     for stream in (f"KV_{_BUCKET}", _BUCKET, "$MQTT_rmsgs"):
         yield f"$JS.API.STREAM.INFO.{stream}"
-    yield from (f"$JS.API.CONSUMER.{verb}.KV_{_BUCKET}.*" for verb in ("CREATE", "DELETE"))
+    # not to delete one: it may be another user's, and that of a reader who is gone ends by itself
+    yield f"$JS.API.CONSUMER.CREATE.KV_{_BUCKET}.*"
     yield f"$JS.FC.KV_{_BUCKET}.>"
     if permits(rules, user, "write", status_topic(user)) or permits(rules, user, "write", _PAUSE):
         yield from (f"$JS.API.STREAM.CREATE.{stream}" for stream in (f"KV_{_BUCKET}", _BUCKET))
@@ -149,6 +151,8 @@ def configuration(
         f"tls {{ cert_file: {json.dumps(str(files.certificate))}, key_file: {json.dumps(str(files.key))} }}"
     )
     mqtt = f"port: {MQTTS_PORT}, {secured}" if tls else f"port: {MQTT_PORT}"
+    # as in mosquitto's, a session that is not used ends after 14 days
+    mqtt += f", consumer_inactive_threshold: {json.dumps(_SESSIONS_END)}"
     web = f"port: {WSS_PORT}, {secured}" if tls else f"port: {WEBSOCKET_PORT}, no_tls: true"
     return [
         "# Written by cascade acl, which replaces this file.",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cascade.interfaces.broker_programs import DURABLE, QUEUED_MESSAGES
+from cascade.interfaces.broker_programs import DURABLE, QUEUED_MESSAGES, SESSIONS_END
 from cascade.ops._doctor.facts import Facts, Target
 from cascade.ops._doctor.finding import Finding
 
 _SAVED_WITHIN = 10
 """Seconds between two writes of the store up to which nothing is said."""
+MANY_SESSIONS = 50
+"""Sessions of clients that are away from which on there are too many."""
+_EXPIRATION = SESSIONS_END.partition(" ")[0]
 MOSQUITTO, _NATS_SERVER = "mosquitto", "nats-server"
 
 
@@ -21,6 +24,7 @@ def broker_findings(facts: Facts) -> Iterator[Finding]:
     elif program != _NATS_SERVER:
         # that one writes each message; a container's proxy hides the broker
         yield from _unseen(facts.target)
+    yield from _sessions(facts)
     if facts.websocket is False:
         yield Finding(
             "websocket",
@@ -74,6 +78,31 @@ def _autosave(settings: Mapping[str, str]) -> Iterator[Finding]:
             "when it is killed, constraints since then are lost",
             "have it write every second, and restart it",
             DURABLE[1:],
+            warning=True,
+        )
+
+
+def _sessions(facts: Facts) -> Iterator[Finding]:
+    """Judge the sessions that clients have left: any user who may read can leave hundreds."""
+    settings = facts.configuration.settings if facts.configuration is not None else {}
+    mosquitto = facts.configuration is not None and facts.configuration.program == MOSQUITTO
+    stored = facts.stored_sessions or 0
+    if stored >= MANY_SESSIONS:
+        limit = settings.get(_EXPIRATION, "no limit of time is known")
+        yield Finding(
+            "sessions_stored",
+            f"the broker keeps {stored} sessions of clients that are away ({_EXPIRATION}: {limit})",
+            "it queues each message for all of them: 200 make it 240 times slower",
+            "set a limit, end those that nobody needs, and restart the broker",
+            (SESSIONS_END,),
+        )
+    elif mosquitto and _EXPIRATION not in settings:
+        yield Finding(
+            "sessions",
+            f"the broker keeps the sessions of clients that are away for ever ({_EXPIRATION} is not set)",
+            "every user who may read can leave hundreds, which make the broker slow, also after a restart",
+            "set a limit, and restart the broker",
+            (SESSIONS_END,),
             warning=True,
         )
 

@@ -87,9 +87,9 @@ class RightsProbe:
         return not found.linked or found.connections > 1
 
 
-async def read_version(link: Examined) -> str:
-    """Return the version that the broker publishes, on one line; empty if this user can read none."""
-    stream = link.watch(VERSION)
+async def read_published(link: Examined, topic: str) -> str:
+    """Return what the broker publishes of itself, on one line; empty if this user can read nothing there."""
+    stream = link.watch(topic)
     with contextlib.suppress(TimeoutError):
         async with contextlib.aclosing(stream), asyncio.timeout(ANSWER_SECONDS):
             async for item in stream:

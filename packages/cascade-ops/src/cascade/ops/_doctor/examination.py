@@ -17,15 +17,17 @@ from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import constraint_topic, encode_level, status_topic
 from cascade.interfaces.watch import Complete, Lost, Message
+from cascade.ops._access.mosquitto import STORED_SESSIONS
 from cascade.ops._doctor.broker_probes import (
     ANSWER_SECONDS,
     EXPIRED,
+    VERSION,
     Examined,
     RightsProbe,
     count_queued,
     happens,
     read_back,
-    read_version,
+    read_published,
     retained,
     try_size,
 )
@@ -178,11 +180,14 @@ class Examination:
                         await task
 
     async def _ask_version(self) -> None:
-        """Read the broker's version on a link of its own: one that refuses the topic harms nothing else."""
+        """Read the broker's version and count of sessions on a link of its own: one that refuses the topic harms nothing else."""
         if not self.facts.target.nats:
             with suppress(ConnectorUnavailable):
                 async with self._link() as link:
-                    self.facts.version = await read_version(link)
+                    self.facts.version = await read_published(link, VERSION)
+                async with self._link() as link:
+                    found = await read_published(link, STORED_SESSIONS)
+                    self.facts.stored_sessions = int(found) if found.isdecimal() else None
 
     async def _hear_nats(self) -> None:
         """Listen, on a link that nothing else needs, for engines that use a nats-server by its own protocol."""

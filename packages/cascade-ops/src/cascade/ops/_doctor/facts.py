@@ -169,6 +169,8 @@ class Facts:
     """Why the broker refused a further link during the probes; empty if it did not."""
     version: str = ""
     """The program and version that the broker publishes; empty if it publishes none, or this user may not read it."""
+    stored_sessions: int | None = None
+    """Sessions of clients that are away, of mosquitto; None if this user may not read the number."""
     inflight: int | None = None
     """How many messages the broker allows to be unacknowledged; None if it does not say (MQTT 3.1.1)."""
     limitations: tuple[Limitation, ...] = ()
