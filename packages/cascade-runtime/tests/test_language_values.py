@@ -214,7 +214,7 @@ async def test_sys_exit_is_a_failure_of_the_task_that_calls_it(
     mode: str, recorded: bool, tmp_path: Path
 ) -> None:
     """Named like any other, and kept like any other: a task cannot end the program without a word."""
-    leave = task(name="leave", mode=mode)(lambda: sys.exit(3))
+    leave: Any = task(name="leave", mode=mode)(lambda: sys.exit(3))
     engine = Engine(state_backend=SqliteState(tmp_path) if recorded else None)
     with pytest.raises(RuntimeError, match=r"the task called sys.exit\(3\); raise an exception") as caught:
         await engine.run(leave())
