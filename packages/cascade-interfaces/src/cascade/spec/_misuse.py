@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any, NoReturn
 
 from cascade.interfaces.errors import UsageError
@@ -49,3 +51,39 @@ def meant(name: str, known: Iterable[Any], form: str = "{}") -> str:
     """Return ", did you mean ...?" for the most similar of the known names; "" if none is similar."""
     similar = nearest(name, (each for each in known if not each.startswith("_")))
     return f"; did you mean {form.format(similar)}?" if similar else ""
+
+
+_first_call = ""
+
+
+def note_first_call() -> None:
+    """Note where a script makes its first call, and say at its end that nothing ran, unless :func:`call_used` was called."""
+    global _first_call  # noqa: PLW0603 - one for a program
+    frame = frame_of_call(2)
+    if frame is None or frame.f_globals.get("__name__") != "__main__" or "__file__" not in frame.f_globals:
+        return
+    import atexit
+
+    _first_call = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    atexit.register(_report_unused)
+
+
+def call_used() -> None:
+    """Note that a program has done something with its calls."""
+    global _first_call  # noqa: PLW0603 - one for a program
+    _first_call = ""
+
+
+def frame_of_call(depth: int) -> FrameType | None:
+    """Return the nearest frame, from ``depth`` calls up, that is not Cascade's own."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("cascade."):
+        frame = frame.f_back
+    return frame
+
+
+def _report_unused() -> None:
+    # a program that failed has said why nothing ran
+    if _first_call and not hasattr(sys, "last_value"):
+        line = f"{_first_call}: lazy results were made and never run; run them with cs.run(...)"
+        sys.stderr.write(line + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import operator
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, cast, overload
 
@@ -239,6 +239,8 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
 
     def __init__(self, call: Call) -> None:
         object.__setattr__(self, "_call", call)
+        if _watch is not None:
+            _watch(self, None)
 
     def after(self, *lazies: LazyResult[Any]) -> Self:
         """Return a node that also waits for ``lazies``, without taking their values.
@@ -300,7 +302,7 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
                 "limits the items of a map; write task.map(...).with_concurrency(4)",
             )
         check_count("with_concurrency(limit)", limit)
-        return cast("Self", LazyResult(replace(self._call, limit=limit)))
+        return self._with_call(replace(self._call, limit=limit))
 
     @overload
     def or_else(self: LazyResult[list[S]], value: T) -> LazyResult[Any]: ...
@@ -432,7 +434,40 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
 
     def _changed(self, **changes: Any) -> Self:
         settings = replace(self._call.settings, **changes)
-        return cast("Self", LazyResult(replace(self._call, settings=settings)))
+        return self._with_call(replace(self._call, settings=settings))
+
+    def _with_call(self, call: Call) -> Self:
+        """Return a lazy result that takes the place of this one."""
+        made: LazyResult[Any] = LazyResult(call)
+        if _watch is not None:
+            _watch(made, self)
+        return cast("Self", made)
+
+
+Watch = Callable[[LazyResult[Any], LazyResult[Any] | None], None]
+"""Called with each new lazy result, and with the one whose place it takes, if it does."""
+
+
+def watch_calls(watch: Watch) -> None:
+    """Have a function see each lazy result that is made from now on, by any thread: for engines, not for workflows."""
+    global _watch  # noqa: PLW0603 - asked for each call that is declared
+    _watch = watch
+
+
+def place_of_call(depth: int = 1) -> tuple[str, int]:
+    """Return file and line of the nearest code, from ``depth`` calls up, that is not Cascade's own."""
+    frame = _misuse.frame_of_call(depth + 1)
+    return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def _note_first(made: LazyResult[Any], replaced: LazyResult[Any] | None) -> None:
+    """Note where the program makes its first call: if it ends without a run, that was all in vain."""
+    global _watch  # noqa: PLW0603 - asked for each call that is declared
+    _watch = None
+    _misuse.note_first_call()
+
+
+_watch: Watch | None = _note_first
 
 
 def call_of(lazy: LazyResult[Any]) -> Call:
@@ -477,6 +512,7 @@ def targets_of(target: object) -> list[LazyResult[Any]]:
 
     :raises InvalidTargetError: naming the first that is not a lazy result.
     """
+    _misuse.call_used()
     targets = [target] if isinstance(target, LazyResult) else target
     if not isinstance(targets, list | tuple):
         raise InvalidTargetError(target)

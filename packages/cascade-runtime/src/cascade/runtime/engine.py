@@ -32,6 +32,7 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.engine_control import EngineControl
 from cascade.runtime._run import EngineParts, Run
+from cascade.runtime._scheduler.checkpoints import current
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.settings import (
     OnChange,
@@ -275,6 +276,9 @@ class Engine:
             what constraints cancelled are raised.
         """
         targets = targets_of(target)
+        if (place := current.get()) is not None:
+            # a run inside a task uses what the task has made
+            place[0].made.pop(place[1], None)
         is_one, is_tuple = isinstance(target, LazyResult), isinstance(target, tuple)
         # a large list that only this call refers to is freed in steps at the end of the run, not in one long one here
         del target

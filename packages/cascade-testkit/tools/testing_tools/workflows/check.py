@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.interfaces import EventBus, Executor, TaskState, TaskStateEvent
+from cascade.interfaces import EventBus, Executor, MissingItemError, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
 from cascade.spec import LazyResult
 from testing_tools.workflows.describe import describe
@@ -129,7 +129,14 @@ async def _outcome(
 
 
 def _texts(errors: list[Exception]) -> Counter[str]:
-    return Counter(f"{type(error).__name__}: {error}" for error in errors)
+    return Counter(map(_text, errors))
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, MissingItemError):
+        # the reference knows no keys of steps
+        return str(error).partition(": not in the value of")[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def _steps(states: Counter[tuple[str, TaskState]]) -> dict[tuple[str, TaskState], int]:

@@ -8,13 +8,16 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Clock, Directive, StepInfo, TaskState, UsageError
 from cascade.interfaces.call_context import in_call
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.events import EventEmitter, ProgressReport
+
+if TYPE_CHECKING:
+    from cascade.runtime._scheduler.dropped_calls import Made
 
 PROGRESS_INTERVAL = 0.5
 """Seconds between two reports of progress of one task, at the least."""
@@ -43,6 +46,7 @@ class CheckpointGate:
         self.loop = loop
         self.visited = False
         """Whether a task has reached a checkpoint, or was tried again."""
+        self.made: Made = {}
         self._controller = controller
         self._events = events
         self.run_id = run_id

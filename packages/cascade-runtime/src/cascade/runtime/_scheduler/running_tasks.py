@@ -23,7 +23,7 @@ from cascade.runtime._scheduler.ready_queue import ReadyQueue
 from cascade.runtime._scheduler.runner import TaskRunner, Wrapped
 from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import with_calls
-from cascade.spec import PLAIN, LazyResult, may_hold_lazies
+from cascade.spec import PLAIN, LazyResult, may_hold_lazies, watch_calls
 
 if TYPE_CHECKING:  # only recorded runs import it
     from cascade.runtime._scheduler.recording import Recording
@@ -65,6 +65,7 @@ class RunningTasks:
         self._called = _Called()
         self._continue_with = continue_with
         self._ready_queue: ReadyQueue
+        watch_calls(_note_call)
         self._lost_tasks = _LostTasks(self.running, record=self._record_lost)
         self.checkpoints = CheckpointGate(
             self._loop,
@@ -250,6 +251,10 @@ class RunningTasks:
         self.admission.forget(node)
         if self.checkpoints.visited:
             self.checkpoints.ended(node)
+        if self.checkpoints.made:
+            from cascade.runtime._scheduler.dropped_calls import warn_of_dropped
+
+            warn_of_dropped(self.checkpoints.made, node)
         if self._ready_queue.due is None:
             self._ready_queue.go_on()
 
@@ -267,6 +272,15 @@ class RunningTasks:
 
     def _proceed(self) -> None:
         self._ready_queue.proceed()
+
+
+def _note_call(lazy: LazyResult[Any], replaced: LazyResult[Any] | None) -> None:
+    """Note a lazy result that is made inside a task of this process."""
+    place = current.get()
+    if place is not None:
+        from cascade.runtime._scheduler.dropped_calls import note_call
+
+        note_call(place[0].made, place[1], lazy, replaced, depth=2)
 
 
 class _Called:
