@@ -8,8 +8,7 @@ from tiny_contract import against
 from watching_mutants import CompletesOnce, LinksOnce, YieldsNoLost
 
 from cascade.interfaces import ConnectorStatistics
-from cascade.testkit._contract.linking import Linking
-from cascade.testkit.connector import Ability
+from cascade.testkit.connector import Ability, Linking
 
 
 class WaitsForALink(Tiny):

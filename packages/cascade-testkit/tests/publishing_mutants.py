@@ -13,9 +13,7 @@ from tiny import Tiny
 from tiny_contract import TinyHooks, against, counting_wrongly
 
 from cascade.interfaces import InvalidPayloadError, InvalidTopicError, WrongThreadError
-from cascade.testkit._contract.life import Life
-from cascade.testkit._contract.publishing import Publishing
-from cascade.testkit.connector import Ability
+from cascade.testkit.connector import Ability, Life, Publishing
 
 Payload = Callable[[], dict[str, Any]]
 

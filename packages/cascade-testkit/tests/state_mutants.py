@@ -59,8 +59,8 @@ class TestKeepsTheObject(Base):
     """The store holds the caller's own object."""
 
     class journal(MemoryJournal):  # noqa: N801
-        def keep(self, key: str, state: StepState, value: Any) -> None:
-            super().keep(key, state, value)
+        def keep(self, key: str, state: StepState, value: Any, *, error: str = "") -> None:
+            super().keep(key, state, value, error=error)
             self._run.values[key] = value
 
 
@@ -68,8 +68,8 @@ class TestWritesJson(Base):
     """A tuple comes back as a list."""
 
     class journal(MemoryJournal):  # noqa: N801
-        def keep(self, key: str, state: StepState, value: Any) -> None:
-            super().keep(key, state, value)
+        def keep(self, key: str, state: StepState, value: Any, *, error: str = "") -> None:
+            super().keep(key, state, value, error=error)
             if isinstance(value, tuple):
                 self._run.values[key] = json.loads(json.dumps(value))
 
@@ -78,8 +78,8 @@ class TestKeepsTheFirstValue(Base):
     """A later value of a step is ignored."""
 
     class journal(MemoryJournal):  # noqa: N801
-        def keep(self, key: str, state: StepState, value: Any) -> None:
-            super().keep(key, state, self._run.values.get(key, value))
+        def keep(self, key: str, state: StepState, value: Any, *, error: str = "") -> None:
+            super().keep(key, state, self._run.values.get(key, value), error=error)
 
 
 class TestFailsForWhatItCannotKeep(Base):
@@ -173,8 +173,17 @@ class TestKeepsEventsOfValuesOnly(Base):
     """If a value cannot be kept, its event is not, either."""
 
     class journal(MemoryJournal):  # noqa: N801
-        async def completed(self, key: str, value: Any, **events: Any) -> bool:
-            return await super().completed(key, value, **events if type(value) is int else {})
+        async def completed(self, key: str, value: Any, *, error: str = "", **events: Any) -> bool:
+            kept = events if type(value) is int else {}
+            return await super().completed(key, value, error=error, **kept)
+
+
+class TestForgetsWhyAStepFailed(Base):
+    """A kept failure has no text."""
+
+    class journal(MemoryJournal):  # noqa: N801
+        def keep(self, key: str, state: StepState, value: Any, *, error: str = "") -> None:
+            super().keep(key, state, value)
 
 
 class TestKeepsTheFirstEventOfANumber(Base):

@@ -14,8 +14,7 @@ from tiny_contract import against, counting_wrongly
 
 from cascade.interfaces import ConnectorStatistics
 from cascade.interfaces.topics import matches
-from cascade.testkit._contract.retaining import Retaining
-from cascade.testkit._contract.subscribing import Subscribing
+from cascade.testkit.connector import Retaining, Subscribing
 
 Change = Callable[[ConnectorStatistics], object]
 

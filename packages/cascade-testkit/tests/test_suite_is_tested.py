@@ -206,6 +206,7 @@ the_keys_of_steps_in_one_state_are_known: IgnoresTheState
 a_run_is_listed_with_its_status: ListsTheDeadAsRunning
 close_releases_every_run_and_leaves_nothing_behind: LeavesATask
 steps_are_listed_in_order_while_the_run_goes_on: ShowsValues
+a_kept_failure_is_a_result_that_lists_count_as_failed: ForgetsWhyAStepFailed
 """)
 
 

@@ -7,8 +7,7 @@ import pytest
 from tiny import Board, Line, Tiny
 
 from cascade.interfaces import Connector, ConnectorStatistics
-from cascade.testkit._contract.harness import Harness
-from cascade.testkit.connector import Ability
+from cascade.testkit.connector import Ability, Harness
 
 
 class TinyHooks(Harness):

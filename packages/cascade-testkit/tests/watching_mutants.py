@@ -9,8 +9,7 @@ from watcher import TinyStream, Watcher
 
 from cascade.interfaces import Complete, Linked, Lost, Message, WatchItem
 from cascade.interfaces.topics import check_filter, matches
-from cascade.testkit._contract.watching import Watching
-from cascade.testkit.connector import Ability
+from cascade.testkit.connector import Ability, Watching
 
 
 class YieldsAnObject(Watcher):

@@ -8,13 +8,14 @@
 
 A test of an ability that is not declared is skipped, with the ability as its reason. Those
 that show in the connector's type (``watch``, ``flush``, ...) must be declared as they are.
+Each section, such as :class:`Publishing`, can be run alone: ``ConnectorContract`` is all of them.
 """
 
 from __future__ import annotations
 
 from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.completing import Completing
-from cascade.testkit._contract.harness import Inbox, Observer
+from cascade.testkit._contract.harness import Harness, Inbox, Observer
 from cascade.testkit._contract.life import Life
 from cascade.testkit._contract.linking import Linking
 from cascade.testkit._contract.presence import Presence
@@ -25,7 +26,23 @@ from cascade.testkit._contract.subscribing import Subscribing
 from cascade.testkit._contract.through_proxy import ThroughProxy
 from cascade.testkit._contract.watching import Watching
 
-__all__ = ["Ability", "Completing", "ConnectorContract", "Inbox", "Observer", "Settling", "ThroughProxy"]
+__all__ = [
+    "Ability",
+    "Completing",
+    "ConnectorContract",
+    "Harness",
+    "Inbox",
+    "Life",
+    "Linking",
+    "Observer",
+    "Presence",
+    "Publishing",
+    "Retaining",
+    "Settling",
+    "Subscribing",
+    "ThroughProxy",
+    "Watching",
+]
 
 
 class ConnectorContract(
