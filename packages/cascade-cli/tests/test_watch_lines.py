@@ -86,7 +86,7 @@ def test_a_lost_store_is_no_clear(plant: ViewPlant) -> None:
     def lines(gone: set[str]) -> list[str]:
         return [in_words(kind, row) for kind, row in changes.since_last(plant.view, now, gone)]
 
-    row = {"type": "pause", "params": {}, "id": "x", "expires_at": None}
+    row: dict[str, Any] = {"type": "pause", "params": {}, "id": "x", "expires_at": None}
     plant.report(
         "oven",
         "constraints",
