@@ -1,9 +1,10 @@
 """What a steering command does with a broker that answers oddly: with a link and a clock of the test."""
 
 import asyncio
+import itertools
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from io import StringIO
 from typing import Any, cast
 
@@ -29,6 +30,8 @@ class OddLink:
 
     :param retained: what comes until the command writes.
     :param after: what comes when it has written, in place of what it wrote.
+
+    With a ``flood``, more comes each millisecond without an end, and nothing ever waits.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class OddLink:
     ) -> None:
         self.written: list[str] = []
         self._items, self._after, self._takes = deque(retained), after, takes
+        self.flood: Callable[[], Message] | None = None
         self._now = 100.0
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self._now)
         monkeypatch.setattr("time.monotonic", lambda: self._now)
@@ -48,6 +52,9 @@ class OddLink:
 
     async def __anext__(self) -> Linked | Lost | Complete | Message:
         while True:
+            if not self._items and self.flood is not None:
+                self._now += 0.001
+                return self.flood()
             item = self._items.popleft() if self._items else 0.05
             if not isinstance(item, float):
                 return item
@@ -173,4 +180,27 @@ async def test_a_link_that_breaks_during_the_wait_is_named_and_waited_for(
     after: list[Item] = [returned(), 0.3, Lost("cut"), report("a")]
     link = OddLink(Linked(), birth("a"), ALL, after=after, monkeypatch=monkeypatch)
     assert await pause(link, wait=Wait()) == (0, [PAUSE, "applied\ta"])
-    assert capsys.readouterr().err == "the broker does not deliver: cut; waiting for it\n"
+    assert capsys.readouterr().err.startswith("the broker does not deliver: cut; waiting for it\n")
+
+
+async def test_an_engine_without_a_name_that_is_far_away_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tasks start, so it reports its runs every half second; its answer comes a round trip later."""
+    runs = {"v": "1.0", "source": "vm-1", "session": "s", "runs": [], "ts": timestamp(1e9)}
+    after: list[Item] = [returned(), 0.45, message(state_topic("vm-1", "runs"), runs), 2.0, report("vm-1")]
+    link = OddLink(Linked(), ALL, after=after, monkeypatch=monkeypatch)
+    assert await pause(link, wait=Wait()) == (0, [PAUSE, "applied\tvm-1"])
+    assert "engines without a name may not have answered" in capsys.readouterr().err
+
+
+async def test_a_flood_of_invented_engines_does_not_delay_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Messages are always waiting, so that no time limit interrupts the reading; each invented engine is one more to check."""
+    link = OddLink(Linked(), birth("a"), ALL, after=[returned()], monkeypatch=monkeypatch)
+    number = itertools.count()
+    link.flood = lambda: report(f"x{next(number)}")
+    code, lines = await pause(link, wait=Wait(0.5))
+    assert (code, lines[-1][:10]) == (1, "unknown\ta\t")
+    assert next(number) < 2_000  # one each millisecond: half a second, and one to read what had come before

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from cascade.cli._steering.request import Change
 from cascade.wire import AppliedEntry, ConstraintsReport, EffectiveEntry, EngineView, View
+from cascade.wire.view import MAX_ENGINES
 
 APPLIED, REFUSED, NO_MATCH, LOST, SILENT = "applied", "refused", "no_match", "lost", "silent"
 PENDING, GONE = "", "gone"
@@ -108,6 +109,8 @@ class ComplianceTracker:
     def _note_newcomers(self, now: float) -> None:
         """Add engines without presence that report now: they were live before, and had retained nothing."""
         for source, engine in self._view.engines.items():
+            if len(self._before) >= MAX_ENGINES:
+                return
             if engine.presence is None and _concerned(self._change, engine, now):
                 self._before.setdefault(source, _Before())
 

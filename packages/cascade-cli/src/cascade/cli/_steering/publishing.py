@@ -24,8 +24,12 @@ from cascade.wire import Register, View
 
 ACKNOWLEDGE_SECONDS = 2.0
 """In which the broker has to take a message and to return it."""
-UNNAMED_SECONDS = 0.25
-"""In which engines without a name, which retain nothing, report that they obey a change."""
+UNNAMED_SECONDS = 0.6
+"""In which an engine without a name, which retains nothing, reports its runs while its tasks start or end: it does so
+every 0.5 s. However long its messages travel, it is waited for then."""
+CHECK_SECONDS = 0.02
+"""Between two checks of all answers: not one for each message of a busy broker."""
+_UNHEARD = "engines without a name may not have answered"
 STANDSTILL = 1.0
 """Seconds by which a deadline is late where this process stood still: then what has come meanwhile is read first."""
 READ_SECONDS = 1.0
@@ -137,6 +141,9 @@ class _ChangePublisher:
                     return None
                 deadline = loop.time() + READ_SECONDS
                 continue
+            if loop.time() > deadline + READ_SECONDS:
+                # a broker on which messages are always waiting: no time limit interrupts that
+                return None
             if isinstance(item, Message):
                 self._view.fold(item.topic, item.payload, now=time.monotonic(), retained=item.retain)
             if isinstance(item, Message | Lost):
@@ -144,16 +151,29 @@ class _ChangePublisher:
 
     async def _wait_for(self, answers: ComplianceTracker, wait: Wait) -> None:
         loop = asyncio.get_running_loop()
-        newcomers = loop.time() + UNNAMED_SECONDS
         deadline = loop.time() + wait.seconds
-        while loop.time() < min(newcomers, deadline):
-            await self._next(min(newcomers, deadline))
-        while not answers.complete(time.monotonic(), drained=wait.drained):
-            item = await self._next(deadline)
-            if item is None:
+        await self._read(min(loop.time() + UNNAMED_SECONDS, deadline))
+        while True:
+            began = loop.time()
+            if answers.complete(time.monotonic(), drained=wait.drained):
                 return
-            if isinstance(item, Lost):
-                self._output.note(f"the broker does not deliver: {item.reason}; waiting for it")
+            # a check of very many engines takes a while
+            pause = max(CHECK_SECONDS, 4 * (loop.time() - began))
+            if not await self._heard(deadline):
+                return
+            await self._read(min(loop.time() + pause, deadline))
+
+    async def _read(self, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        while loop.time() < until:
+            await self._heard(until)
+
+    async def _heard(self, deadline: float) -> bool:
+        """Wait for the next message; return False after the deadline."""
+        item = await self._next(deadline)
+        if isinstance(item, Lost):
+            self._output.note(f"the broker does not deliver: {item.reason}; waiting for it")
+        return item is not None
 
     def _show_written(self, change: Change) -> None:
         for topic in change.shown:
@@ -178,7 +198,11 @@ class _ChangePublisher:
         failed = (
             not found["applied"] or found["refused"] or found["unknown"] or "contested" in found or running
         )
-        return FAILED if failed else OK
+        if failed:
+            return FAILED
+        if change.scope.partition(":")[0] in ("global", "project", "task"):
+            self._output.note(_UNHEARD)
+        return OK
 
     def _note_doubts(
         self, change: Change, answers: ComplianceTracker, given: Mapping[str, Answer], found: dict[str, Any]
