@@ -99,6 +99,7 @@ async def test_a_manager_ends_when_the_user_disconnects(desk: Desk, hub: LocalHu
             assert await engine.run(step(number)) == number
             assert await engine.run(step(number)) == number
         await eventually(lambda: not readers())
+        assert engine._parts.admission.on_step is None
     assert connector.watches == 3
 
 

@@ -15,7 +15,7 @@ from control_parts import (
 )
 from fakes import FakeClock
 
-from cascade.interfaces import Complete, Message, Payload
+from cascade.interfaces import Complete, Message, Payload, RunStatus
 from cascade.runtime import LocalConnector
 
 
@@ -185,3 +185,14 @@ def test_reports_wait_for_a_link_and_the_last_ones_do_not_once_there_was_one() -
     assert "constraints" not in {kind for kind, _ in bench.sent.at}
     bench.reporter.publish_down(stopped=True)
     assert ("constraints", True) in bench.sent.at
+
+
+def test_the_summary_of_the_end_of_a_run_follows_soon() -> None:
+    """Nothing disconnects: it is published without a further change."""
+    bench = Bench(hears_disconnect=True)
+    bench.sync.linked()
+    bench.begin_run()
+    bench.seconds_of("runs", 5)
+    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
+    bench.reporter.publish_end()
+    assert bench.seconds_of("summary", 1) == [round(bench.clock.ticks - 1, 1)]
