@@ -217,3 +217,23 @@ async def test_a_lost_worker_gets_no_order_that_was_meant_for_another() -> None:
         await eventually(lambda: len(requests(cluster.client, "confirm_values")) > 1)
         assert requests(cluster.client, "direct_calls")[1:] == [("a", {2: (1, Directive.PAUSE)})]
         assert requests(cluster.client, "confirm_values")[1:] == [("a", {2: 7})]
+
+
+async def test_the_end_fails_all_calls_and_closes_their_sessions() -> None:
+    """The calls that run stop at a checkpoint, the scheduler forgets the reports, and the cluster is closed."""
+    cluster = StandInCluster(a=1, b=1)
+    async with calls_on(cluster) as (calls, _):
+        await calls.start()
+        submitted = [Watched() for _ in range(3)]
+        for call in submitted:
+            calls.submit(call)
+        assert cluster.client.handlers
+        await asyncio.sleep(0)
+    for call in submitted:
+        assert isinstance(call.log[-1], ExecutorUnavailable)
+        assert "the executor was closed" in str(call.log[-1])
+    assert sorted(address for address, _ in requests(cluster.client, "close_session")) == ["a", "b"]
+    assert cluster.client.handlers == {}
+    assert len(cluster.client.scheduler_requests) == 1
+    assert all(future.released for future in cluster.client.sent.values())
+    assert cluster.closed == 1
