@@ -285,6 +285,34 @@ async def test_a_subscription_ends_with_its_last_queue() -> None:
         assert broker.of("unsubscribe") == [["a"], ["c"]]
 
 
+@pytest.mark.parametrize("again", ["callback", "several", "watch"])
+async def test_a_filter_is_subscribed_to_again_only_when_its_unsubscribe_is_answered(again: str) -> None:
+    """aedes and mosca take up both packets at the same time, so that the subscription would be lost."""
+    program = Program(Broker(), named=True)
+    first = program.callback("a")
+    async with program.up() as broker:
+        broker.held.clear()
+        program.link.unsubscribe_soon(first, program.dispatcher.remove(first))
+        await eventually(lambda: broker.of("unsubscribe") == [["a"]])
+        asked = len(broker.asked)
+        if again == "watch":
+            program.link.watch_soon(program.watch("a"))
+        else:
+            queue = program.callback("a")
+            work = program.link.subscribe(queue) if again == "callback" else program.link.resubscribe()
+            waiting = asyncio.create_task(work)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert broker.asked[asked:] == [], (
+            "not the echo of a check either, which must follow its subscription"
+        )
+        broker.held.set()
+        await eventually(lambda: "a" in broker.granted and broker.asked[asked:] != [])
+        if again != "watch":
+            await waiting
+        assert "a" in broker.granted
+
+
 async def test_a_watch_gets_its_set_and_leaves_only_what_callbacks_have(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

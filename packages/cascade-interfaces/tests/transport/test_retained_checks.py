@@ -53,6 +53,8 @@ class Desk:
         self.checks = RetainedChecks(self.queue, self.retained, self, lock=lock, report=self.reports.append)
         self.task = asyncio.create_task(self.checks.run())
 
+    async def left(self, filters: Sequence[str]) -> None: ...
+
     async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
         self.sent.append(tuple(filters))
         await self.answering.wait()

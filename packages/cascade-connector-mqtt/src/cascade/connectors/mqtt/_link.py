@@ -50,6 +50,8 @@ class MqttLink(Link):
         self._reader = Reader(client, parts.dispatcher, duplicates, fail=self.fail)
         self._check_lock = asyncio.Lock()
         self._probing: asyncio.Task[None] | None = None
+        # by filter: an UNSUBSCRIBE that the broker has not answered
+        self._leaving: dict[str, asyncio.Future[None]] = {}
         # from the filters of the probe
         self._unsubscribing: asyncio.TimerHandle | None = None
         super().__init__(
@@ -127,12 +129,14 @@ class MqttLink(Link):
 
     async def _subscribe(self, topic_filter: str, qos: int) -> None:
         """Subscribe to one filter."""
+        await self.left([topic_filter])
         await self._probe_duplicates([topic_filter])
         refused = await self._call("subscribe", self.client.subscribe, topic_filter, qos)
         self._check([topic_filter], refused)
 
     async def _subscribe_all(self, filters: Mapping[str, int]) -> None:
         """Subscribe to several filters in one packet."""
+        await self.left(filters)
         await self._probe_duplicates(filters)
         refused = await self._call("subscribe", self.client.subscribe, list(filters.items()))
         self._check(list(filters), refused)
@@ -143,8 +147,25 @@ class MqttLink(Link):
 
     async def _unsubscribe_unused(self, filters: list[str]) -> None:
         """Leave out what was subscribed to again since: that packet may have left already."""
-        if unused := self._still_unused(filters):
+        if not (unused := self._still_unused(filters)):
+            return
+        answered = self._loop.create_future()
+        self._leaving.update(dict.fromkeys(unused, answered))
+        try:
             await self.client.unsubscribe(unused)
+        finally:
+            answered.set_result(None)
+            for each in unused:
+                if self._leaving.get(each) is answered:
+                    del self._leaving[each]
+
+    async def left(self, filters: Iterable[str]) -> None:
+        """Wait until no UNSUBSCRIBE of these filters is unanswered.
+
+        Some brokers (aedes, mosca) take both packets up at the same time, and a SUBSCRIBE that follows at once is lost.
+        """
+        while leaving := {self._leaving[each] for each in filters if each in self._leaving}:
+            await asyncio.wait(leaving)
 
     async def _probe_duplicates(self, filters: Iterable[str]) -> None:
         """Find out, before the first of these filters that overlaps another one, whether the broker sends duplicates."""
@@ -257,6 +278,9 @@ class _Packets:
     def __init__(self, link: MqttLink, queue: WatchQueue) -> None:
         self._link = link
         self._queue = queue
+
+    async def left(self, filters: Sequence[str]) -> None:
+        await self._link.left(filters)
 
     async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
         return await self._link.subscribe_watch(self._queue, filters)

@@ -23,6 +23,10 @@ from cascade.transport.retained_proof.retained_set import (
 class CheckPackets(Protocol):
     """The packets of a check. Each method returns when the broker has answered, or the link is lost."""
 
+    async def left(self, filters: Sequence[str]) -> None:
+        """Wait until no UNSUBSCRIBE of these filters is unanswered."""
+        ...
+
     async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
         """Subscribe at QoS 0 in one packet; return the filters that the broker refused.
 
@@ -147,6 +151,7 @@ class RetainedChecks:
 
     async def _subscribe(self, filters: Sequence[str]) -> None:
         """Subscribe, and publish what follows without waiting for the answer: on a distant link that takes long."""
+        await self._packets.left(filters)
         self._retained.asked()
         publishing = self._loop.create_task(self._publish_following(), name="cascade-mqtt-nonce")
         try:
