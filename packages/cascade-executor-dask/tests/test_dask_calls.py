@@ -1,5 +1,6 @@
 """The calls of an executor at the odd moments of a cluster; the cluster is a stand-in."""
 
+import asyncio
 import concurrent.futures
 from typing import Any
 
