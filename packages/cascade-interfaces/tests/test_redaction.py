@@ -178,6 +178,8 @@ HOSTILE = [
     "password", "password ", "password=", 'password="', "password='\\", "password=[", "password\\", "--password-",
     "-----BEGIN A-----", "-----BEGIN ", "Bearer ", "basic  ", "eyJ.", "eyJaaaa", "AKIA", "ghp_", "xoxb-", "://", "://a:",
     "://:", "?key=", "&sig", "https://a", "token=Bearer ", "('password', ", "<token>", "a*", "aa-", "api_key-" * 3, "\\",
+    "password: | ", "password: | a", "password: |a b:c ", "cookie: a=b; ", "cookie: a;", "Token a", "-u a", "-u a:", "sk-", "sk-aaaaaaaaaaaaaaaaaaaaa",
+    "glpat-a.", "hooks.slack.com/services/", "api.telegram.org/bot", "M" + "a" * 30 + ".", "1:AA", "a" * 14 + ".atlasv1.", "dp.", "SG.a.",
 ]  # fmt: skip
 
 

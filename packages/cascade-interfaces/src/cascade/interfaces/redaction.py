@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
+from cascade.interfaces import token_forms
 from cascade.interfaces.errors import CascadeError, ConfigurationError
 
 MAX_CHARACTERS = 500
@@ -61,6 +62,17 @@ _FORMS = (
         r"(://)(?:[^\s/]*|[^\s/:@]{0,128}:(?!\d{1,5}[/?\#])\S{0,256})(?=@)",
     ),
     _rule(
+        # all cookies of a header, not the first only
+        ["cookie"],
+        r"""(?i:(cookie2?:\s{0,8})[\w!\#$%&'*+.^`|~-]{1,200}=[^\s;]*(?:;\s{0,8}[^\s;]+)*)""",
+    ),
+    _rule(
+        # schemes of HTTP beside those above; not of a sentence such as "token expired"
+        ["token", "apikey", "ssws"],
+        r"""(?i:\b((?:token|apikey|ssws)\s{1,8})(?=[A-Za-z_-]{0,200}\d)[\w.~+/=-]{16,})""",
+    ),
+    _rule(["-u", "--user"], r"((?<![\w-])(?:-u|--user)[\s=]{1,8}[^\s:]{1,128}:)[^\s]+"),  # curl
+    _rule(
         ["?", "&"],
         r"""(?i:([?&;](?:auth|code|key|pw|pass|sid|session(?:_?id)?|sig|signature|x-amz-[a-z-]{1,40})=)
         [^\s&\#"'<>]+)""",
@@ -94,6 +106,7 @@ _VALUE = r"""
 |   [bru]?'(?:[^'\\]|\\.)*+\\?(?:'|\Z)
 |   \\{1,4}["'][^"']*["']?                          # quoted in a quoted text
 |   [\[({][^\])}]*[\])}]?                           # a list, a tuple or a dict
+|   [|>][+-]?\d?\s(?:(?!\s[\w.-]{1,64}:(?:\s|\Z))[\s\S])*  # a block of YAML, up to the next key
 |   (?:(?:bearer|basic|digest|negotiate|token)\s{1,8})?[^\s]+
 )"""
 
@@ -115,6 +128,7 @@ def _names_rules(names: Iterable[str]) -> tuple[_Rule, _Rule]:
 
 _DEFAULT_NAMES = _names_rules(())
 _WORD = r"""[^\s'"`,;()\[\]{}<>=]+"""
+_MAY_HAVE_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{token_forms.SHORTEST}}}").search
 _PUNCTUATION = ".:!?"
 
 
@@ -123,7 +137,8 @@ class Redactor:
 
     A value is masked where its name is followed by ``=`` or ``:``, also in quotes, or is an option such
     as ``--password``. A secret that stands alone in a sentence is masked only if its form is known:
-    ``Bearer ...``, a JSON Web Token, the keys of AWS, GitHub and Slack, or one of ``patterns``. Names of
+    ``Bearer ...``, a JSON Web Token, a PEM block, the keys and webhooks of about 50 services such as
+    AWS, GitHub, GitLab, Google, OpenAI, Slack and Stripe, or one of ``patterns``. Names of
     tasks and of their results are never masked.
 
     :param names: further names of secrets, without distinction of case; a part of a name is enough:
@@ -162,6 +177,8 @@ class Redactor:
             if hint in lowered:
                 text = self._apply_rules(text, lowered)
                 break
+        if len(text) >= token_forms.SHORTEST and _MAY_HAVE_TOKEN(text):
+            text = _compiled(token_forms.PATTERN).sub(_kept, text)
         return _compiled(_WORD).sub(self._masked_word, text) if self._words else text
 
     def one_line(self, text: str, *, most: int = MAX_CHARACTERS) -> str:
@@ -253,7 +270,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _kept(match: re.Match[str]) -> str:
-    return f"{match[1]}{MASK}" if match.lastindex else MASK
+    return f"{match[match.lastindex]}{MASK}" if match.lastindex else MASK
 
 
 def _checked(setting: str, given: Iterable[str]) -> tuple[str, ...]:
