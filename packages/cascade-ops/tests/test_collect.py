@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from collectors import COLLECTOR, event, kept, process
 from ops_modules import Collector, Recent, SqliteFile, collector_module
+from paho.mqtt import publish
 
 import cascade as cs
 from cascade.cli.main import main
@@ -23,6 +24,9 @@ from cascade.runtime import LocalConnector, LocalHub
 from cascade.testkit import Mosquitto, eventually
 from cascade.testkit.brokers import NatsServer
 from cascade.testkit.fixtures import require_mosquitto
+from cascade.testkit.ports import free_port
+from cascade.wire import Series
+from testing_tools import engines
 
 TOPIC = telemetry_topic("local", "default", "run")
 
@@ -240,3 +244,33 @@ async def test_no_event_of_a_burst_is_dropped(tmp_path: Path, capsys: pytest.Cap
             await eventually(lambda: len(kept(path)) == count)
     assert main(["collect", "--to", str(path), "--holes"]) == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.broker
+@pytest.mark.process
+@pytest.mark.parametrize("options", [[], ["--prometheus", "127.0.0.1:FREE"]], ids=["alone", "with metrics"])
+def test_a_collector_waits_for_a_broker_that_is_not_there_yet(options: list[str], tmp_path: Path) -> None:
+    """As an engine does; it says so once, and collects as soon as the broker is there."""
+    path, port = tmp_path / "all.sqlite", free_port()
+    options = [each.replace("FREE", str(free_port())) for each in options]
+    command = [sys.executable, "-c", COLLECTOR, f"mqtt://127.0.0.1:{port}", str(path), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as collector:
+        try:
+            assert collector.stderr is not None
+            said = iter(collector.stderr.readline, "")
+            assert next(line for line in said if "metrics are served" not in line).endswith(
+                "; waiting for the broker\n"
+            )
+            with NatsServer(port=port) as broker:
+                assert next(said) == "linked\n"
+                series = Series("run", org_id="local", project_id="default", source="a")
+                body = {"type": "TaskStateEvent", "task_id": "t:0", "task_name": "t", "state": "RUNNING"}
+                envelope = json.dumps(series.envelope(0.0, {**body, "duration_ms": 0.0, "error": ""}))
+
+                def stored() -> bool:
+                    publish.single(TOPIC, envelope, 1, port=broker.port)
+                    return path.exists() and numbers_in(path) == [0]
+
+                engines.eventually(stored, "the event is in the file")
+        finally:
+            collector.kill()

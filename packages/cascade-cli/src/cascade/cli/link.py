@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 
 import click
 
+from cascade.cli.command import settings
 from cascade.cli.errors import NO_BROKER, USAGE, CommandError
 from cascade.cli.output import Output
 from cascade.interfaces.abilities import SupportsFlush, SupportsWatch
 from cascade.interfaces.connector import Connector
+from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
 
 
@@ -29,6 +31,9 @@ class Link(Connector, SupportsWatch, SupportsFlush, Protocol):
 
 T = TypeVar("T")
 
+RETRY_SECONDS = 1.0
+"""Between two attempts to reach a broker that is not there yet."""
+_ABSENT = ("unreachable", "silent", "closed")
 ENCRYPTED = ("mqtts", "wss", "tls")
 _NATS = ("nats", "tls")
 _FILES = {"ca": "CASCADE_MQTT_CA", "cert": "CASCADE_MQTT_CERT", "key": "CASCADE_MQTT_KEY"}
@@ -121,17 +126,40 @@ def with_optional_broker(function: Callable[..., Any], *, login: bool = True) ->
 
 
 @asynccontextmanager
-async def connected(address: Address) -> AsyncIterator[Link]:
+async def connected(address: Address, *, waits: bool = False) -> AsyncIterator[Link]:
     """Connect to the broker for as long as the context lasts.
 
+    :param waits: wait for a broker that is not there yet.
     :raises ConnectorUnavailable: if the connector has no link within its connect time-out.
     """
     link = address.tool()
-    await link.connect()
+    await (connect_when_there(link) if waits else link.connect())
     try:
         yield link
     finally:
         await link.disconnect()
+
+
+async def connect_when_there(link: Connector) -> None:
+    """Connect; if the broker is not there yet, say so once and wait for it, as an engine does.
+
+    :raises ConnectorUnavailable: if the broker refuses this client, which waiting does not change.
+    """
+    noted = False
+    while True:
+        try:
+            await link.connect()
+        except ConnectorUnavailable as error:
+            if error.kind not in _ABSENT:
+                raise
+            if not noted:
+                settings().output.note(f"{error}; waiting for the broker")
+            noted = True
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            if noted:
+                settings().output.note("linked")
+            return
 
 
 def run(work: Coroutine[Any, Any, T], *, debug: bool = False) -> T:

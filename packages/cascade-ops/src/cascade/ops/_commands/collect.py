@@ -83,7 +83,7 @@ def command(
 ) -> int:
     """Keep the events of all engines in FILE: each once, whatever arrives twice or late. Ctrl-C ends it.
 
-    The broker keeps events for the collector while it is away. With --ack an engine with Outbox(ack="collector-1")
+    It waits for a broker that is not there yet. The broker keeps events for the collector while it is away. With --ack an engine with Outbox(ack="collector-1")
     keeps each event until it is in FILE.
     """
     found = settings()
@@ -136,7 +136,7 @@ async def _store(
     if supports(connector, SupportsKeep):
         connector.keep(f"cascade-collect-{name}", collector.all_stored)
     await collector.subscribe()
-    await connector.connect()
+    await link.connect_when_there(connector)
     try:
         await collector.run()
     finally:

@@ -40,7 +40,7 @@ async def served(address: Address, host: str, port: int) -> AsyncIterator[Metric
     where = f"[{host}]" if ":" in host else host
     settings().output.note(f"metrics are served at http://{where}:{server.server_port}/metrics")
     try:
-        async with link.connected(address) as connector, _followed(connector, metrics):
+        async with link.connected(address, waits=True) as connector, _followed(connector, metrics):
             yield metrics
     finally:
         server.shutdown()
