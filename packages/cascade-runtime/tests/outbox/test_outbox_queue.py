@@ -182,14 +182,13 @@ def _make_readable_by_others(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_make_foreign, "press.db: it is a database of another program"),
-        (_make_newer, "press.db: it is an outbox of version 7, and this Cascade writes 1; upgrade Cascade"),
         (_make_readable_by_others, "events: can be read by others; chmod 700"),
     ],
 )
 async def test_a_folder_that_cannot_be_used_is_one_warning_and_the_events_are_sent(
     folder: Path, spoil: Any, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another program's file, a newer version's, a folder that others can read: nothing in it is changed."""
+    """Another program's file, a folder that others can read: nothing in it is changed."""
     folder.mkdir(mode=0o700)
     spoil(folder)
     before = {path.name: path.read_bytes() for path in folder.glob("*.db")}
@@ -202,6 +201,27 @@ async def test_a_folder_that_cannot_be_used_is_one_warning_and_the_events_are_se
     assert link.numbers() == [*range(20)]
     assert {path.name: path.read_bytes() for path in folder.glob("*.db")} == before
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+async def test_a_file_of_a_later_version_is_left_alone_and_events_are_kept_beside_it(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a downgrade: no event is lost, and each version sends what its file holds."""
+    folder.mkdir(mode=0o700)
+    _make_newer(folder)
+    before = (folder / "press.db").read_bytes()
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        for seq in range(9):
+            sender.publish(TOPIC, event(seq), 1)
+        await sender.drain(0.5)
+        await eventually(lambda: len(rows(folder, source="press.v1")) == 9)
+        link.settle()
+    assert link.numbers() == [*range(9)]
+    assert (folder / "press.db").read_bytes() == before
+    assert (
+        f"outbox {folder / 'press.db'} is of version 7, and this Cascade writes 1: events are kept beside it, in press.v1.db"
+    ) in caplog.messages
 
 
 async def test_a_second_process_of_the_name_is_refused_by_its_holder(

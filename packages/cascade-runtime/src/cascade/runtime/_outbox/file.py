@@ -64,6 +64,11 @@ class OutboxPaths(NamedTuple):
         name = file_name(source)
         return cls(folder / f"{name}.db", folder / f"{name}.lock")
 
+    def beside(self, version: int) -> OutboxPaths:
+        """Return those for a Cascade that writes this version, where a later one has written the sender's file."""
+        database = self.database.with_suffix(f".v{version}.db")
+        return OutboxPaths(database, database.with_suffix(".lock"))
+
     @classmethod
     def all(cls, folder: Path) -> list[OutboxPaths]:
         """Return those of every sender in a folder, the file that was changed first before the others."""

@@ -14,11 +14,11 @@ from typing import Any
 from cascade.interfaces import Clock, OutboxUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._outbox.file import MAX_ASIDE, OutboxFile, OutboxPaths, Row
-from cascade.runtime._outbox.schema import State
+from cascade.runtime._outbox.schema import KIND, State
 from cascade.runtime._outbox.send_order import CAPACITY, QueuedMessage
 from cascade.runtime._outbox.settings import OutboxSettings
 from cascade.runtime._storage import private_files, process_lock
-from cascade.runtime._storage.database import cause_of
+from cascade.runtime._storage.database import cause_of, newer_version
 from cascade.runtime._storage.group_commit import GroupCommit, Request
 from cascade.runtime._storage.process_lock import LockedError
 from cascade.transport.state_log import StateLog
@@ -72,13 +72,14 @@ class OutboxStore:
 
 
 def open_file(settings: OutboxSettings, source: str, clock: Clock) -> OutboxFile:
-    """Lock and open the file of a sender; blocks.
+    """Lock and open the file of a sender; blocks. A file of a later Cascade is left alone: another one is used beside it.
 
     :raises OutboxUnavailable: if it cannot be used; the message states why.
     """
     paths = OutboxPaths.of(settings.folder, source)
     try:
         private_files.prepare(settings.folder, OutboxUnavailable)
+        paths = _not_newer(paths)
         lock = process_lock.take(paths.lock, since=clock.now())
     except LockedError as exc:
         cause = f"is in use by process {exc.pid} on {exc.host}; give each process a source_id or a folder of its own"
@@ -100,6 +101,19 @@ def open_file(settings: OutboxSettings, source: str, clock: Clock) -> OutboxFile
         if isinstance(exc, sqlite3.Error | OSError):
             raise unavailable(paths.database, exc) from exc
         raise
+
+
+def _not_newer(paths: OutboxPaths) -> OutboxPaths:
+    # a damaged file is replaced when it is opened
+    with contextlib.suppress(sqlite3.Error):
+        if version := newer_version(paths.database, KIND):
+            beside = paths.beside(KIND.version)
+            _log.warning(
+                "outbox %s is of version %d, and this Cascade writes %d: events are kept beside it, in %s",
+                paths.database, version, KIND.version, beside.database.name,
+            )  # fmt: skip
+            return beside
+    return paths
 
 
 def unavailable(where: object, error: BaseException) -> OutboxUnavailable:

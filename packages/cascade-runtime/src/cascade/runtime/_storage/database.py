@@ -90,6 +90,22 @@ def reading(path: Path, kind: FileKind, *, older: bool = False) -> Iterator[sqli
         yield connection if version else None
 
 
+def newer_version(path: Path, kind: FileKind) -> int:
+    """Return the version of a file of this kind that a later Cascade has written; 0 for any other file, and for none.
+
+    :raises sqlite3.Error: if it is damaged, or cannot be opened.
+    """
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        version = _number(connection, "user_version")
+        return (
+            version
+            if _number(connection, "application_id") == kind.application_id and version > kind.version
+            else 0
+        )
+
+
 def version_of(connection: sqlite3.Connection, path: Path, kind: FileKind) -> int:
     """Return the version of a file of this kind, 0 for an empty file.
 
