@@ -264,8 +264,9 @@ def test_a_collector_waits_for_a_broker_that_is_not_there_yet(options: list[str]
             with NatsServer(port=port) as broker:
                 assert next(said) == "linked\n"
                 series = Series("run", org_id="local", project_id="default", source="a")
-                body = {"type": "TaskStateEvent", "task_id": "t:0", "task_name": "t", "state": "RUNNING"}
-                envelope = json.dumps(series.envelope(0.0, {**body, "duration_ms": 0.0, "error": ""}))
+                task = {"type": "TaskStateEvent", "task_id": "t:0", "task_name": "t", "state": "RUNNING"}
+                body: Any = {**task, "duration_ms": 0.0, "error": ""}
+                envelope = json.dumps(series.envelope(0.0, body))
 
                 def stored() -> bool:
                     publish.single(TOPIC, envelope, 1, port=broker.port)

@@ -47,6 +47,16 @@ def lacks(what: Lacking) -> Limitation:
     return Limitation(what, "it has none", "get one")
 
 
+def contested(source: str) -> View:
+    """A view in which an engine reports that another process has its name."""
+    view = View()
+    report = {"v": "1.0", "source": source, "session": "x", "sync": "synced", "applied": {}, "effective": []}
+    more = {"in_scope_running": 0, "ts": datetime.fromtimestamp(NOW, UTC).isoformat(), "contested": True}
+    topic = f"cascade/state/{source}/constraints"
+    view.fold(topic, json.dumps({**report, **more}).encode(), now=1.0, retained=True)
+    return view
+
+
 def names(facts: Facts) -> list[str]:
     """Problems by name, and warnings in brackets."""
     return [f"({each.name})" if each.warning else each.name for each in findings(facts, now=NOW)]
@@ -98,6 +108,7 @@ def names(facts: Facts) -> list[str]:
         ({"late_by": {"press-4": 1.0}}, []),
         ({"births": {"press-4": {"s1", "s2", "s3"}}}, ["collision"]),
         ({"births": {"press-4": {"s1", "s2"}}}, []),
+        ({"view": contested("press-4")}, ["collision"]),
         ({"leftovers": 4}, ["(ghosts)"]),
         ({"configuration": None}, ["(persistence_unknown)"]),
         ({"configuration": Configuration("docker-proxy")}, ["(persistence_unknown)"]),

@@ -229,6 +229,10 @@ def test_the_event_fires_once_for_each_run() -> None:
     attributes = device("x")["components"]["last_run"]["json_attributes_template"]
     assert json.loads(rendered(attributes, runs))["duration_ms"] == 8123.0
     assert json.loads(rendered(attributes, {})) == {}
+    # a state and an event may have 255 characters
+    long = runs | {"recent": [{**runs["recent"][0], "error": "x" * 500}]}
+    assert json.loads(rendered(attributes, long))["error"] == "x" * 255
+    assert json.loads(shown("x", "run_ended", long))["error"] == "x" * 255
 
 
 class Home:
@@ -295,7 +299,7 @@ def test_home_assistant_steers_a_live_engine(plant: Plant) -> None:
     home.publish(components["pause"]["command_topic"], components["pause"]["payload_off"])
     eventually(lambda: (state("pause"), state("limit")) == ("OFF", "None"), "both are lifted")
     assert report in home.retained("cascade/state/#")
-    plant.json("ha", "gone")
+    plant.json("ha", "gone", "--force")
     assert [row["topic"] for row in plant.json("prune", "--yes")] == [device_topic("gone")]
     assert home.retained("homeassistant/#").keys() == {device_topic(source)}
     plant.json("ha", source, "--remove")

@@ -133,7 +133,11 @@ def test_prune_leaves_out_what_this_user_may_not_read(
 
 def test_home_assistant_gets_a_device_for_each_engine_until_it_is_removed(person: Person) -> None:
     """The latest run that has ended makes no event; --remove clears the messages of these engines only."""
-    code, lines, err = person.types("ha", "oven", "hall 2")
+    refused = "cascade: no engine hall 2; cascade ps lists them; --force publishes it nevertheless\n"
+    assert person.types("ha", "oven", "hall 2") == (2, [], refused)
+    assert person.types("ha", "ovne")[2] == "cascade: no engine ovne; did you mean oven?\n"
+    assert person.broker.written == []
+    code, lines, err = person.types("ha", "oven", "hall 2", "--force")
     rows = [["oven", device_topic("oven")], ["hall 2", device_topic("hall 2")]]
     assert (code, cells(lines)) == (0, [["engine", "topic"], *rows])
     assert err.endswith("cascade ha --remove undoes this\n")
@@ -148,7 +152,7 @@ def test_home_assistant_gets_a_device_for_each_engine_until_it_is_removed(person
     assert device_topic("hall 2") in person.broker.retained
 
 
-@pytest.mark.parametrize(("options", "done"), [((), "returned"), (("--remove",), "cleared")])
+@pytest.mark.parametrize(("options", "done"), [(("--force",), "returned"), (("--remove",), "cleared")])
 def test_home_assistants_topics_need_a_rule(
     options: tuple[str, ...], done: str, person: Person, brief: None
 ) -> None:

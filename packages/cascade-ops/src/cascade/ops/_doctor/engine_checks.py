@@ -52,11 +52,14 @@ def _clock(facts: Facts, now: float) -> Iterator[Finding]:
 
 
 def _collisions(facts: Facts) -> Iterator[Finding]:
-    found = [source for source, births in facts.births.items() if len(births) >= COLLIDING_BIRTHS]
+    assert facts.view is not None
+    # two processes slow down once they have noticed each other: then only their reports show it
+    found = {source for source, engine in facts.view.engines.items() if engine.contested}
+    found |= {source for source, births in facts.births.items() if len(births) >= COLLIDING_BIRTHS}
     if found:
         yield Finding(
             "collision",
-            f"{_some(found)} connected again and again while this was watched",
+            f"{_some(found)} connected again and again, or reports another process of its name",
             "two processes have the same name or client id and disconnect each other",
             "give each process an engine name of its own (source_id)",
         )

@@ -177,6 +177,7 @@ def _active_run() -> dict[str, Component]:
 
 def _ended_runs(topic: str, last_run: str) -> dict[str, Component]:
     last = "{% set last = value_json.recent | default([]) | first %}"
+    cut = f"(last.error | default('', true))[:{_ERROR_CHARACTERS}]"
     error = (
         "{% set errors = value_json.recent | default([]) | map(attribute='error') | select | list %}"
         f"{{{{ errors[0][:{_ERROR_CHARACTERS}] if errors else 'None' }}}}"
@@ -185,7 +186,7 @@ def _ended_runs(topic: str, last_run: str) -> dict[str, Component]:
         "{% set known = (this.attributes if this is defined and this else {}).get('run_id') or "
         f"{_literal(last_run)} %}}"
         "{% if last and last.run_id != known %}{{ {'event_type': last.status | lower, 'run_id': last.run_id,"
-        " 'target': last.target, 'error': last.error | default('')} | tojson }}{% endif %}"
+        f" 'target': last.target, 'error': {cut}}} | tojson }}}}{{% endif %}}"
     )
     return {
         "last_error": {
@@ -197,9 +198,10 @@ def _ended_runs(topic: str, last_run: str) -> dict[str, Component]:
         "last_run": {
             "platform": "sensor",
             "name": "Last run",
-            "value_template": last + "{{ last.status if last else 'None' }}",
+            "value_template": last + f"{{{{ last.status[:{_ERROR_CHARACTERS}] if last else 'None' }}}}",
             "json_attributes_topic": topic,
-            "json_attributes_template": last + "{{ (last or {}) | tojson }}",
+            "json_attributes_template": last
+            + f"{{{{ (dict(last, error={cut}) if last else {{}}) | tojson }}}}",
         },
         "run_ended": {
             "platform": "event",
