@@ -173,7 +173,7 @@ def ended_all(listen: Listener) -> bool:
 def test_a_pause_outlives_a_kill_of_the_broker(
     program: BrokerProgram, tmp_path: Path, capsys: pytest.CaptureFixture[str], witness: SuiteWitness
 ) -> None:
-    """It does as soon as the store has been written, also beside 4,000 messages that wait for a client that is away."""
+    """Row 47: it does as soon as the store has been written, also beside 4,000 messages that wait for a client that is away."""
     port, keep = free_port(), tmp_path / "kept"
     url = f"mqtt://127.0.0.1:{port}"
     with served(Listener("127.0.0.1", port), keep) as server:

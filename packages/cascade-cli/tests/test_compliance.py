@@ -474,7 +474,7 @@ def test_a_clear_of_what_the_broker_does_not_hold_waits_for_its_register(plant: 
 def test_a_clear_is_obeyed_when_the_report_lists_nothing_more_of_it(
     plant: Plant, kind: str, name: str, left: dict[str, Any] | None, more: int, applied: bool
 ) -> None:
-    """Not while a register of the scope and type is in force under any topic; a report that is cut proves nothing."""
+    """Row 49: not while a register of the scope and type is in force under any topic; a report that is cut proves nothing."""
     plant.online("a")
     answers = plant.begin(clearing("global", kind, plant.view.registers, name=name))
     effective = [{**PAUSED, "id": "other", **left}] if left else []
@@ -482,6 +482,21 @@ def test_a_clear_is_obeyed_when_the_report_lists_nothing_more_of_it(
     kinds = {each.kind for each in answers.get(plant.now, final=True).values()}
     assert kinds == ({"applied"} if applied else {"silent"})
     assert answers.cut(answers.get(plant.now, final=True)) == (["a"] if more else [])
+
+
+def test_a_clock_that_differs_is_named_where_a_constraint_expires(plant: Plant) -> None:
+    """The times in fresh reports show it; one from before the change shows nothing."""
+    plant.online("a", "b")
+    change = setting("global", "pause", {}, expires_at=2e9)
+    answers = plant.begin(change)
+    plant.report("a", {PAUSE: APPLIED})
+    given = answers.get(plant.now)
+    wall = 1e9 + plant.now
+    assert list(answers.skewed(given, plant.now, wall)) == []
+    plant.now += 1.0
+    plant.report("a", {PAUSE: APPLIED})
+    assert list(answers.skewed(given, plant.now + 2.0, wall + 3.0)) == []
+    assert list(answers.skewed(given, plant.now, wall + 1.0 - 3600)) == [("a", 3600.0)]
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ async def test_the_feed_follows_the_link_and_forgets_what_was_cleared_meanwhile(
 async def test_engines_that_a_lost_store_has_taken_are_forgotten_unless_they_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that lives publishes its birth again; of one that has died nobody would ever say that it is offline."""
+    """Row 48: one that lives publishes its birth again; of one that has died nobody would ever say that it is offline."""
     stream: Any = Stream()
     feed = Feed(stream)
     ticks = feed.ticks()

@@ -49,7 +49,7 @@ def test_an_empty_list_is_a_statement(
     broker: MemoryBroker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the broker hides is named on standard error; the message that has shown it is cleared."""
+    """Row 49: what the broker hides is named on standard error; the message that has shown it is cleared."""
     monkeypatch.setattr("secrets.token_hex", lambda _: "0")
     monkeypatch.setattr("cascade.cli.snapshot.ECHO_SECONDS", 0.01)
     if wildcards:

@@ -173,6 +173,14 @@ async def test_drained_ends_with_0_when_nothing_runs(monkeypatch: pytest.MonkeyP
     assert await pause(link, wait=Wait(drained=True)) == (0, [PAUSE, "applied\ta"])
 
 
+async def test_in_a_pipe_drained_says_what_still_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code is 1, and a program reads why."""
+    after: list[Item] = [returned(), report("a", running=2)]
+    link = OddLink(Linked(), birth("a"), ALL, after=after, monkeypatch=monkeypatch)
+    found = await pause(link, wait=Wait(0.4, drained=True))
+    assert found == (1, [PAUSE, "applied\ta", "running\t2"])
+
+
 async def test_a_link_that_breaks_during_the_wait_is_named_and_waited_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

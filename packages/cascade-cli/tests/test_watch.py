@@ -128,7 +128,7 @@ def test_a_burst_of_events_is_counted_right_and_does_not_freeze_the_watch(plant:
 
 @pytest.mark.full
 def test_a_broker_that_comes_back_empty_is_not_taken_for_a_clear(plant: Plant) -> None:
-    """The engine keeps the pause; list and watch name it, and nobody is said to have cleared it."""
+    """Row 48: the engine keeps the pause; list and watch name it, and nobody is said to have cleared it."""
     plant.start("press-1")
     plant.wait_for_runs("press-1")
     assert plant.cascade("pause", "--wait").returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from io import StringIO
 from types import SimpleNamespace
@@ -75,7 +76,7 @@ def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
 
 
 def test_a_lost_store_is_no_clear(plant: ViewPlant) -> None:
-    """Nobody has cleared what the broker lost; engines that still obey are named once they have had time to report."""
+    """Row 48: nobody has cleared what the broker lost; engines that still obey are named once they have had time to report."""
     changes, now = Changes(), NOW
     for source in ("oven", "press"):
         plant.online(source)
@@ -380,3 +381,18 @@ def test_a_reader_that_has_gone_ends_the_command_with_0(monkeypatch: pytest.Monk
     monkeypatch.setattr(Output, "_close", lambda output: setattr(output, "closed", True))
     assert main(["watch"]) == 0
     assert (broker.links, broker.streams) == (0, [])
+
+
+def test_a_reader_that_goes_while_nothing_happens_is_noticed() -> None:
+    """Nothing is written then that could fail; a reader that only waits has not gone."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        output = Output(stream)
+        seen = []
+        for closes in (False, True):
+            if closes:
+                os.close(reader)
+            output.check_reader()
+            seen.append(output.closed)
+        assert seen == [False, True]
+    Output(StringIO()).check_reader()

@@ -219,7 +219,7 @@ def test_a_command_line_that_cannot_work_is_one_line(capsys: pytest.CaptureFixtu
 def test_a_pause_that_the_rules_hide_from_an_engine_is_found(
     doctor: Callable[..., tuple[int, set[str], set[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its canary arrives, so it says that it is in sync; only the broker's set shows what it does not know."""
+    """Row 51: its canary arrives, so it says that it is in sync; only the broker's set shows what it does not know."""
     rules = [line for line in printed_rules(ROLES) if line != "topic read cascade/constraints/#"]
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
 

@@ -348,7 +348,7 @@ def test_an_engine_that_could_not_confirm_its_constraints_is_a_warning() -> None
 def test_a_constraint_that_rules_hide_from_an_engine_is_a_problem(
     scope: str, change: dict[str, Any], found: bool
 ) -> None:
-    """The engine says that it is in sync, and starts what a pause on the broker should hold."""
+    """Row 51: the engine says that it is in sync, and starts what a pause on the broker should hold."""
     view, topic = View(), constraint_topic(scope, "pause")
     birth = {"status": "online", "session": "s1", "ts": datetime.fromtimestamp(NOW, UTC).isoformat()}
     report = {"v": "1.0", "source": "a", "session": "x", "sync": "synced", "applied": {}, "presence": "s1"}

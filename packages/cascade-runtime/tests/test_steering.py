@@ -353,7 +353,7 @@ async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
 async def test_cancelling_everything_of_a_source(
     desk: Desk, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cancel of the source ends the runs that are active when it arrives; one that begins later goes on."""
+    """Row 50: a cancel of the source ends the runs that are active when it arrives; one that begins later goes on."""
     counting = Counting()
     counting.gate.clear()
     run = asyncio.create_task(engine.run([counting.task(1), step(2).after(counting.task(3))]))

@@ -93,7 +93,7 @@ class Process:
     ],
 )
 def test_what_arrives_decides_and_not_the_clocks(steps: str, covered: str) -> None:
-    """``live -1`` is published now by a machine whose clock is an hour slow, ``kept`` comes with a set; letters are runs."""
+    """Row 50: ``live -1`` is published now by a machine whose clock is an hour slow, ``kept`` comes with a set; letters are runs."""
     process = Process()
     for step in steps.split(", "):
         process.do(step)

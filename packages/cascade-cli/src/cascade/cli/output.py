@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
@@ -33,6 +34,17 @@ class Output:
     def terminal(self) -> bool:
         """Whether a person reads it: not JSON, and not a pipe or a file."""
         return not self.json and self.stream.isatty()
+
+    def check_reader(self) -> None:
+        """Note whether the reader of a pipe has closed its end, while there is nothing to write."""
+        if self.closed or not hasattr(select, "poll"):
+            return
+        with contextlib.suppress(OSError, ValueError):  # not a file of the system
+            poll = select.poll()
+            # errors and the end are reported without being asked for
+            poll.register(self.stream.fileno(), 0)
+            if any(found & (select.POLLERR | select.POLLHUP) for _, found in poll.poll(0)):
+                self._close()
 
     def line(self, text: str = "") -> None:
         """Print one line of text; nothing where JSON is asked for."""

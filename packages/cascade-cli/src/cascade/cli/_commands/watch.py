@@ -54,6 +54,7 @@ async def _follow(feed: Feed, show: Show, output: Output, until: Until | None) -
     async with aclosing(feed.ticks()) as ticks:
         async for _ in ticks:
             show.update(feed)
+            output.check_reader()
             if output.closed:
                 return None
             end = until.end(feed.view, time.monotonic()) if until is not None else None

@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cascade.cli._steering.request import Change
-from cascade.wire import AppliedEntry, ConstraintsReport, EffectiveEntry, EngineView, View
+from cascade.wire import AppliedEntry, ConstraintsReport, EffectiveEntry, EngineView, View, seconds
 from cascade.wire.view import MAX_ENGINES
 
 APPLIED, REFUSED, NO_MATCH, LOST, SILENT = "applied", "refused", "no_match", "lost", "silent"
+SKEW_SECONDS = 15.0
+"""Difference of two clocks that is named: reports take seconds on a bad link."""
 PENDING, GONE = "", "gone"
 ONLINE, ENDED = "online", "ended"  # of EngineView.status, as LOST is
 _REFUSALS = ("rejected", "refused", "unsupported", "expired")
@@ -85,6 +87,23 @@ class ComplianceTracker:
             and (report := self._report(source)) is not None
             and report.more + report.effective_more
         ]
+
+    def skewed(self, answers: Mapping[str, Answer], now: float, wall: float) -> Iterator[tuple[str, float]]:
+        """Yield the engines that obey and whose clock differs from this machine's, with the seconds it is ahead.
+
+        :param now: seconds on the clock of the view.
+        :param wall: seconds since the epoch at the same moment.
+        """
+        for source, answer in answers.items():
+            report, engine = self._report(source), self._view.engines.get(source)
+            if answer.kind != APPLIED or report is None or engine is None or engine.heard is None:
+                continue
+            written = seconds(report.ts)
+            # a report that came before the change says nothing of the clock now
+            if written is not None and report.ts != self._before[source].ts:
+                ahead = written - (wall - (now - engine.heard))
+                if abs(ahead) > SKEW_SECONDS:
+                    yield source, ahead
 
     def unproved(self, answers: Mapping[str, Answer]) -> list[str]:
         """Return the sources of answers whose session has no birth: any client may have written them."""

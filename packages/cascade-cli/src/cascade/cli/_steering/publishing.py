@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cascade.cli._scopes import instead_of
 from cascade.cli._steering.compliance import Answer, ComplianceTracker, outcome
 from cascade.cli._steering.request import Change
+from cascade.cli.durations import show_duration
 from cascade.cli.errors import FAILED, NO_BROKER, OK, USAGE, CommandError
 from cascade.cli.link import Link, unanswered
 from cascade.cli.output import Output
@@ -193,7 +194,7 @@ class _ChangePublisher:
         if self._output.json:
             self._output.document(found)
         else:
-            _print(found, self._output, with_running=change.type == "pause" or wait.drained)
+            _print(found, self._output, with_running=change.type in ("pause", "cancel") or wait.drained)
         running = bool(found["running"]) and wait.drained
         failed = (
             not found["applied"] or found["refused"] or found["unknown"] or "contested" in found or running
@@ -218,6 +219,12 @@ class _ChangePublisher:
             self._output.note(
                 f"the report of {', '.join(cut)} lists only a part of the constraints: whether it still obeys is not known"
             )
+        if change.message is not None and change.message["expires_at"] is not None:
+            for source, ahead in answers.skewed(given, time.monotonic(), time.time()):
+                self._output.note(
+                    f"the clock of {source} differs from this machine's by {ahead:+.0f} s, so the constraint expires "
+                    f"{show_duration(abs(ahead))} {'early' if ahead > 0 else 'late'} there"
+                )
         if not any(found[key] for key in ("applied", "refused", "unknown", "no_match")):
             self._output.note(f"no live engine is in the scope {change.scope}; cascade ps lists the engines")
         if held := answers.held(given):
@@ -258,6 +265,8 @@ def _print(found: Mapping[str, Any], output: Output, *, with_running: bool) -> N
     if not output.terminal:
         for row in rows:
             output.fields(*row)
+        if found["running"] and with_running:
+            output.fields("running", str(found["running"]))
         return
     for kind in dict.fromkeys(row[0] for row in rows):
         named = [" ".join((row[1], *(f"({text})" for text in row[2:]))) for row in rows if row[0] == kind]

@@ -47,7 +47,9 @@ class ResultCodec:
         try:
             encoding, payload = encode(value, tagged=True, pickled=self.pickled)
         except Exception as exc:
-            raise UnstorableValueError(value, f"cannot be recorded: {exc}") from exc
+            raise UnstorableValueError(
+                value, f"cannot be recorded: {str(exc) or type(exc).__name__}"
+            ) from exc
         if len(payload) > self.max_value_bytes:
             limit = f"max_value_bytes={self.max_value_bytes}"
             raise UnstorableValueError(value, f"takes {len(payload)} bytes, more than {limit}")

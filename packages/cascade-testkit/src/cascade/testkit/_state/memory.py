@@ -379,4 +379,4 @@ def _copied(value: Any) -> Any:
     try:
         return copy.deepcopy(value)
     except Exception as exc:
-        raise UnstorableValueError(value, f"cannot be recorded: {exc}") from exc
+        raise UnstorableValueError(value, f"cannot be recorded: {str(exc) or type(exc).__name__}") from exc
