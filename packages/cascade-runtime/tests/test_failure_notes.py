@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from simple_tasks import double, fail
 
 from cascade.interfaces import RunCancelledError, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces.tracebacks import show_arguments
 from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import inject, resource, task
 from cascade.testkit import eventually
@@ -46,12 +48,24 @@ async def test_a_note_lists_eight_arguments_and_says_when_there_are_more() -> No
         raise ValueError("no")
 
     listed = "a=0, b=1, c=2, d=3, e=4, f=5, g=6, h=7"
-    assert await note_of(eight(*range(8))) == f"in task 'eight' (eight:0) of run night, called with {listed}"
-    assert (
-        await note_of(nine(*range(8), i=8))
-        == f"in task 'nine' (nine:0) of run night, called with {listed}, …"
-    )
-    assert await note_of(refuse()) == "in task 'refuse' (refuse:0) of run night"
+    with show_arguments():
+        noted = [await note_of(each) for each in (eight(*range(8)), nine(*range(8), i=8), refuse())]
+    assert noted[0] == f"in task 'eight' (eight:0) of run night, called with {listed}"
+    assert noted[1] == f"in task 'nine' (nine:0) of run night, called with {listed}, …"
+    assert noted[2] == "in task 'refuse' (refuse:0) of run night"
+
+
+async def test_what_is_written_to_a_journal_names_arguments_and_shows_no_value() -> None:
+    """Only a terminal, or who asks for it, gets the values; a result of another task is named by its task."""
+    call = refuse(double(1), user="ada", words=["s3cret"])
+    for shown, expected in (
+        (nullcontext(), "user, words"),
+        (show_arguments(), "user='ada', words=['s3cret']"),
+    ):
+        with shown:
+            note = await note_of(call)
+        assert ("s3cret" in note) == ("s3cret" in expected), note
+        assert "from double:0" in note or "double" in note
 
 
 @pytest.mark.parametrize("failures", [20, 22])

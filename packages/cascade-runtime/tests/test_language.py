@@ -16,6 +16,7 @@ from cascade.interfaces import (
     TaskStateEvent,
     UsageError,
 )
+from cascade.interfaces.tracebacks import show_arguments
 from cascade.runtime import Engine, ThreadExecutor
 from cascade.spec import Env, LazyResult, Param, Router, inject, resource, sequence, task
 
@@ -210,7 +211,7 @@ async def test_a_failure_shows_the_users_code_and_where_arguments_came_from() ->
         quotient: float = a / b["secret"]
         return quotient
 
-    with pytest.raises(TypeError) as caught:
+    with show_arguments(), pytest.raises(TypeError) as caught:
         await Engine().run(divide(double(1), {"secret": "s3cret"}))
     frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert frames[-2:] == ["run", "divide"]

@@ -9,6 +9,7 @@ from observers import watch
 from simple_tasks import double, give
 
 from cascade.interfaces import ConfigurationError
+from cascade.interfaces.tracebacks import show_arguments
 from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import filled, short, task
 from cascade.testkit import eventually
@@ -24,7 +25,7 @@ async def parse(path: str, settings: Any = None) -> Any:
 
 
 async def note_of(call: Any) -> str:
-    with pytest.raises(ValueError, match="cannot parse") as raised:
+    with show_arguments(), pytest.raises(ValueError, match="cannot parse") as raised:
         await Engine().run(call, run_id="night")
     (note,) = raised.value.__notes__
     return str(note)

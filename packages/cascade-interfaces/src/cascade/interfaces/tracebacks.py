@@ -1,8 +1,12 @@
-"""Shorten the traceback of an error to the user's own lines."""
+"""What an error shows of a run: the user's own lines of its traceback, and values of arguments or not."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
@@ -10,7 +14,23 @@ from cascade.interfaces.errors import CascadeError
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
+_asked: ContextVar[bool] = ContextVar("cascade_show_arguments", default=False)
 _INSIDES = ("cascade.", "asyncio.", "concurrent.futures.")
+
+
+@contextmanager
+def show_arguments() -> Iterator[None]:
+    """Have errors show values of arguments within this context, wherever stderr leads."""
+    before = _asked.set(True)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
+def arguments_are_shown() -> bool:
+    """Return whether an error may show values of arguments: a person reads stderr, or has asked for them."""
+    return _asked.get() or bool(sys.stderr and sys.stderr.isatty())
 
 
 def begin_in_user_code(error: ErrorT) -> ErrorT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ from cascade.interfaces import (
     TaskStateEvent,
 )
 from cascade.interfaces.redaction import Redactor, describe
+from cascade.interfaces.tracebacks import show_arguments
 
 EVENTS_DRAIN = 5.0
 """Seconds that the file of events may take at the end."""
@@ -63,7 +64,8 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
     bus, summary = EventBus(), RunSummary()
     bus.subscribe(LifecycleEvent, summary.lifecycle)
     bus.subscribe(TaskStateEvent, summary.task)
-    with warnings_on_stderr(settings.output, debug=settings.debug):
+    shown = show_arguments() if settings.debug else nullcontext()
+    with warnings_on_stderr(settings.output, debug=settings.debug), shown:
         value, error = _outcome(lambda: _run(target, values, plan, bus, connector))
         if error is not None and not summary.started:
             raise error

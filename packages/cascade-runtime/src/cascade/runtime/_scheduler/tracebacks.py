@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from cascade.interfaces.redaction import Redactor, describe
-from cascade.interfaces.tracebacks import begin_in_user_code
+from cascade.interfaces.tracebacks import arguments_are_shown, begin_in_user_code
 from cascade.runtime._graph.node import Node
 from cascade.runtime._support.text import OWN, add_note
 from cascade.spec import LazyResult, call_of, find_lazies, short
@@ -37,9 +37,10 @@ def add_declaration(error: BaseException, node: Node) -> None:
 
 
 def _note(node: Node, run_id: str) -> str:
-    """Return which task failed, a short form of each argument, and where it came from.
+    """Return which task failed, its arguments, and where each came from.
 
-    It stays in this program: events describe an error without its notes.
+    It stays in this program: events describe an error without its notes. What a service writes to stderr ends in a
+    journal, so only a terminal gets a short form of the values.
     """
     label = f", {node.label!r}" if node.call.settings.label else ""
     sources = ", ".join(_sources(node))
@@ -51,7 +52,7 @@ def _sources(node: Node) -> list[str]:
     signature = node.definition.signature
     if signature is None or node.definition.structural:
         return []
-    values = node.arguments()
+    values = node.arguments() if arguments_are_shown() else {}
     args, kwargs = node.declared_arguments
     arguments = list(signature.bind_partial(*args, **kwargs).arguments.items())
     reported = [
