@@ -124,6 +124,30 @@ def test_a_password_is_read_from_environment_file_or_prompt(tmp_path: Path) -> N
         assert "set CASCADE_MQTT_PASSWORD" in none.stderr
 
 
+def test_a_password_that_others_can_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a file, and on the network to another machine: a tool says so once, before it connects."""
+    file = tmp_path / "secret"
+    file.write_text("s3cret")
+    file.chmod(0o644)
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", str(file))
+    exposed = (
+        "cascade: other users of this machine can read the file of CASCADE_MQTT_PASSWORD_FILE; chmod 600\n"
+    )
+    plain = "cascade: the password crosses the network to no.host.invalid without encryption; use TLS\n"
+    for broker, noted in (
+        ("mqtt://ann@no.host.invalid", exposed + plain),
+        ("mqtts://ann@no.host.invalid", exposed),
+        ("mqtt://ann@localhost:1", exposed),
+    ):
+        assert main(["ps", "--broker", broker]) == 3
+        assert capsys.readouterr().err.startswith(f"{noted}cascade: no connection to"), broker
+    file.chmod(0o600)
+    assert main(["ps", "--broker", "mqtt://ann@127.0.0.1:1"]) == 3
+    assert capsys.readouterr().err.startswith("cascade: no connection to")
+
+
 def test_tls_with_an_authority_and_a_client_certificate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,29 @@ def test_a_value_is_given_as_an_option_or_as_a_pair(
     assert called(*arguments, "-q") == (0, f"{printed}\n", "")
 
 
+def test_a_secret_stays_out_of_the_process_list(
+    called: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pair names a file or a variable; two @ mean one, and what cannot be read is one line without a value."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3 cr3t\n")
+    monkeypatch.setenv("SECRET", "from the environment")
+    for given, text in (
+        (f"@{secret}", "'s3 cr3t'"), ("env:SECRET", "'from the environment'"), ("@@home", "'@home'"), ("a@b", "'a@b'")
+    ):  # fmt: skip
+        expected = f"[3, 0.5, False, 'own', {text}, True, 7]\n"
+        assert called("--number", "3", "-p", f"with_dash={given}", "-q") == (0, expected, "")
+    for given, problem in (
+        (
+            f"@{tmp_path}/none",
+            f"with_dash: the file {tmp_path}/none cannot be read: No such file or directory",
+        ),
+        ("env:NONE", "with_dash: the environment variable NONE is not set"),
+    ):
+        code, out, err = called("--number", "3", "-p", f"with_dash={given}")
+        assert (code, out, err.count("\n"), problem in err) == (2, "", 1, True), err
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

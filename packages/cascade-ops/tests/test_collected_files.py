@@ -41,6 +41,8 @@ def test_a_row_has_everything_that_a_query_needs(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "all.sqlite")
     message = received(3, NOW + 0.5, kind="data")
     file.store([message])
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
     file.close()
     ((*columns, payload),) = rows(tmp_path / "all.sqlite")
     assert columns == [

@@ -1,12 +1,14 @@
 """Files with secrets and certificates."""
 
 import base64
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cascade.transport import credentials
 from cascade.transport.credentials import certificate_end, end_of_validity, end_problem, is_exposed
 
 # Two certificates of one name, made by hand: with UTCTime up to 2049, with GeneralizedTime from 2050 on (RFC 5280).
@@ -151,3 +153,15 @@ def test_a_file_that_others_can_read_is_exposed(
     assert is_exposed(path) is mine
     monkeypatch.setattr(Path, "stat", lambda self: Owned(0))
     assert is_exposed(path) is of_root
+
+
+def test_a_password_in_clear_is_named_once_for_each_process(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to this machine: nobody on the network sees it."""
+    monkeypatch.setattr(credentials, "_told", set())
+    log = logging.getLogger("cascade.test")
+    for host in ("localhost", "127.0.0.1", "::1", "[::1]", "/run/broker.sock", "broker.example", "10.0.0.7"):
+        credentials.warn_of_plain_password(log, host)
+    text = "the password crosses the network to broker.example without encryption; use TLS"
+    assert [record.getMessage() for record in caplog.records] == [text]

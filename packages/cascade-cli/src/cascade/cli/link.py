@@ -23,6 +23,7 @@ from cascade.interfaces.abilities import SupportsFlush, SupportsWatch
 from cascade.interfaces.connector import Connector
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
+from cascade.transport.credentials import is_exposed, is_this_machine
 
 
 class Link(Connector, SupportsWatch, SupportsFlush, Protocol):
@@ -133,6 +134,8 @@ async def connected(address: Address, *, waits: bool = False) -> AsyncIterator[L
     :raises ConnectorUnavailable: if the connector has no link within its connect time-out.
     """
     link = address.tool()
+    for text in _unsafe(address):
+        settings().output.note(f"cascade: {text}")
     await (connect_when_there(link) if waits else link.connect())
     try:
         yield link
@@ -160,6 +163,18 @@ async def connect_when_there(link: Connector) -> None:
             if noted:
                 settings().output.note("linked")
             return
+
+
+def _unsafe(address: Address) -> Iterator[str]:
+    """Yield what is wrong with how the password is kept and sent: a tool shows nothing of what its connector logs."""
+    parts = urlsplit(address.url)
+    password = _variable(parts.scheme, "PASSWORD")
+    file = os.environ.get(f"{password}_FILE")
+    with suppress(OSError):
+        if file and not os.environ.get(password) and is_exposed(file):
+            yield f"other users of this machine can read the file of {password}_FILE; chmod 600"
+    if parts.scheme not in ENCRYPTED and parts.username and not is_this_machine(parts.hostname or ""):
+        yield f"the password crosses the network to {parts.hostname} without encryption; use TLS"
 
 
 def run(work: Coroutine[Any, Any, T], *, debug: bool = False) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import sys
@@ -27,6 +28,28 @@ def is_exposed(path: str | os.PathLike[str]) -> bool:
 
     found = Path(path).stat()
     return bool(found.st_mode & (0o027 if found.st_uid == 0 else 0o077))
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether a name or an address, or the path of a socket, leads to this machine."""
+    if host.startswith("/"):
+        return True
+    from ipaddress import ip_address  # slow to import, and most links have no password
+
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+_told: set[int] = set()
+
+
+def warn_of_plain_password(log: logging.Logger, host: str) -> None:
+    """Log, once for each process, that a password crosses the network in clear."""
+    if os.getpid() not in _told and not is_this_machine(host):
+        _told.add(os.getpid())
+        log.warning("the password crosses the network to %s without encryption; use TLS", host)
 
 
 def certificate_end(path: str | os.PathLike[str]) -> float | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -116,7 +118,8 @@ def taking_parameters(function: Callable[..., Any]) -> Callable[..., Any]:
         "--param",
         type=_Pair(),
         multiple=True,
-        help="A parameter of the workflow, also one whose name is an option here.",
+        help="A parameter of the workflow, also one whose name is an option here. KEY=@FILE and KEY=env:NAME keep a secret "
+        "out of the process list.",
     )(called)
 
 
@@ -141,7 +144,23 @@ class _Pair(ParamType):
         key, sign, text = value.partition("=")
         if not sign or not key:
             self.fail(f"needs KEY=VALUE, not {value!r}", param, ctx)
-        return key, text
+        return key, self._read(key, text, param, ctx)
+
+    def _read(self, key: str, text: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value: what stands there is in the process list, what it names is not."""
+        if text.startswith("@@"):
+            return text[1:]
+        if text.startswith("@"):
+            try:
+                return Path(text[1:]).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, ValueError) as error:
+                problem = getattr(error, "strerror", None) or "it is not UTF-8 text"
+                self.fail(f"{key}: the file {text[1:]} cannot be read: {problem}", param, ctx)
+        if text.startswith("env:"):
+            if text[4:] not in os.environ:
+                self.fail(f"{key}: the environment variable {text[4:]} is not set", param, ctx)
+            return os.environ[text[4:]]
+        return text
 
 
 class _Text(ParamType):

@@ -21,6 +21,7 @@ from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
 from cascade.transport.connector import NetworkConnector
+from cascade.transport.credentials import warn_of_plain_password
 from cascade.transport.event_loop import NO_SOCKETS, watches_sockets
 from cascade.transport.faults import Fault
 from cascade.transport.incoming.dispatcher import Dispatcher
@@ -103,6 +104,8 @@ class MqttConnector(NetworkConnector):
 
     def make_client(self) -> AiomqttClient:
         """Return the client of one attempt. These are the only keywords that aiomqtt gets."""
+        if self._mqtt.client.get("password") is not None and not self._mqtt.tls:
+            warn_of_plain_password(log, self.hostname)
         keywords: dict[str, Any] = {"hostname": self.hostname, "port": self.port}
         will = self._presence.begin()
         if self._settings.presence:

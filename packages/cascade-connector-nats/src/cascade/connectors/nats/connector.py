@@ -17,6 +17,7 @@ from cascade.connectors.nats._link import NatsLink
 from cascade.interfaces.abilities import Limitation
 from cascade.interfaces.distribution import install_line
 from cascade.transport.connector import NetworkConnector
+from cascade.transport.credentials import warn_of_plain_password
 from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts
 
@@ -83,6 +84,8 @@ class NatsConnector(NetworkConnector):
 
     def make_client(self) -> NatsClient:
         self._presence.begin()
+        if not self._nats.tls and {"password", "token"} & {*self._nats.client}:
+            warn_of_plain_password(config.NETWORK.log, self.hostname)
         # its keywords decide on TLS
         return NatsClient(f"nats://{self._nats.address}", self._nats.client)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ class SqliteFile:
         self._keep = keep
         self._pruned = 0.0
         self._known: dict[Series, Known] = {}
+        # events may hold what other users of the machine must not read; SQLite gives its further files the same mode
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
             _prepare(self._connection, path)

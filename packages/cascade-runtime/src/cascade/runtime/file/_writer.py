@@ -110,7 +110,7 @@ class LineWriter:
 
     def _append(self, data: bytes) -> None:
         if self._file is None:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC, 0o666)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC, 0o600)
         rest = memoryview(data)
         while rest:
             written = os.write(self._file, rest)
