@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 import time
+import urllib.request
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,6 +51,8 @@ FOR_DEMO = (
     "cascade-cli",
     "cascade-py[cli,mqtt]",
 )
+ADVISORIES = "https://pypi.org/pypi/pip/json"
+"""One of the pages that pip-audit reads."""
 HATCHLING = "hatchling>=1.27"
 PYRIGHT = {
     "typeCheckingMode": "strict",
@@ -168,6 +171,18 @@ def types(session: nox.Session) -> None:
     for example in EXAMPLES:
         session.run("mypy", str(example.relative_to(ROOT)), env={"MYPYPATH": str(example / "src")})
     check_public_types(session)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look for known vulnerabilities in what an installed user gets, where the index with the advisories answers."""
+    try:
+        urllib.request.urlopen(ADVISORIES, timeout=10).close()
+    except OSError as error:
+        session.skip(f"{ADVISORIES} does not answer: {error}")
+    session.install(HATCHLING, *dependency_groups(SETTINGS, "audit"))
+    session.install("--no-build-isolation", *distributions())
+    session.run("pip-audit", "--local")
 
 
 @nox.session(python="3.11")

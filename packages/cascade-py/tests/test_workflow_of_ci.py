@@ -1,0 +1,27 @@
+"""What the continuous integration runs of others: fixed commits, without the credentials of the repository."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[3] / ".github"
+WORKFLOWS = [path.read_text("utf-8") for path in sorted(FOLDER.glob("workflows/*.yml"))]
+
+
+def test_actions_are_commits_and_keep_no_credentials() -> None:
+    """A tag can be moved to other code; a token that checkout keeps could be read by every later step."""
+    used = [line for text in WORKFLOWS for line in re.findall(r"uses: (.*)", text)]
+    assert used
+    for each in used:
+        assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", each), each
+    for text in WORKFLOWS:
+        assert text.count("actions/checkout@") == text.count("persist-credentials: false")
+        assert "permissions:\n  contents: read\n" in text
+
+
+def test_dependencies_are_looked_after() -> None:
+    """New versions are proposed, and known vulnerabilities fail a job."""
+    proposed = re.findall(r"package-ecosystem: (\S+)", (FOLDER / "dependabot.yml").read_text("utf-8"))
+    assert proposed == ["github-actions", "pip"]
+    assert any("audit" in text for text in WORKFLOWS)
