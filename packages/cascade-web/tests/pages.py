@@ -85,3 +85,10 @@ def running(program: list[str]) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+
+
+async def pause_everything(page: Page) -> None:
+    """Press the button, and answer its question."""
+    await page.get_by_role("button", name="Pause everything").click()
+    await expect(page.get_by_role("dialog", name="Pause everything?")).to_contain_text("on any engine")
+    await page.get_by_role("button", name="Pause all engines").click()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from browsing import PHONE, SECONDS, Tab, Tabs
 from live import engine, running
-from pages import SIDEWAYS, fresh, region, row, with_websocket
+from pages import SIDEWAYS, fresh, pause_everything, region, row, with_websocket
 from playwright.async_api import Page, expect
 from served_page import Upstream, served
 from test_no_link import keep, let_pass
@@ -124,7 +124,7 @@ async def test_the_page_says_what_it_does_not_know_of_an_engine_on_nats(
                 await expect(region(page, "Constraints")).to_contain_text("None is set over MQTT.")
                 await shows_only_events(page)
                 await keep(page, request, "nats")
-                await page.get_by_role("button", name="Pause everything").click()
+                await pause_everything(page)
                 answer = "applied by 1 of 1, not known of nats-1: only events arrive"
                 await expect(region(page, "Steering").get_by_role("status")).to_contain_text(answer)
                 await let_pass(page, "20:00")
@@ -237,7 +237,7 @@ async def test_an_engine_on_nats_without_a_name_reports_and_does_not_get_what_th
                 await expect(row(page, "day", panel="Runs")).to_contain_text("3 completed, 2 running")
                 await expect(row(page, "night", panel="Runs")).to_contain_text("3 completed, 2 running")
                 await expect(row(page, source).get_by_role("button")).to_have_count(2)
-                await page.get_by_role("button", name="Pause everything").click()
+                await pause_everything(page)
                 await expect(row(page, "mqtt-1").get_by_text("paused", exact=True)).to_be_visible()
                 await reports(7)
                 step = region(page, "Steering").get_by_role("status")

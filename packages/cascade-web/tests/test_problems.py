@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from browsing import Tab, Tabs
-from pages import EACH_BROKER, Kind, fresh, region, row
+from pages import EACH_BROKER, Kind, fresh, pause_everything, region, row
 from playwright.async_api import Page, expect
 from served_page import Upstream, served
 
@@ -67,7 +67,7 @@ async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: T
             await expect(tab.page.get_by_text(NO_ENGINES)).to_be_visible()
             await expect(problem).to_be_empty()
             everything = tab.page.get_by_role("button", name="Pause everything")
-            await everything.click()
+            await pause_everything(tab.page)
             step = region(tab.page, "Steering").get_by_role("status")
             await expect(step).to_contain_text("may only look")
             await expect(step).to_contain_text("cascade acl --operator USER")
@@ -75,7 +75,7 @@ async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: T
             await tab.page.get_by_text("Connection", exact=True).click()
             await log_in(tab.page, "ann")
             await expect(everything).to_be_enabled()
-            await everything.click()
+            await pause_everything(tab.page)
             await expect(row(tab.page, "pause · global", panel="Constraints")).to_be_visible()
             assert PASSWORD not in await tab.page.content()
 

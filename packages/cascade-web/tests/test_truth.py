@@ -14,7 +14,7 @@ import pytest
 from browsing import Tabs
 from live import engine, running
 from lossy import lossy
-from pages import EACH_BROKER, Kind, fresh, publish_all, region, row
+from pages import EACH_BROKER, Kind, fresh, pause_everything, publish_all, region, row
 from playwright.async_api import expect
 from served_page import Upstream, served
 
@@ -111,7 +111,7 @@ async def test_fifty_engines_are_paused_and_resumed_by_one_button(tabs: Tabs, ki
                 _ = await stack.enter_async_context(running(each.run(press(number), run_id=f"run-{number}")))
             await expect(region(tab.page, "Engines")).to_contain_text("50 online")
             await expect(region(tab.page, "Runs").get_by_role("row")).to_have_count(50)
-            await tab.page.get_by_role("button", name="Pause everything").click()
+            await pause_everything(tab.page)
             await expect(tab.page.get_by_text("applied by 50 of 50").first).to_be_visible()
             await expect(
                 region(tab.page, "Engines").get_by_text("paused", exact=True).filter(visible=True)

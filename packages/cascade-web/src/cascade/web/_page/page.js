@@ -219,6 +219,15 @@
     return steering.clearing(scope, "pause", view.registers).topics.some((topic) => view.registers.get(topic)?.type === "pause");
   }
 
+  /** Ask before everything on the broker is paused: it is one tap away, and engines that the page does not show obey, too. */
+  function askPauseAll() {
+    if (isPaused("global")) return togglePause("global", "everything");
+    const online = view.live(page.now).length;
+    setText(byId("pause-text"), `Nothing starts any more on any engine that uses this broker (${words.plural(online, "engine")} online now). What runs goes on.`);
+    setText(byId("pause-writes"), `writes ${fields.registerTopic("global", "pause")}`);
+    return byId("pause").showModal();
+  }
+
   function togglePause(scope, name) {
     if (isPaused(scope)) return desk.write(`Resume ${name}`, steering.clearing(scope, "pause", view.registers));
     const change = steering.setting(scope, "pause", { seconds: lasting("lasts"), by: author(), now: page.clock });
@@ -419,7 +428,9 @@
       event.preventDefault();
       connect(byId("broker").value.trim(), { username: byId("user").value, password: byId("password").value });
     };
-    byId("pause-all").onclick = () => togglePause("global", "everything");
+    byId("pause-all").onclick = askPauseAll;
+    byId("pause-close").onclick = () => byId("pause").close();
+    byId("pause-form").onsubmit = (event) => { event.preventDefault(); byId("pause").close(); togglePause("global", "everything"); };
     byId("limit-all").onclick = () => openLimit("global");
     byId("limit-close").onclick = () => byId("limit").close();
     byId("limit-form").oninput = checkLimit;
