@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.testkit import Broker, eventually
+from cascade.testkit import Broker, eventually, unique_topic
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -165,3 +165,25 @@ async def test_row_39_a_huge_retained_message_is_not_received_with_mqtt_5(
         await eventually(lambda: "b/small" in arrived)
         assert arrived == (["b/small"] if version == "5" else ["a/huge", "b/small"])
         assert connector.statistics().packet_limit == (MAX_PACKET if version == "5" else None)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    ("kind", "named", "newer"),
+    [("mosquitto", True, True), ("mosquitto", False, False), ("nats_server", True, False)],
+)
+async def test_a_process_with_a_name_speaks_mqtt_5_where_the_broker_does(
+    kind: str, named: bool, newer: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 39: only then can it limit what the broker sends. A broker that refuses is asked once; without a name nothing changes."""
+    older: set[tuple[str, int]] = set()
+    monkeypatch.setattr("cascade.connectors.mqtt.connector._older_brokers", older)
+    broker: Broker = request.getfixturevalue(kind)
+    name: dict[str, Any] = {"source_id": unique_topic().replace("/", "-")} if named else {}
+    for _ in range(2):
+        async with MqttConnector(
+            broker.host, broker.port, required=True, connect_timeout=30, **name
+        ) as connector:
+            limit = connector.statistics().packet_limit
+            assert (limit is not None) == newer
+        assert older == ({(broker.host, broker.port)} if kind == "nats_server" else set())

@@ -35,6 +35,7 @@ STORE = Path("/var/store")
 OF_MOSQUITTO = [
     "set_tcp_nodelay true",
     "max_queued_messages 65000",
+    "max_inflight_messages 400",
     "persistent_client_expiration 14d",
     "persistence true",
     "autosave_on_changes false",

@@ -30,6 +30,7 @@ persistence_location /etc/plant/store/
 
 # With a limit of 0, mosquitto 2.0.11 cuts the link of a client whose message the rules deny.
 max_queued_messages 65000
+max_inflight_messages 400
 max_queued_bytes 67108864
 max_packet_size 4194304
 

@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from cascade.connectors.mqtt._aiomqtt_internals import Internals, internals_of
+from cascade.connectors.mqtt._aiomqtt_internals import UNANSWERED, Internals, internals_of
 from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.incoming.message import IncomingMessage
 from cascade.transport.outbox import Outgoing
@@ -27,6 +27,10 @@ _VERSIONS = {3: "V31", 4: "V311", 5: "V5", "3.1": "V31", "3.1.1": "V311", "5": "
 """aiomqtt's names for the versions of MQTT, by their number on the wire and by their own."""
 
 
+NEWER_SECONDS = 0.5
+"""In which a broker has to answer a CONNECT of MQTT 5 before 3.1.1 is tried: some that do not know it stay silent."""
+
+
 class AiomqttClient:
     """One client of aiomqtt; see ``ClientPort``.
 
@@ -36,6 +40,8 @@ class AiomqttClient:
     :param window: how many messages will be in flight at most.
     :param undecodable: called for each message that is discarded because its topic is not UTF-8.
     :param logger: gets what the client logs.
+    :param older: returns another context, of MQTT 3.1.1, for a broker that does not take that of MQTT 5.
+    :param on_older: called when the broker has taken that.
     """
 
     def __init__(
@@ -47,18 +53,26 @@ class AiomqttClient:
         window: int,
         undecodable: Callable[[], None],
         logger: QuietLogger,
+        older: Callable[[], Any] | None = None,
+        on_older: Callable[[], None] = lambda: None,
     ) -> None:
         self.native: Any = None
-        self._context = context
         self._rejections: list[int] = []
-        self._internals: Internals = internals_of(context, given)
-        self._internals.prepare(
-            connect_timeout=connect_timeout,
-            window=window,
-            logger=logger,
-            rejected=self._rejections.append,
-            undecodable=undecodable,
-        )
+        self._older, self._on_older = older, on_older
+        self._given = given
+        self._settings: dict[str, Any] = {
+            "connect_timeout": connect_timeout,
+            "window": window,
+            "logger": logger,
+            "rejected": self._rejections.append,
+            "undecodable": undecodable,
+        }
+        self._use(context)
+
+    def _use(self, context: Any) -> None:
+        self._context = context
+        self._internals: Internals = internals_of(context, self._given)
+        self._internals.prepare(**self._settings)
 
     @property
     def can_probe(self) -> bool:
@@ -74,6 +88,22 @@ class AiomqttClient:
         return self._internals.packet_limit
 
     async def connect(self, answer_timeout: float) -> None:
+        older = self._older
+        if older is None:
+            await self._connect(answer_timeout)
+            return
+        try:
+            await self._connect(min(answer_timeout, NEWER_SECONDS))
+        except _MqttError as exc:
+            if not _may_be_older(exc):
+                raise
+        else:
+            return
+        self._use(older())
+        await self._connect(answer_timeout)
+        self._on_older()
+
+    async def _connect(self, answer_timeout: float) -> None:
         self._internals.set_answer_timeout(answer_timeout)
         try:
             self.native = await self._context.__aenter__()
@@ -144,12 +174,32 @@ class _Messages(AsyncIterator[IncomingMessage]):
         return _incoming(await anext(self._messages))
 
 
+def _may_be_older(exc: BaseException) -> bool:
+    """Return whether a broker that failed to answer so may know MQTT 3.1.1 only.
+
+    It refuses the version, closes the connection, or does not answer; aiomqtt reports the last only as text.
+    """
+    return reason_code(getattr(exc, "rc", None)) in _WRONG_VERSION or str(exc) in (
+        UNANSWERED,
+        "Operation timed out",
+    )
+
+
+_WRONG_VERSION = (1, 132)
+"""MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2."""
+
+
 @cache
 def client_keywords() -> frozenset[str]:
     """Return the keywords that ``aiomqtt.Client`` takes beyond host and port."""
     if _Client is None:
         return frozenset()
     return frozenset(inspect.signature(_Client).parameters) - {"hostname", "port"}
+
+
+def is_client(kind: object) -> bool:
+    """Return whether a class is aiomqtt's own client, and not one that a program has put in its place."""
+    return kind is not None and kind is _Client
 
 
 def client_id_keyword(module: ModuleType) -> str:

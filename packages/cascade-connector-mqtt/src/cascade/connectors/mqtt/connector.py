@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 try:
@@ -13,7 +14,13 @@ except ImportError:  # the constructor raises, and says what to install
     aiomqtt = None  # type: ignore[assignment]
 
 from cascade.connectors.mqtt import config
-from cascade.connectors.mqtt._aiomqtt_client import AiomqttClient, client_id_keyword, client_keywords
+from cascade.connectors.mqtt._aiomqtt_client import (
+    AiomqttClient,
+    client_id_keyword,
+    client_keywords,
+    is_client,
+    protocol_version,
+)
 from cascade.connectors.mqtt._aiomqtt_internals import LOGGER
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.connectors.mqtt._reader import DuplicateFilter
@@ -36,6 +43,9 @@ from cascade.transport.state_log import QuietLogger
 log = config.NETWORK.log
 
 _UNNAMED = "a user without a name"
+
+_older_brokers: set[tuple[str, int]] = set()
+"""Brokers that take MQTT 3.1.1 and not MQTT 5, by address: later connections of this process do not ask again."""
 
 
 class MqttConnector(NetworkConnector):
@@ -115,14 +125,32 @@ class MqttConnector(NetworkConnector):
             client_id = self._source_id
         if client_id is not None:
             keywords[client_id_keyword(aiomqtt)] = client_id
+
+        def context(**version: Any) -> Any:
+            return aiomqtt.Client(**keywords, **self._mqtt.client, **version)
+
+        newer = self._newer_version()
         return AiomqttClient(
-            aiomqtt.Client(**keywords, **self._mqtt.client),
+            context(**newer),
             given=self._mqtt.client,
             connect_timeout=self._settings.connect_timeout,
             window=self._mqtt.in_flight_limit,
             undecodable=self._discard_undecodable,
             logger=self._client_logger,
+            older=context if newer else None,
+            on_older=partial(_older_brokers.add, (self.hostname, self.port)),
         )
+
+    def _newer_version(self) -> dict[str, Any]:
+        """Return the keyword of MQTT 5 for a process with a name: it limits what the broker may send.
+
+        Empty if the user has chosen, or the broker is known not to take it.
+        """
+        decided = {"protocol", "clean_session", "timeout"} & self._mqtt.client.keys()
+        known = (self.hostname, self.port) in _older_brokers
+        if not self._settings.named or decided or known or not is_client(aiomqtt.Client):
+            return {}
+        return {"protocol": protocol_version("5")}
 
     def make_link(self, client: AiomqttClient, parts: LinkParts) -> MqttLink:
         return MqttLink(client, parts, settings=self._mqtt, duplicates=self._duplicates)

@@ -5,7 +5,13 @@ system; nats-server is a wheel, and installs wherever Python does.
 """
 
 from cascade.interfaces.broker_programs.child import Child
-from cascade.interfaces.broker_programs.mosquitto import DURABLE, MOSQUITTO, QUEUED_MESSAGES, SESSIONS_END
+from cascade.interfaces.broker_programs.mosquitto import (
+    DURABLE,
+    IN_FLIGHT,
+    MOSQUITTO,
+    QUEUED_MESSAGES,
+    SESSIONS_END,
+)
 from cascade.interfaces.broker_programs.nats_server import NATS_SERVER
 from cascade.interfaces.broker_programs.passwords import password_line
 from cascade.interfaces.broker_programs.probe import answers_mqtt
@@ -13,6 +19,7 @@ from cascade.interfaces.broker_programs.program import BrokerProgram, Listener, 
 
 __all__ = [
     "DURABLE",
+    "IN_FLIGHT",
     "MOSQUITTO",
     "NATS_SERVER",
     "QUEUED_MESSAGES",

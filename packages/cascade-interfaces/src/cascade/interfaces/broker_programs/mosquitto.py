@@ -18,6 +18,9 @@ A save at each change loses less, but writes the whole store for each message th
 QUEUED_MESSAGES = 65_000
 """Messages that may wait for each client. The default, 1,000, would cut a large set of retained ones; without a
 limit, mosquitto 2.0.11 disconnects a client whose message the rules deny, and 2.0.16 drops every message."""
+IN_FLIGHT = "max_inflight_messages 400"
+"""As many as a connector has in flight at most. mosquitto states this number to clients of MQTT 5, which must not exceed
+it: its default, 20, lets a client that is 100 ms away send 200 messages a second."""
 SESSIONS_END = "persistent_client_expiration 14d"
 """After which mosquitto forgets the session of a client that does not come back. Without it sessions last for ever, and
 each message is queued for all of them: 200 make the broker 240 times slower."""
@@ -44,6 +47,7 @@ def _configuration(listen: Listener, store: Path) -> list[str]:
     lines = [
         "set_tcp_nodelay true",
         f"max_queued_messages {QUEUED_MESSAGES}",
+        IN_FLIGHT,
         SESSIONS_END,
         *DURABLE,
         f"persistence_location {store}{os.sep}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.interfaces.access import Rule
-from cascade.interfaces.broker_programs import DURABLE, QUEUED_MESSAGES, SESSIONS_END
+from cascade.interfaces.broker_programs import DURABLE, IN_FLIGHT, QUEUED_MESSAGES, SESSIONS_END
 
 MQTT_PORT, MQTTS_PORT, WEBSOCKET_PORT, WSS_PORT = 1883, 8883, 8080, 8443
 
@@ -97,6 +97,7 @@ def configuration(files: Files, *, tls: bool, owner: str) -> list[str]:
         "",
         "# With a limit of 0, mosquitto 2.0.11 cuts the link of a client whose message the rules deny.",
         f"max_queued_messages {QUEUED_MESSAGES}",
+        IN_FLIGHT,
         f"max_queued_bytes {_QUEUED_BYTES}",
         f"max_packet_size {_PACKET_BYTES}",
         "",
