@@ -122,7 +122,7 @@ def test_it_listens_on_loopback_only(program: BrokerProgram) -> None:
 @pytest.mark.broker
 @pytest.mark.process
 def test_a_web_site_in_a_browser_gets_no_websocket() -> None:
-    """A program, which names no origin, gets one; a site does not, also one whose host name leads to this machine."""
+    """Row 54: a program, which names no origin, gets one; a site does not, also one whose host name leads to this machine."""
     listen = Listener("127.0.0.1", free_port(), free_port())
     here = f"127.0.0.1:{listen.websockets}"
     with served(listen, None) as server:

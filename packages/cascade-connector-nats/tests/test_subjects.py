@@ -29,7 +29,7 @@ FILTERS = st.builds(
     "subject", ["cascade.constraints.=67lobal", "cascade.constraints.global.=40pause=", "a.=zz"]
 )
 def test_another_spelling_of_a_subject_has_no_topic(subject: str) -> None:
-    """A server's permissions compare subjects as text: a message that passes them so is discarded and counted."""
+    """Row 53: a server's permissions compare subjects as text: a message that passes them so is discarded and counted."""
     delivery = DeliveryCounts(logging.getLogger("test"))
     assert arrived_topic(subject, delivery) is None
     assert dict(delivery.discarded) == {"undecodable": 1}

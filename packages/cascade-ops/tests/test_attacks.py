@@ -95,7 +95,7 @@ def event(seq: int, **body: Any) -> str:
 
 
 def test_an_engine_of_another_project_ends_no_run(guarded: Broker, cascade: Callable[..., list[str]]) -> None:
-    """It publishes the run's end on its own topics, and lists the run's id in its own report as succeeded.
+    """Row 52: it publishes the run's end on its own topics, and lists the run's id in its own report as succeeded.
 
     A watcher that waits for the run keeps waiting until the engine itself reports the end; who names an id that two
     engines have is asked which of them.
@@ -154,7 +154,7 @@ def test_an_engine_of_another_project_ends_no_run(guarded: Broker, cascade: Call
 def test_another_spelling_of_a_scope_pauses_nothing(
     guarded: Broker, cascade: Callable[..., list[str]]
 ) -> None:
-    """A deny rule on `cascade/constraints/global/#` would let it pass; the tools show it, and clear it with the scope."""
+    """Row 53: a deny rule on `cascade/constraints/global/#` would let it pass; the tools show it, and clear it with the scope."""
     with Client(guarded, "ann") as ann, Client(guarded, "bob") as bob:
         ann.publish("cascade/constraints/glob%61l", '{"type": "pause"}', 1, retain=True)
         bob.publish("cascade/constraints/project/etl/@p%61use", '{"type": "pause"}', 1, retain=True)
@@ -198,7 +198,7 @@ def test_another_spelling_of_a_scope_pauses_nothing(
 def test_stored_sessions_of_an_observer_are_counted(
     guarded: Broker, cascade: Callable[..., list[str]]
 ) -> None:
-    """They make mosquitto slow. No rule prevents them; the written configuration ends them after 14 days, and doctor names them."""
+    """Row 55: they make mosquitto slow. No rule prevents them; the written configuration ends them after 14 days, and doctor names them."""
     if not isinstance(guarded, Mosquitto):
         pytest.skip("nats-server publishes no count; its written configuration ends them, too")
     for number in range(MANY_SESSIONS):

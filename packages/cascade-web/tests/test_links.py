@@ -36,7 +36,7 @@ async def attacker() -> AsyncIterator[tuple[str, list[str]]]:
 async def test_a_link_names_no_broker_where_cascade_web_serves_the_page(
     tabs: Tabs, fresh_broker: Broker
 ) -> None:
-    """The page uses its relay, and the browser refuses it any other address, also one that its user is made to enter."""
+    """Row 54: the page uses its relay, and the browser refuses it any other address, also one that its user is made to enter."""
     async with attacker() as (address, asked), served(Upstream.of(fresh_broker.url)) as port:
         tab = await tabs.open(f"http://{HOST}:{port}/?broker={quote(address, safe='')}")
         await expect(tab.page.locator("#link-text")).to_contain_text(f"ws://{HOST}:{port}/mqtt")

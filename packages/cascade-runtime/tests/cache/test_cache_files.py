@@ -235,7 +235,7 @@ async def test_a_file_counts_until_its_ttl_is_over_and_its_sources_are_newer(tmp
 
 @pytest.mark.parametrize("name", ["../victim/x", "..", ".", "", "/etc/x", "a/b", "a\0b"])
 async def test_a_value_leads_to_no_other_folder(name: str, tmp_path: Path) -> None:
-    """Cascade deletes an unfinished file there before the task runs; the value is not in the message."""
+    """Row 56: Cascade deletes an unfinished file there before the task runs; the value is not in the message."""
     victim = tmp_path / "victim" / "x.csv"
     victim.parent.mkdir()
     victim.write_text("precious")

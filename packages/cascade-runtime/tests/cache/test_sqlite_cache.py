@@ -350,7 +350,7 @@ async def test_a_key_that_cannot_be_trusted_is_not_used(
 async def test_a_database_that_another_user_planted_is_not_opened(
     planted: str, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its triggers would copy every value: the file, its companions, a link to it, and a folder that others can write."""
+    """Row 56: its triggers would copy every value: the file, its companions, a link to it, and a folder that others can write."""
     await filled(path)
     target = path.parent if planted == "folder" else path
     if planted == "link":

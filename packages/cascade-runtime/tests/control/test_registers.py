@@ -199,7 +199,7 @@ def test_i6_registers_and_rejections_are_bounded(clock: FakeClock) -> None:
     ["glob%61l", "glob%61l/@pause", "global/@%70ause", "task/a%2b", "task/a%2B/@p%61use", "task%3Aa/@pause"],
 )
 def test_only_the_canonical_spelling_of_a_scope_is_a_register(registers: Registers, topic: str) -> None:
-    """Another one passes a broker's deny rules, and no tool would clear it: it is refused, and an empty message removes it."""
+    """Row 53: another one passes a broker's deny rules, and no tool would clear it: it is refused, and an empty message removes it."""
     topic = f"cascade/constraints/{topic}"
     send(registers, topic, PAUSE)
     assert (len(registers), registers.effective()) == (0, {})

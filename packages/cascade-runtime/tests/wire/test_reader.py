@@ -372,7 +372,7 @@ def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_invented_sources_and_runs_push_no_engine_out(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine may put any source and run into events on its own topics: what has reported is never displaced by that."""
+    """Row 52: an engine may put any source and run into events on its own topics: what has reported is never displaced by that."""
     for name in ("MAX_RUNS", "MAX_ENGINES"):
         monkeypatch.setattr(f"cascade.wire.view.{name}", 5)
     view = View()

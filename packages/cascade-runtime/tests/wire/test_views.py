@@ -76,7 +76,7 @@ PLACE = {"org_id": "o", "project_id": "p"}
 
 @pytest.mark.parametrize("report_first", [True, False])
 def test_events_on_the_topic_of_another_project_are_not_of_the_engine(report_first: bool) -> None:
-    """Another project's engine publishes the end of this run, its failures, lines and values on its own topic.
+    """Row 52: another project's engine publishes the end of this run, its failures, lines and values on its own topic.
 
     Nothing of that is shown once the engine's report names its project, whether events or the report came first.
     """
