@@ -1,12 +1,15 @@
 """Brokers that hide what they retain, or send it late: no command takes an empty answer for an empty broker."""
 
+import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
+from cli_modules import Feed
 
 from cascade.interfaces.topics import constraint_topic, status_topic, sync_topic
 from testing_tools.engines import Plant, eventually
-from testing_tools.memory_broker import MemoryBroker, Person
+from testing_tools.memory_broker import MemoryBroker, MemoryLink, Person
 from testing_tools.odd_broker import OddBroker
 
 ONLINE = {status_topic("oven"): {"status": "online", "session": "s", "ts": "2026-11-21T03:00:20+00:00"}}
@@ -65,6 +68,29 @@ def test_an_empty_list_is_a_statement(
     )
     assert (err == "") == (said == "")
     assert not [topic for topic in broker.retained if topic.startswith("cascade/sync")]
+
+
+def test_what_is_tried_is_a_topic_that_access_rules_permit(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An observer may write below its own name only."""
+    broker.retained.clear()
+    found = Person(broker, monkeypatch).types("ps", "--json", "--broker", "mqtt://wall@broker.example")
+    assert found == (0, ["[]"], "")
+    assert {topic.rpartition("/")[0] for topic, _ in broker.written} == {"cascade/sync/wall"}
+
+
+def test_watch_names_a_broker_that_hides_its_engines(broker: MemoryBroker) -> None:
+    """An empty screen would say that there are none."""
+    broker.wildcards = False
+    feed = Feed(MemoryLink(broker))  # type: ignore[arg-type] # what a watch uses of a link
+
+    async def first_picture() -> None:
+        async with aclosing(feed.ticks()) as ticks:
+            await anext(ticks)
+
+    asyncio.run(first_picture())
+    assert feed.notice.startswith("this broker sends no retained messages for filters with wildcards")
 
 
 def test_a_bare_name_is_written_where_the_broker_hides_its_engines(

@@ -157,7 +157,12 @@ class Link:
     def __init__(self, plant: ViewPlant, monkeypatch: pytest.MonkeyPatch, *, json: bool = False) -> None:
         monkeypatch.setattr(time, "monotonic", lambda: NOW)
         self.feed: Any = SimpleNamespace(
-            gone=set(), view=plant.view, lost_since=None, problem="", without_state=lambda now: [*self.silent]
+            gone=set(),
+            notice="",
+            view=plant.view,
+            lost_since=None,
+            problem="",
+            without_state=lambda now: [*self.silent],
         )
         self.silent: list[str] = []
         self._stream = StringIO()

@@ -12,6 +12,7 @@ from admission_parts import RULES
 from control_parts import Constraint, Registers, Rejected, SyncState, constraints_report, parse
 from fakes import FakeClock
 
+from cascade.interfaces.control_messages import TYPES
 from cascade.interfaces.topics import constraint_topic, parse_constraint_topic
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -56,6 +57,11 @@ def test_every_type_has_its_example_and_its_row() -> None:
     """Engines support exactly the types that the section describes."""
     assert {example["type"] for example in of_kind("constraint")} == set(RULES)
     assert set(re.findall(r"^\| `(\w+)` \| (?:none|`)", SECTION, re.MULTILINE)) >= set(RULES)
+
+
+def test_tools_clear_the_topics_of_every_type() -> None:
+    """A tool that clears a scope knows the types that engines obey."""
+    assert set(TYPES) == set(RULES)
 
 
 def test_the_topics_of_the_table_are_those_of_their_scopes() -> None:

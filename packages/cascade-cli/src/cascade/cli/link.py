@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -55,6 +55,14 @@ class Address:
         """Scheme, host and port: the URL without user and password."""
         scheme, _, rest = self.url.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+    @property
+    def user(self) -> str:
+        """Who logs in; empty without a user."""
+        try:
+            return unquote(urlsplit(self.url).username or "")
+        except ValueError:
+            return ""
 
     @property
     def over_nats(self) -> bool:

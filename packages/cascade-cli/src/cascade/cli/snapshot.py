@@ -36,7 +36,7 @@ _WITHHELD = (
 )
 _NOT_KEPT = (
     "the broker has not returned a retained message of this command's own, so an empty list says nothing: retained "
-    "messages are off, or this user may not write to cascade/sync/#"
+    "messages are off, or this user may not write below cascade/sync/"
 )
 _NO_END = (
     "the broker does not show whether all its retained messages have arrived, so an empty list says nothing"
@@ -54,7 +54,7 @@ def read(address: Address, *filters: str, listen: float = 0.0) -> tuple[View, fl
     async def work() -> View:
         async with link.connected(address) as connector:
             view, complete = await read_view(connector, *filters, listen=listen)
-            if not view.has_retained and (problem := await unreadable(connector, complete)):
+            if not view.has_retained and (problem := await unreadable(connector, complete, address.user)):
                 settings().output.note(problem)
             return view
 
@@ -78,21 +78,22 @@ async def read_view(link: Link, *filters: str, listen: float = 0.0) -> tuple[Vie
     return view, complete
 
 
-async def unreadable(link: Link, complete: Complete | None) -> str:
+async def unreadable(link: Link, complete: Complete | None, user: str) -> str:
     """Return why nothing that was read says nothing about the broker; empty if the broker is empty.
 
     :param complete: what :func:`fill` has returned.
+    :param user: who is logged in, or an empty text: access rules permit a user its own sync topics.
     """
     if complete is None:
         return _NO_END
     if complete.proved or complete.topics is None or complete.topics:
         return ""
     name = f"{PROBE}{secrets.token_hex(4)}"
-    topic = sync_topic(name, name)
+    topic = sync_topic(user or name, name)
     await link.publish(topic, {"probe": name}, 1, retain=True)
     try:
         await link.flush(ANSWER_SECONDS)
-        if await _returns(link, topic, sync_filter(name)):
+        if await _returns(link, topic, sync_filter(user or name)):
             return ""
         return _WITHHELD if await _returns(link, topic, topic) else _NOT_KEPT
     finally:

@@ -124,6 +124,8 @@ def run(
     async def work() -> int:
         async with link.connected(address) as connector:
             waiting = Wait(timeout, drained) if wait else None
-            return await steer(connector, filters, plan, found.output, wait=waiting, bare_name=name)
+            return await steer(
+                connector, filters, plan, found.output, wait=waiting, bare_name=name, user=address.user
+            )
 
     return link.run(work(), debug=found.debug)

@@ -39,7 +39,7 @@ def command(address: Address, *, plain: bool, until_done: str | None) -> int:
 
 async def _watch(address: Address, output: Output, *, plain: bool, until: Until | None) -> int:
     async with link.connected(address) as connector:
-        feed = Feed(connector)
+        feed = Feed(connector, user=address.user)
         with _show(output, address, plain=plain) as show:
             end = await _follow(feed, show, output, until)
     if end is None:

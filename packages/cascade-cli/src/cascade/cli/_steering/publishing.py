@@ -54,12 +54,14 @@ async def steer(
     *,
     wait: Wait | None,
     bare_name: str = "",
+    user: str = "",
 ) -> int:
     """Write what ``plan`` makes of the present registers; return the exit code.
 
     :param filters: of the registers that the plan needs.
     :param wait: None does not wait for engines.
     :param bare_name: an engine of this name must exist.
+    :param user: who is logged in.
     :raises CommandError: if no engine has the bare name; nothing is written then.
     """
     reports = (CONSTRAINTS, RUNS) if wait else ()
@@ -67,7 +69,7 @@ async def steer(
     own = (status_topic(bare_name), state_topic(bare_name, "constraints")) if bare_name else ()
     stream = link.watch(STORE_TOPIC, *filters, *own, STATUS, *reports)
     try:
-        return await _ChangePublisher(link, stream, output).steer(plan, wait, bare_name=bare_name)
+        return await _ChangePublisher(link, stream, output, user).steer(plan, wait, bare_name=bare_name)
     finally:
         await stream.aclose()
 
@@ -75,7 +77,8 @@ async def steer(
 class _ChangePublisher:
     """One change, from the present registers to the answers of the engines."""
 
-    def __init__(self, link: Link, stream: WatchStream, output: Output) -> None:
+    def __init__(self, link: Link, stream: WatchStream, output: Output, user: str = "") -> None:
+        self._user = user
         self._link = link
         self._stream = stream
         self._output = output
@@ -101,7 +104,7 @@ class _ChangePublisher:
     async def _check_name(self, name: str, complete: Complete | None) -> None:
         """Refuse a name that no engine has, where the broker shows which engines there are."""
         engines = self._view.engines
-        if not engines and (problem := await unreadable(self._link, complete)):
+        if not engines and (problem := await unreadable(self._link, complete, self._user)):
             self._output.note(problem)
             return
         is_set = any(register.scope == f"source:{name}" for register in self._view.registers.values())

@@ -7,7 +7,14 @@ import time
 from collections.abc import AsyncGenerator
 
 from cascade.cli.link import Link
-from cascade.cli.snapshot import REGISTERS, STATES, STATUS, not_permitted, unanswered_subscription
+from cascade.cli.snapshot import (
+    REGISTERS,
+    STATES,
+    STATUS,
+    not_permitted,
+    unanswered_subscription,
+    unreadable,
+)
 from cascade.interfaces.topics import parse_status_topic, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
 from cascade.wire import View
@@ -28,13 +35,18 @@ MAX_REGISTERS = 11_000
 class Feed:
     """A view that follows the broker, and the state of the link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, user: str = "") -> None:
+        self._user = user
         self.view = View()
         self.lost_since: float | None = None
         """When the link went down, on the monotonic clock; None while it is up."""
         self.complete = False
         """Whether all retained messages have arrived."""
         self.problem = ""
+        self.notice = ""
+        """Why an empty picture says nothing about the broker; empty if it does."""
+        self._link = link
+        self._first: Complete | None = None
         self.gone: set[str] = set()
         """Topics of registers that the broker no longer has, and whose clear was not seen."""
         # since when the broker has no presence of an engine that was online
@@ -74,6 +86,8 @@ class Feed:
             return
         if not self.view.engines and not self.complete and self.lost_since is not None:
             raise unanswered_subscription()
+        if self.complete and not self.view.has_retained:
+            self.notice = await unreadable(self._link, self._first, self._user)
 
     async def _read(self) -> None:
         folded = 0
@@ -104,6 +118,7 @@ class Feed:
     def _settle(self, item: Complete) -> None:
         """Forget what was cleared while the link was down."""
         self.complete = True
+        self._first = self._first or item
         if item.topics is None:
             return
         now = time.monotonic()
