@@ -89,6 +89,16 @@ class TestPresence:
             assert presence.is_shared(at) == shared
         assert not presence.is_shared(421.0)
 
+    def test_a_name_is_shown_as_shared_while_another_process_keeps_announcing_itself(self) -> None:
+        """On one link, as over NATS, where no process is disconnected; a few births may be those of a predecessor."""
+        presence = born()
+        shown = list[bool]()
+        for at in (5.0, 6.0, 7.0):
+            presence.receive(b'{"status": "online", "session": "foreign"}', at)
+            shown.append(presence.is_shared(at))
+        assert shown == [False, False, True]
+        assert [presence.is_shared(at) for at in (127.0, 127.1)] == [True, False]
+
     def test_a_birth_shows_who_and_where_the_process_is(self) -> None:
         """With the session of the will, so that a reader knows which birth a will ends."""
         presence = Presence("s", named=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -48,6 +49,7 @@ class Presence:
         self._sessions: deque[str] = deque(maxlen=_SESSIONS)
         self._suspected = False
         self._foreign_births = 0
+        self._announced_elsewhere = -math.inf
         self._announced: str | None = None
         self._birth = ""
         self._born_at = 0.0
@@ -118,7 +120,10 @@ class Presence:
             self._suspect(now)
         self._holds_other = payload != self._birth.encode()
         self._foreign_births += foreign and message.get("status") == "online"
-        return self._foreign_births > _PREDECESSOR_BIRTHS
+        if self._foreign_births <= _PREDECESSOR_BIRTHS:
+            return False
+        self._announced_elsewhere = now
+        return True
 
     def due(self, *, closing: bool = False) -> float | None:
         """Return when the birth is to be published again; None if it is not.
@@ -142,9 +147,11 @@ class Presence:
     def is_shared(self, now: float) -> bool:
         """Return whether reports are to say that another process uses this name: two signs of one within 120 s.
 
-        They come sooner than the connector slows down, and stay while it does.
+        They come sooner than the connector slows down, and stay while it does. Where no link is taken over, as on a network
+        without wills, births that the other process keeps publishing are such a sign.
         """
-        return len(self._evidence) > 1 and now - self._evidence[-2] <= _SHOWN_WITHIN
+        taken_over = len(self._evidence) > 1 and now - self._evidence[-2] <= _SHOWN_WITHIN
+        return taken_over or now - self._announced_elsewhere <= _SHOWN_WITHIN
 
     def _suspect(self, now: float) -> None:
         # one per link is enough: a crashed predecessor leaves one, too
