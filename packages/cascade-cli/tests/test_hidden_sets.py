@@ -74,8 +74,9 @@ def test_what_is_tried_is_a_topic_that_access_rules_permit(
     broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An observer may write below its own name only."""
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", "x")
     broker.retained.clear()
-    found = Person(broker, monkeypatch).types("ps", "--json", "--broker", "mqtt://wall@broker.example")
+    found = Person(broker, monkeypatch).types("ps", "--json", "--broker", "mqtts://wall@broker.example")
     assert found == (0, ["[]"], "")
     assert {topic.rpartition("/")[0] for topic, _ in broker.written} == {"cascade/sync/wall"}
 
