@@ -15,11 +15,14 @@ from ops_modules import MANY_SESSIONS
 from paho.mqtt.enums import CallbackAPIVersion
 from roles import NOTHING, PASSWORD, RUN, Client, nats_rules, printed_rules
 
+import cascade as cs
 from cascade.cli.errors import FAILED, USAGE
 from cascade.interfaces.access import Roles
 from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
+from cascade.interfaces.watch import Complete, Message
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
+from cascade.wire import View
 from testing_tools.engines import eventually
 from testing_tools.patient import PATIENT
 
@@ -227,3 +230,29 @@ def test_stored_sessions_of_an_observer_are_counted(
     eventually(
         lambda: any(each.startswith(expected) for each in problems()), "mosquitto publishes its counts"
     )
+
+
+async def test_invented_engines_push_no_other_one_off_a_screen(guarded: Broker) -> None:
+    """Row 52: an engine publishes events of 1,100 invented ones; a watcher still has the lost engine, and last night's failure."""
+    topic = telemetry_topic("local", "etl", "night")
+    with Client(guarded, "press-3") as victim, Client(guarded, "evil") as attacker:
+        victim.publish(status_topic("press-3"), '{"status": "offline", "session": "p"}', 1, retain=True)
+        runs_of(victim, recent=({**ROW, "status": "Failed", "error": "E: x", "ended": STARTED},))
+        victim.settle()
+        view = View()
+        url = guarded.url.replace("://", "://wall@")
+        connector: Any = cs.connector(url, presence=False, required=True, password=PASSWORD)
+        async with connector as wall:
+            stream = wall.watch("cascade/status/+", "cascade/state/+/+", "cascade/telemetry/#")
+            async for item in stream:
+                if isinstance(item, Complete):
+                    for number in range(1_100):
+                        invented = json.loads(event(0, event="ENGINE_STARTED")) | {"source": f"n{number}"}
+                        attacker.publish(topic, json.dumps(invented), 1, retain=False)
+                if isinstance(item, Message):
+                    view.fold(item.topic, item.payload, now=0.0, retained=item.retain)
+                if "n1099" in view.engines:
+                    break
+            await stream.aclose()
+    assert (len(view.engines), view.engines["press-3"].status(0.0)) == (1_000, "lost")
+    assert view.runs["press-3", "night"].status == "Failed"
