@@ -176,13 +176,13 @@ const views = (() => {
     /** Whether an event is on a topic of the project that its source reports, or else of the run's first event. */
     isOfItsProject({ source, run_id, org_id, project_id }) {
       const place = this.engines.get(source)?.place ?? this.runs.get(runKey(source, run_id))?.place ?? null;
-      return !place || same(place, [org_id, project_id]);
+      return !place || (place[0] === org_id && place[1] === project_id);
     }
 
     foldEvent(event, now) {
       if (event.source) this.engine(event.source, now, true).project_id = event.project_id;
       const run = this.run(event.source, event.run_id, true);
-      run.place = [event.org_id, event.project_id];
+      run.place ??= [event.org_id, event.project_id];
       if (!run.fold(event)) return;
       if (!event.content) return;
       if (event.kind === "logs" && event.type === "LogEvent") {
