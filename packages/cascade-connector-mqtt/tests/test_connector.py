@@ -487,3 +487,23 @@ def test_no_public_signature_names_a_type_of_the_client_library() -> None:
         for annotation in getattr(method, "__annotations__", {}).values():
             assert "aiomqtt" not in str(annotation)
             assert "paho" not in str(annotation)
+
+
+async def test_a_password_in_clear_is_named_once(
+    client_class: MagicMock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many connectors a process has; not with TLS, nor to this machine, nor without a password."""
+    monkeypatch.setattr("cascade.transport.credentials._told", set())
+    login: dict[str, Any] = {"username": "ann", "password": "s3cret"}
+    for host, keywords in (
+        ("broker.example", {**login, "tls_params": aiomqtt.TLSParameters()}),
+        ("127.0.0.1", login),
+        ("broker.example", {}),
+        ("broker.example", login),
+        ("other.example", login),
+    ):
+        connector = MqttConnector(host, **keywords)
+        await connector.connect()
+        await connector.disconnect()
+    text = "the password crosses the network to broker.example without encryption; use TLS"
+    assert [record.message for record in caplog.records if "password" in record.message] == [text]
