@@ -161,10 +161,12 @@ class RouteError(UsageError, LookupError):
 class MissingItemError(UsageError, LookupError):
     """The value behind ``lazy[key]`` or ``lazy.attribute`` has no such item or attribute."""
 
-    def __init__(self, error: Exception, of: str, has: str) -> None:
+    def __init__(self, problem: str, of: str, has: str) -> None:
+        self.problem = problem
         self.of = of
+        self.has = has
         found = f"; it has {has}" if has else ""
-        super().__init__(f"{type(error).__name__}: {error}: not in the value of {of}{found}")
+        super().__init__(f"{problem}: not in the value of {of}{found}")
 
 
 class ResourceNotFoundError(UsageError, LookupError):

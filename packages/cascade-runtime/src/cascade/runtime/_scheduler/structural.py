@@ -91,7 +91,8 @@ def _called(node: Node) -> Any:
         if node.definition.name not in ("item", "attribute") or not node.inputs:
             raise
         of = node.inputs[0]
-        raise MissingItemError(exc, f"{of.name} ({of.key})", _names_in(args[0])) from None
+        problem = f"{type(exc).__name__}: {exc}"
+        raise MissingItemError(problem, f"{of.name} ({of.key})", _names_in(args[0])) from None
 
 
 def _names_in(value: Any) -> str:
