@@ -91,7 +91,9 @@ def test_what_makes_no_sense_is_refused_where_it_is_declared(settings: dict[str,
 
 def test_a_policy_of_another_type_is_refused_by_name() -> None:
     """A number of seconds is the likeliest mistake; the message names the parameter and the value."""
-    with pytest.raises(ConfigurationError, match=r"policy=\): needs a CachePolicy, not 60"):
+    with pytest.raises(
+        ConfigurationError, match=r"policy=\): needs a CachePolicy, or settings by name, .*, not 60"
+    ):
         export.with_cache(cast("Any", 60))
 
 

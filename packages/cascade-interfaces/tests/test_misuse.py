@@ -24,42 +24,41 @@ COMPARED = ["<", "<=", ">", ">="]
 
 
 @pytest.mark.parametrize(
-    "text", [f"x {each} 1" for each in (*BINARY, *COMPARED)] + [f"1 {each} x" for each in BINARY]
+    ("text", "sign"),
+    [(f"x {each} 1", each) for each in (*BINARY, *COMPARED)] + [(f"1 {each} x", each) for each in BINARY],
 )
-def test_an_operator_needs_a_value(text: str) -> None:
-    """Both ways round; the message names the operator's method and what to do."""
-    with pytest.raises(
-        UsageError, match=r"no value before it runs, so __\w+__\(\) cannot compute with it; compute inside"
-    ):
+def test_an_operator_needs_a_value(text: str, sign: str) -> None:
+    """Both ways round; the message shows the operator as it was written, and says what to do."""
+    with pytest.raises(UsageError) as raised:
         eval(text, {"x": LAZY})
+    assert f"no value before it runs, so {sign} cannot compute with it; compute inside" in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("convert", "method"),
+    ("convert", "words"),
     [
-        (len, "len"),
-        (int, "int"),
-        (float, "float"),
-        (round, "round"),
-        (operator.index, "index"),
-        (operator.neg, "neg"),
-        (operator.pos, "pos"),
-        (operator.invert, "invert"),
-        (abs, "abs"),
-        (lambda x: 3 in x, "contains"),
-        (lambda x: divmod(x, 2), "divmod"),
-        (lambda x: divmod(2, x), "rdivmod"),
-        (lambda x: pow(2, x), "rpow"),
-        (math.sqrt, "float"),
-        (lambda x: [1, 2][x], "index"),
+        (len, "so len() cannot compute"),
+        (int, "so int() cannot compute"),
+        (float, "so float() cannot compute"),
+        (round, "so round() cannot compute"),
+        (operator.index, "so it cannot be a whole number"),
+        (operator.neg, "so - cannot compute"),
+        (operator.pos, "so + cannot compute"),
+        (operator.invert, "so ~ cannot compute"),
+        (abs, "so abs() cannot compute"),
+        (lambda x: 3 in x, "so the test with in cannot compute"),
+        (lambda x: divmod(x, 2), "so divmod() cannot compute"),
+        (lambda x: divmod(2, x), "so divmod() cannot compute"),
+        (lambda x: pow(2, x), "so ** cannot compute"),
+        (math.sqrt, "so float() cannot compute"),
+        (lambda x: [1, 2][x], "so it cannot be a whole number"),
     ],
 )
-def test_a_conversion_needs_a_value(convert: Any, method: str) -> None:
-    """Its method stands in the message."""
-    with pytest.raises(
-        UsageError, match=rf"<LazyResult one with 0 arguments> .* so __{method}__\(\) cannot compute"
-    ):
+def test_a_conversion_needs_a_value(convert: Any, words: str) -> None:
+    """It stands in the message as the user has written it."""
+    with pytest.raises(UsageError, match="<LazyResult one with 0 arguments> ") as raised:
         convert(LAZY)
+    assert words in str(raised.value)
 
 
 @pytest.mark.parametrize(

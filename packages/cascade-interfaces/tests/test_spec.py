@@ -144,7 +144,7 @@ def test_items_and_attributes_of_a_lazy_result_are_lazy() -> None:
     """Only names that Python itself asks for are not taken for attributes of the value."""
     assert isinstance(listing()[0], LazyResult)
     assert isinstance(listing().anything.at[1:2], LazyResult)
-    for name in ("__array_interface__", "__fspath__", "_repr_html_"):
+    for name in ("__array_interface__", "_repr_html_"):
         assert not hasattr(listing(), name)
     lazy = listing()
     assert copy.copy(lazy) is copy.deepcopy([lazy])[0] is lazy

@@ -68,14 +68,18 @@ def test_a_sequence_waits_step_by_step_and_a_pipeline_passes_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "named"),
-    [(3, "3"), ([LAZY, "x"], "'x'"), ((LAZY, None), "None"), ({LAZY}, "{"), (one, "<Task one")],
+    ("target", "named", "remedy"),
+    [
+        (3, "3", "call a function decorated with"),
+        ([LAZY, "x"], "'x'", "call a function decorated with"),
+        ((LAZY, None), "None", "call a function decorated with"),
+        ({LAZY}, "{", "pass several targets as one list"),
+        (one, "<Task one", "it is the task itself; call it: one"),
+    ],
 )
-def test_what_is_not_a_target_is_named(target: object, named: str) -> None:
+def test_what_is_not_a_target_is_named(target: object, named: str, remedy: str) -> None:
     """The first one of a list; a set has no order in which results could be returned."""
-    with pytest.raises(
-        InvalidTargetError, match=f"^{named}.* is not a lazy result; call a function decorated with"
-    ):
+    with pytest.raises(InvalidTargetError, match=f"^{named}.* is not a lazy result; {remedy}"):
         targets_of(target)
 
 

@@ -7,6 +7,7 @@ Reread a message that you add or change: it says in plain words what is wrong an
 
 import ast
 import asyncio
+import operator
 import re
 import ssl
 from collections import deque
@@ -125,6 +126,12 @@ def use_chicken(value: int = cs.inject(chicken)) -> int:
 @cs.task(mode="inline")
 def on_loop() -> int:
     return 1
+
+
+class Camera:
+    @cs.task
+    def shoot(self, seconds: float) -> str:
+        return f"{seconds} s"
 
 
 class Holder:
@@ -256,11 +263,11 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: add.map(a=5),
-        "task 'add': map needs a list of values for 'a', not int; its signature is add(a: int, b: int = 2) -> int",
+        "task 'add': map needs a list of values for 'a', not int; for one value in all items write add.partial(a=...).map(...); its signature is add(a: int, b: int = 2) -> int",
     ),
     (
         lambda: add.map(a="text"),
-        "task 'add': map needs a list of values for 'a', not str; its signature is add(a: int, b: int = 2) -> int",
+        "task 'add': map needs a list of values for 'a', not str; for one value in all items write add.partial(a=...).map(...); its signature is add(a: int, b: int = 2) -> int",
     ),
     (
         lambda: add.map(a=[1, 2], b=[1]),
@@ -316,7 +323,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: add(1) + 1,
-        "<LazyResult add with 1 argument> has no value before it runs, so __add__() cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+        "<LazyResult add with 1 argument> has no value before it runs, so + cannot compute with it; compute inside a task, or run it first with cs.run(...)",
     ),
     (
         lambda: add(1) == 3,
@@ -507,10 +514,13 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.run(add(1), state_backend="runs"),
-        "Engine(state_backend=): pass a state, such as cs.SqliteState('runs'), not 'runs'",
+        "run(state_backend=): pass a state, such as cs.SqliteState('runs'), not 'runs'",
     ),
     (cs.step, "cs.step() works only inside a task, in a process that knows the step"),
-    (lambda: cs.run(add(1), connector=5), "Engine(connector=): 5 is not a connector: it lacks connect"),
+    (
+        lambda: cs.run(add(1), connector=5),
+        "run(connector=): 5 is not a connector: it lacks connect; make one with cs.connector('mqtt://broker')",
+    ),
     (
         lambda: cs.run(add(1), require_control=True),
         "require_control: needs a connector with watch(), such as MqttConnector",
@@ -566,7 +576,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.run(add(1), middleware=[5]),
-        "Engine(middleware=): 5 is not callable; write an async function around(step, call_next)",
+        "run(middleware=): 5 is not callable; write an async function around(step, call_next)",
     ),
     (
         lambda: cs.Engine(middleware=print),
@@ -653,7 +663,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.run(add(1), redactor="iban"),
-        "Engine(redactor=): takes a cs.Redactor, not str",
+        "run(redactor=): takes a cs.Redactor, not str",
     ),
     (
         lambda: cs.Redactor(names="iban"),
@@ -851,6 +861,460 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "qos: 3 is not a QoS; use 0, 1 or 2",
     ),
 ]
+FIRST_DAY: list[tuple[Callable[[], object], str]] = [
+    # reach a broker
+    (
+        lambda: cs.run(add(1), connector=""),
+        "connector: needs the URL of a broker, such as 'mqtt://broker', or a name, not ''",
+    ),
+    (
+        lambda: cs.run(add(1), connector="http://broker"),
+        "no connector named 'http' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://broker",
+    ),
+    (
+        lambda: cs.run(add(1), connector="https://broker:8883"),
+        "no connector named 'https' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtts://broker:8883",
+    ),
+    (
+        lambda: cs.run(add(1), connector="tcp://broker:1883"),
+        "no connector named 'tcp' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://broker:1883",
+    ),
+    (
+        lambda: cs.run(add(1), connector="broker:1883"),
+        "no connector named 'broker' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://broker:1883",
+    ),
+    (
+        lambda: cs.run(add(1), connector="192.168.1.5:1883"),
+        "no connector named '192.168.1.5' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://192.168.1.5:1883",
+    ),
+    (
+        lambda: cs.run(add(1), connector="MQTT://broker"),
+        "no connector named 'MQTT' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://broker",
+    ),
+    (
+        lambda: cs.run(add(1), connector="mqtt:broker"),
+        "url: this is not a URL; write mqtt://user@host:1883, or mqtts:// for TLS",
+    ),
+    (
+        lambda: cs.run(add(1), connector="mqtt"),
+        "connector: 'mqtt' alone: missing a required argument: 'hostname'; write the URL of the broker, such as 'mqtt://broker'",
+    ),
+    (
+        lambda: cs.run(add(1), connector={"hostname": "broker"}),
+        "run(connector=): {'hostname': 'broker'} is not a connector: it lacks connect; make one with cs.connector('mqtt://broker')",
+    ),
+    (
+        lambda: cs.run(add(1), broker="mqtt://broker"),
+        "run() got an unexpected keyword argument 'broker'; write connector='mqtt://broker'",
+    ),
+    (
+        lambda: cs.run(add(1), sourceid="press-3"),
+        "run() got an unexpected keyword argument 'sourceid'; write the engine's name into the URL: connector='mqtt://broker?source_id=press-3'",
+    ),
+    (
+        lambda: cs.run(add(1), source_id="press-3"),
+        "run() got an unexpected keyword argument 'source_id'; write the engine's name into the URL: connector='mqtt://broker?source_id=press-3'",
+    ),
+    (
+        lambda: cs.run(add(1), "mqtt://broker"),
+        "run(params=): takes a dict; write params={'name': value}, not 'mqtt://broker'",
+    ),
+    (
+        lambda: cs.connector(None),
+        "connector: needs the URL of a broker, such as 'mqtt://broker', or a name, not None",
+    ),
+    (
+        lambda: cs.connector("mqtt", host="broker"),
+        "connector: 'mqtt' alone: missing a required argument: 'hostname'; write the URL of the broker, such as 'mqtt://broker'",
+    ),
+    (
+        lambda: cs.connector("mqtt://broker", sourceid="press-3"),
+        "sourceid: MqttConnector has no such keyword; did you mean 'source_id'?",
+    ),
+    (
+        lambda: MqttConnector("broker", sourceid="press-3"),
+        "sourceid: MqttConnector has no such keyword; did you mean 'source_id'?",
+    ),
+    (
+        lambda: cs.Engine("mqtt://broker"),
+        "Engine() got 1 positional argument; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
+    ),
+    (
+        lambda: cs.MqttConnector("broker"),
+        "module 'cascade' has no attribute 'MqttConnector'; it is in cascade.connectors.mqtt",
+    ),
+    # run something
+    (
+        lambda: cs.run(add),
+        "<Task add(a: int, b: int = 2) -> int> of type Task is not a lazy result; it is the task itself; call it: add(...)",
+    ),
+    (lambda: cs.run(add(1), add(2)), "cs.run(...) takes several targets as a list: cs.run([a, b])"),
+    (lambda: cs.run(add(1), add(2), add(3)), "cs.run(...) takes several targets as a list: cs.run([a, b])"),
+    (
+        lambda: cs.run([add(1), add]),
+        "<Task add(a: int, b: int = 2) -> int> of type Task is not a lazy result; it is the task itself; call it: add(...)",
+    ),
+    (
+        lambda: cs.run({"a": add(1)}),
+        "{'a': <LazyResult add(1)>} of type dict is not a lazy result; pass several targets as one list",
+    ),
+    (
+        lambda: cs.run({add(1)}),
+        "{<LazyResult add(1)>} of type set is not a lazy result; pass several targets as one list",
+    ),
+    (
+        lambda: cs.run([[add(1)]]),
+        "[<LazyResult add(1)>] of type list is not a lazy result; pass several targets as one list",
+    ),
+    (
+        lambda: cs.run(None),
+        "None of type NoneType is not a lazy result; call a function decorated with @cs.task and run what it returns",
+    ),
+    (
+        lambda: cs.run(print),
+        "<built-in function print> of type builtin_function_or_method is not a lazy result; call a function decorated with @cs.task and run what it returns",
+    ),
+    (
+        lambda: cs.run(add(1), retries=3),
+        "run() got an unexpected keyword argument 'retries'; write task.with_retry(3) where the task is called",
+    ),
+    (
+        lambda: cs.run(add(1), timeout=4),
+        "run() got an unexpected keyword argument 'timeout'; write task.with_timeout(seconds) where the task is called",
+    ),
+    (
+        lambda: cs.run(add(1), workers=4),
+        "run() got an unexpected keyword argument 'workers'; write executor=cs.ThreadExecutor(4)",
+    ),
+    (
+        lambda: cs.run(add(1), cache="cache.db"),
+        "run() got an unexpected keyword argument 'cache'; write cache_backend=cs.SqliteCache('cache.db')",
+    ),
+    (
+        lambda: cs.run(add(1), a=1),
+        "run() got an unexpected keyword argument 'a'; for an input of the target write params={'a': ...}; help(cs.run) lists the settings",
+    ),
+    (
+        lambda: cs.run(add(1), param={"a": 1}),
+        "run() got an unexpected keyword argument 'param'; did you mean params=?",
+    ),
+    (
+        lambda: cs.run(add(1), on_failure="keep"),
+        "run(on_failure=): needs 'stop', 'continue' or 'return', not 'keep'",
+    ),
+    (
+        lambda: cs.run(add(1), on_failure=True),
+        "run(on_failure=): needs 'stop', 'continue' or 'return', not True",
+    ),
+    (
+        lambda: cs.run(add(1), executor="process:4"),
+        "no executor named 'process:4' (installed: dask, process, thread); did you mean 'process'?",
+    ),
+    (
+        lambda: cs.run(add(1), executor=cs.executor),
+        "run(executor=): pass an executor, such as cs.ThreadExecutor(4) or cs.ProcessExecutor(4), not function",
+    ),
+    (
+        lambda: cs.run(add(1), cache_backend=cs.MemoryCache),
+        "run(cache_backend=): pass a cache, such as cs.SqliteCache('cache.db') or cs.MemoryCache(), not <class 'cascade.runtime.cache._memory.MemoryCache'>",
+    ),
+    (lambda: cs.run(add(1), run_id=5), "run(run_id=): needs a text of 1 to 200 characters, not 5"),
+    (lambda: cs.run(add(1), state=""), "run(state=): needs a folder, such as 'runs', not ''"),
+    (lambda: cs.run(add(1), state="/dev/null"), "state /dev/null: is not a folder; name another one"),
+    (
+        lambda: cs.run(add(1), state="/dev/null/runs"),
+        "state /dev/null/runs: cannot be used as a folder: File exists; name another one",
+    ),
+    (lambda: cs.run(add(1), resume=True), "run(resume=): needs 'auto' or 'cancelled', not True"),
+    (
+        lambda: cs.run(add(1), system_resources=2),
+        "run(system_resources=): takes a dict; write system_resources={'gpu': 2}, not 2",
+    ),
+    (lambda: cs.run(add(1), logs=True), "run(logs=): needs the name of a level, such as 'INFO', not True"),
+    (
+        lambda: cs.run(add.with_constraints(gpus=1)(1), system_resources={"gpu": 1}),
+        "task 'add' needs 'gpus', which this engine does not have (it has gpu); name it in system_resources={'gpus': ...}",
+    ),
+    (
+        lambda: asyncio.run(cs.arun(add(1), nme="night")),
+        "arun() got an unexpected keyword argument 'nme'; did you mean name=?",
+    ),
+    (
+        lambda: asyncio.run(cs.Engine().run(add(1), add(2))),
+        "run(params=): takes a dict; write params={'name': value}, not LazyResult",
+    ),
+    (
+        lambda: cs.Engine(mqtt="broker"),
+        "Engine() got an unexpected keyword argument 'mqtt'; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
+    ),
+    (lambda: cs.rnu(add(1)), "module 'cascade' has no attribute 'rnu'; did you mean run?"),
+    (
+        lambda: cs.dry_run(add),
+        "<Task add(a: int, b: int = 2) -> int> of type Task is not a lazy result; it is the task itself; call it: add(...)",
+    ),
+    (
+        lambda: cs.visualize(add(1), "graph.svg"),
+        "visualize() got 2 positional arguments; it takes target, format=",
+    ),
+    (
+        lambda: cs.Param("n", int),
+        "Param() got 2 positional arguments; it takes name, type=, default=, description=",
+    ),
+    (
+        lambda: cs.Param("n", defualt=5),
+        "Param() got an unexpected keyword argument 'defualt'; did you mean default=?",
+    ),
+    (
+        lambda: cs.ThreadExecutor(max_workers=4),
+        "ThreadExecutor() got an unexpected keyword argument 'max_workers'; did you mean workers=?",
+    ),
+    # declare and call tasks
+    (lambda: cs.task("resize"), "'resize' is a text; for a name write @cs.task(name='resize')"),
+    (lambda: cs.task(add), "'add' is a task already; leave one @cs.task out"),
+    (lambda: cs.task(name=5)(plain), "task(name=): needs a text, not 5"),
+    (
+        lambda: cs.task(timeout=3)(plain),
+        "task(timeout=): it is not a setting; write task.with_timeout(...) on the declared task",
+    ),
+    (
+        lambda: cs.task(executor="process")(plain),
+        "task(executor=): it is not a setting; write mode='process'",
+    ),
+    (
+        lambda: cs.task(gpu=1)(plain),
+        "task(gpu=): it is not a setting; write task.with_constraints(gpu=1) on the declared task",
+    ),
+    (lambda: cs.task(classmethod(print)), "print is a class method; write @cs.task below @classmethod"),
+    (
+        lambda: cs.run(cs.task(mode="threads")(plain)(1)),
+        "task(mode=): the engine has no executor 'threads' (it has process, thread); did you mean 'thread'?",
+    ),
+    (
+        lambda: cs.run(cs.task(mode="Process")(plain)(1)),
+        "task(mode=): the engine has no executor 'Process' (it has process, thread); did you mean 'process'?",
+    ),
+    (
+        lambda: cs.run(cs.task(mode="inlin")(plain)(1)),
+        "task(mode=): the engine has no executor 'inlin' (it has process, thread); did you mean 'inline'?",
+    ),
+    (
+        lambda: Camera().shoot(1),
+        "task 'shoot': missing a required argument: 'seconds'; a task is not bound to an object: pass self as an argument, or make the task a function; its signature is shoot(self, seconds: float) -> str",
+    ),
+    (
+        lambda: add.map(b=2),
+        "task 'add': missing a required argument: 'a'; its signature is add(a: int, b: int = 2) -> int",
+    ),
+    (
+        lambda: add.map(a=[1], b=2),
+        "task 'add': map needs a list of values for 'b', not int; for one value in all items write add.partial(b=...).map(...); its signature is add(a: int, b: int = 2) -> int",
+    ),
+    (
+        lambda: add.map(a=None),
+        "task 'add': map needs a list of values for 'a', not NoneType; for one value in all items write add.partial(a=...).map(...); its signature is add(a: int, b: int = 2) -> int",
+    ),
+    (
+        lambda: add.map(lambda: 1),
+        "task 'add': map takes its iterables by name; write add.map(a=[...]); its signature is add(a: int, b: int = 2) -> int",
+    ),
+    (
+        lambda: add.map(a=add),
+        "task 'add': map needs a list of values for 'a', not Task; it is the task itself; call it: add(...); its signature is add(a: int, b: int = 2) -> int",
+    ),
+    (lambda: add.partial(1), "partial() got 1 positional argument; it takes name=value"),
+    (
+        lambda: add.delay(1),
+        "task 'add' has no method delay; call the task, and run what the call returns with cs.run(...)",
+    ),
+    (
+        lambda: add.with_retry(attempts=3),
+        "with_retry() got an unexpected keyword argument 'attempts'; did you mean max_attempts=?",
+    ),
+    (lambda: add.with_retry("3"), "with_retry(max_attempts=): needs a whole number from 1, not '3'"),
+    (lambda: add.with_retry(on="OSError"), "with_retry(on=): needs exception classes, not 'OSError'"),
+    (
+        lambda: add.with_timeout(timeout=5),
+        "with_timeout() got an unexpected keyword argument 'timeout'; it takes seconds",
+    ),
+    (lambda: add.with_timeout(None), "with_timeout(seconds): needs a number above 0, not None"),
+    (
+        lambda: add.with_cache(60),
+        "with_cache(policy=): needs a CachePolicy, or settings by name, as with_cache(ttl=60), not 60",
+    ),
+    (
+        lambda: add.with_cache(tll=60),
+        "with_cache(tll=): is unknown; there are ttl, key, ignore, version, backend, file, newer_than; did you mean ttl=?",
+    ),
+    (lambda: add.with_cache(ttl="1h"), "with_cache(ttl=): needs a number of seconds above 0, not '1h'"),
+    (
+        lambda: add.with_rate("20"),
+        'with_rate(rate): rate must be a number per second, or a text as "10/s", "10/m" or "10/h"; it is \'20\'',
+    ),
+    (
+        lambda: add.with_rate("20/day"),
+        'with_rate(rate): rate must be a number per second, or a text as "10/s", "10/m" or "10/h"; it is \'20/day\'',
+    ),
+    (
+        lambda: add.with_rate(0),
+        "with_rate(rate): rate must be above 0; to stop everything use a pause; it is 0",
+    ),
+    (lambda: add.with_rate(None), "with_rate(rate): needs a number per second or a text as '20/s', not None"),
+    (lambda: add.with_rate(20, "s"), "with_rate() got 2 positional arguments; it takes rate, burst="),
+    (lambda: add.with_rate("20/s", burst=0), "with_rate(burst=): needs a number from 1, not 0"),
+    (
+        lambda: add.with_constraints("gpu"),
+        "with_constraints() got 1 positional argument; it takes name=value",
+    ),
+    (
+        lambda: add.with_constraints({"gpu": 1}),
+        "with_constraints() got 1 positional argument; it takes name=value",
+    ),
+    (
+        lambda: add.with_concurrency(4),
+        "task 'add' has no method with_concurrency; it is a method of a call: add.map(...).with_concurrency(...)",
+    ),
+    (
+        lambda: add.keep_failures,
+        "task 'add' has no method keep_failures; it is a method of a call: add.map(...).keep_failures(...)",
+    ),
+    (
+        lambda: add(1).keep_failures(),
+        "keep_failures(): keeps the failed items of a map; write task.map(...).keep_failures(), or call(...).or_else(value) for one call",
+    ),
+    (
+        lambda: add.or_else(add(2)),
+        "or_else(value): needs a value, not a lazy result; choose between calls inside a task",
+    ),
+    (
+        lambda: add.map(a=[1]).with_concurency(4),
+        "a lazy result has no method with_concurency(); did you mean with_concurrency?; call methods of its value inside a task",
+    ),
+    (lambda: add(1).map(b=[1]), "a lazy result has no method map(): it is the task's; write task.map(x=...)"),
+    # use a value that is not there yet
+    (
+        lambda: add(1) > 1,
+        "<LazyResult add with 1 argument> has no value before it runs, so > cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: "a" + add(1),
+        "<LazyResult add with 1 argument> has no value before it runs, so + cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: sum([add(1), add(2)]),
+        "<LazyResult add with 1 argument> has no value before it runs, so + cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: sum(add(1)),
+        "<LazyResult add with 1 argument> has no items before it runs; write task.map(x=lazy) for a task for each, or lazy[0] for one",
+    ),
+    (
+        lambda: max(add(1), add(2)),
+        "<LazyResult add with 1 argument> has no value before it runs, so > cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: sorted([add(1), add(2)]),
+        "<LazyResult add with 1 argument> has no value before it runs, so < cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: len(add(1)),
+        "<LazyResult add with 1 argument> has no value before it runs, so len() cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: range(add(1)),
+        "<LazyResult add with 1 argument> has no value before it runs, so it cannot be a whole number, as range() and an index need one; use it inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: [1, 2, 3][add(1)],
+        "<LazyResult add with 1 argument> has no value before it runs, so it cannot be a whole number, as range() and an index need one; use it inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: int(add(1)),
+        "<LazyResult add with 1 argument> has no value before it runs, so int() cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: round(add(1)),
+        "<LazyResult add with 1 argument> has no value before it runs, so round() cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: 1 in add(1),
+        "<LazyResult add with 1 argument> has no value before it runs, so the test with in cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: add(1) in [1, 2],
+        "<LazyResult add with 1 argument> has no value before it runs, so it cannot be compared with a value of type int; compare inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: not add(1),
+        "<LazyResult add with 1 argument> has no value before it runs; decide inside a task or with run_if(...), or run it first with cs.run(...)",
+    ),
+    (lambda: dict(add(1)), "a lazy result has no method keys(); call methods of its value inside a task"),
+    (
+        lambda: -add(1),
+        "<LazyResult add with 1 argument> has no value before it runs, so - cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: open(add(1)),  # noqa: SIM115
+        "<LazyResult add with 1 argument> has no value before it runs, so it cannot be the name of a file; open the file inside a task that takes the name, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: Path("folder") / add(1),
+        "<LazyResult add with 1 argument> has no value before it runs, so it cannot be the name of a file; open the file inside a task that takes the name, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: operator.setitem(add(1), 0, 1),
+        "<LazyResult add with 1 argument> has no value before it runs, so it has no items to set; change the value inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: operator.delitem(add(1), 0),
+        "<LazyResult add with 1 argument> has no value before it runs, so it has no items to delete; change the value inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: setattr(add(1), "x", 1),
+        "<LazyResult add with 1 argument> is immutable; its methods return new nodes",
+    ),
+    (lambda: add(1).upper(), "a lazy result has no method upper(); call methods of its value inside a task"),
+    (lambda: add(1).wait(), "a lazy result has no method wait(); write cs.run(lazy), or await cs.arun(lazy)"),
+    (
+        lambda: add(1).run_if(add(2) > 1),
+        "<LazyResult add with 1 argument> has no value before it runs, so > cannot compute with it; compute inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: add(1).run_if(True),
+        "True of type bool is not a lazy result; run_if(...) takes the result of calling a task",
+    ),
+    (
+        lambda: add(1).run_if(add),
+        "<Task add(a: int, b: int = 2) -> int> of type Task is not a lazy result; it is the task itself; call it: add(...)",
+    ),
+    (
+        lambda: add(1).after([add(2)]),
+        "[<LazyResult add(2)>] of type list is not a lazy result; after(...) takes the results of calling tasks; pass each of its items by itself",
+    ),
+    (
+        lambda: cs.sequence(add, add),
+        "<Task add(a: int, b: int = 2) -> int> of type Task is not a lazy result; it is the task itself; call it: add(...)",
+    ),
+    (
+        lambda: cs.sequence([add(1), add(2)]),
+        "[<LazyResult add(1)>, <LazyResult add(2)>] of type list is not a lazy result; sequence(...) takes the results of calling tasks; pass each of its items by itself",
+    ),
+    (
+        lambda: cs.pipeline(add, add),
+        "pipeline(value, *tasks): the value is the task 'add' itself; begin with add(...)",
+    ),
+    (
+        lambda: cs.pipeline(1, add(1)),
+        "pipeline(value, *tasks): takes functions decorated with @cs.task, not <LazyResult add(1)>",
+    ),
+    (
+        lambda: cs.Router(add(1), [add(2)]),
+        "Router(routes): needs a dict of at least one lazy result, not [<LazyResult add(2)>]",
+    ),
+    (
+        lambda: cs.Router(add(1), {"a": add}),
+        "<Task add(a: int, b: int = 2) -> int> of type Task is not a lazy result; it is the task itself; call it: add(...)",
+    ),
+]
 # Messages that need files, a broker or a longer program, and the tests that show them.
 ELSEWHERE = {
     "=): needs a number, not ": "test_checkpoints_in_processes.py",
@@ -901,7 +1365,9 @@ ELSEWHERE = {
     "needs seconds from 0 to 60": "test_outbox_queue.py",
     "needs 'oldest' or 'live-first'": "test_outbox_queue.py",
     "needs the name of the collector, such as 'collector-1'": "test_outbox_queue.py",
-    "is not a folder; name another one": "test_sqlite_state.py",
+    "a value in the template is empty, . or .., or has a separator of paths; pass it as a Path, or pass a function as file=": (
+        "test_cache_files.py"
+    ),
     ", where SQLite's WAL is not safe; name a local folder": "test_sqlite_state.py",
     "belongs to another user; name a folder of your own": "test_sqlite_state.py",
     " by others; chmod 700 ": "test_sqlite_state.py",
@@ -934,10 +1400,13 @@ USER_ERRORS = {
 }
 
 
-@pytest.mark.parametrize(("action", "message"), MESSAGES)
+@pytest.mark.parametrize(("action", "message"), [*MESSAGES, *FIRST_DAY])
 def test_the_message_says_what_is_wrong(action: Callable[[], object], message: str) -> None:
-    """An address in memory is replaced, because it differs from run to run."""
-    with pytest.raises(cs.CascadeError) as raised:
+    """An address in memory is replaced, because it differs from run to run.
+
+    Where Python refuses a call or an attribute, its own kind of error is raised, with our words.
+    """
+    with pytest.raises((cs.CascadeError, TypeError, AttributeError)) as raised:
         action()
     assert re.sub(r" at 0x[0-9a-f]+", " at 0x...", str(raised.value)) == message
 
@@ -981,7 +1450,7 @@ def programs(*folders: str) -> list[Path]:
 @pytest.mark.full
 def test_every_message_that_is_raised_is_listed() -> None:
     """A new error message is added here and reread; one that needs more than a line is named with its test."""
-    listed = "\n".join(message for _, message in MESSAGES)
+    listed = "\n".join(message for _, message in [*MESSAGES, *FIRST_DAY])
     longest = {
         max(texts, key=len)
         for path in sources()
@@ -1015,7 +1484,7 @@ def test_no_text_has_a_word_that_the_glossary_replaced() -> None:
         if " " in text and PRIVATE_WORDS.search(text)
     ]
     assert found == []
-    assert [message for _, message in MESSAGES if PRIVATE_WORDS.search(message)] == []
+    assert [message for _, message in [*MESSAGES, *FIRST_DAY] if PRIVATE_WORDS.search(message)] == []
 
 
 def test_no_name_in_a_program_has_such_a_word() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from public_modules import MODULES
 
+import cascade as cs
+
 STATED = Path(__file__).with_name("public_defaults.txt")
 
 
@@ -55,3 +57,14 @@ def test_every_default_is_the_one_that_is_stated() -> None:
     stated = STATED.read_text("utf-8").splitlines()
     assert sorted(defaults()) == stated
     assert len(stated) > 300
+
+
+def test_a_run_takes_the_defaults_of_the_engine() -> None:
+    """They are stated twice, because the import of the engine is slow; ``help(cs.run)`` shows those that count."""
+    of_engine = inspect.signature(cs.Engine).parameters | inspect.signature(cs.Engine.run).parameters
+    of_run = inspect.signature(cs.run).parameters
+    assert inspect.signature(cs.arun).parameters == of_run
+    assert {name: each.default for name, each in of_run.items() if name in of_engine} == {
+        name: each.default for name, each in of_engine.items() if name in of_run
+    }
+    assert {*of_run} - {*of_engine} == {"state"}

@@ -137,7 +137,7 @@ def test_what_is_left_on_the_loop_has_the_stop_timeout_of_the_run(
 
 async def test_an_unknown_setting_is_refused_in_both_forms() -> None:
     """The first in the order of the alphabet is named."""
-    with pytest.raises(TypeError, match="unexpected keyword argument 'labbels'; did you mean 'labels'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'labbels'; did you mean labels="):
         await arun(one(), tagz={}, labbels={})
 
 

@@ -321,8 +321,9 @@ def test_a_cancelled_run_ends_a_script_in_a_few_lines(tmp_path: Path) -> None:
 def test_a_file_url_makes_a_file_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``file:`` needs no slashes; the runtime declares the entry point."""
 
-    def find(group: str, name: str) -> EntryPoint:
+    def find(group: str, name: str, *, of: str) -> EntryPoint:
         assert (group, name) == ("cascade.connectors", "file")
+        assert of in ("file", "file:run.jsonl")
         return EntryPoint(name, "cascade.runtime:FileConnector", group)
 
     monkeypatch.setattr("cascade.sdk.plugins.find", find)

@@ -162,11 +162,11 @@ def test_an_executor_is_found_by_name() -> None:
     assert cs.run(load("abc"), executor="thread") == [3]
     with pytest.raises(cs.UsageError, match="did you mean 'thread'"):
         cs.run(load("abc"), executor="threads")
-    with pytest.raises(
-        TypeError, match=r"unexpected keyword argument 'conector'; did you mean 'connector'\?"
-    ):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'conector'; did you mean connector=\?"):
         cs.run(load("abc"), conector=None)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"argument 'x'; it takes target, params, .*connector, bus, .*tags"):
+    with pytest.raises(
+        TypeError, match=r"argument 'x'; for an input of the target write params=\{'x': \.\.\.\}"
+    ):
         cs.run(load("abc"), x=None)  # type: ignore[call-overload]
 
 

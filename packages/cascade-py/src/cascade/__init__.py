@@ -208,6 +208,12 @@ _MODULES = {
         "visualize",
     ),
 }
+_ELSEWHERE = {
+    "MqttConnector": "cascade.connectors.mqtt",
+    "NatsConnector": "cascade.connectors.nats",
+    "DaskExecutor": "cascade.executors.dask",
+    "ManualClock": "cascade.testing",
+}
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
@@ -303,7 +309,10 @@ def __getattr__(name: str) -> Any:
 
         value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cascade.interfaces.text import meant
+
+    remedy = f"; it is in {_ELSEWHERE[name]}" if name in _ELSEWHERE else meant(name, __all__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{remedy}")
 
 
 def __dir__() -> list[str]:

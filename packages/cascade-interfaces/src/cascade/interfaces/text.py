@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 MAX_BYTES = 65_535
 """The longest text, in bytes of UTF-8."""
@@ -47,3 +48,9 @@ def nearest(word: str, known: Iterable[str], *, least: float = 0.6) -> str:
 
     found = difflib.get_close_matches(word, known, n=1, cutoff=least)
     return found[0] if found else ""
+
+
+def meant(word: str, known: Iterable[Any], form: str = "{}") -> str:
+    """Return "; did you mean ...?" for the known name that is most like ``word``; "" if none is."""
+    similar = nearest(word, (each for each in known if not each.startswith("_")))
+    return f"; did you mean {form.format(similar)}?" if similar else ""

@@ -5,34 +5,45 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from cascade.interfaces.errors import UsageError
-from cascade.interfaces.text import nearest
+from cascade.interfaces.text import meant
 from cascade.spec.labels import described
 
-_ARITHMETIC = (
-    "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow", "lshift", "rshift", "and", "xor", "or",
-)  # fmt: skip
-OPERATORS = (
-    *(f"__{name}__" for name in _ARITHMETIC),
-    *(f"__r{name}__" for name in _ARITHMETIC),
-    "__neg__", "__pos__", "__abs__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__",
-    "__contains__", "__len__", "__int__", "__float__", "__index__", "__round__",
-)  # fmt: skip
-"""Methods of operators and conversions that need a value."""
+_BINARY = {
+    "add": "+", "sub": "-", "mul": "*", "matmul": "@", "truediv": "/", "floordiv": "//", "mod": "%",
+    "divmod": "divmod()", "pow": "**", "lshift": "<<", "rshift": ">>", "and": "&", "xor": "^", "or": "|",
+}  # fmt: skip
+OPERATORS = {
+    **{f"__{name}__": sign for name, sign in _BINARY.items()},
+    **{f"__r{name}__": sign for name, sign in _BINARY.items()},
+    "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=", "__contains__": "the test with in",
+    "__neg__": "-", "__pos__": "+", "__invert__": "~", "__abs__": "abs()", "__round__": "round()",
+    "__len__": "len()", "__int__": "int()", "__float__": "float()",
+}  # fmt: skip
+"""Methods of operators and functions that need a value, with what the user has written."""
+
+OTHER_USES = {
+    "__index__": "cannot be a whole number, as range() and an index need one; use it inside a task",
+    "__fspath__": "cannot be the name of a file; open the file inside a task that takes the name",
+    "__setitem__": "has no items to set; change the value inside a task",
+    "__delitem__": "has no items to delete; change the value inside a task",
+}
+"""Methods of further uses that need a value, with why they cannot work and what to do."""
 
 _GIVES_A_VALUE = frozenset({"result", "compute", "get", "run", "collect", "execute", "evaluate", "wait"})
 
 
 def refusing(method: str) -> Callable[..., NoReturn]:
-    """Return a method that says that a lazy result has no value to compute with."""
+    """Return a method that says that a lazy result has no value for it."""
+    if method in OPERATORS:
+        problem = f"has no value before it runs, so {OPERATORS[method]} cannot compute with it; compute inside a task"
+    else:
+        problem = f"has no value before it runs, so it {OTHER_USES[method]}"
 
     def refuse(self: object, *_: object) -> NoReturn:
-        raise UsageError(
-            f"{described(self)} has no value before it runs, so {method}() cannot compute with it; "
-            "compute inside a task, or run it first with cs.run(...)"
-        )
+        raise UsageError(f"{described(self)} {problem}, or run it first with cs.run(...)")
 
     refuse.__name__ = method
     return refuse
@@ -44,13 +55,16 @@ def called(lazy: object, attribute: str | None, methods: Iterable[str]) -> str:
         return f"{described(lazy)} cannot be called: it is the result of a call; call the task itself"
     if attribute in _GIVES_A_VALUE:
         return f"a lazy result has no method {attribute}(); write cs.run(lazy), or await cs.arun(lazy)"
+    if attribute in ("map", "partial"):
+        return f"a lazy result has no method {attribute}(): it is the task's; write task.{attribute}(x=...)"
     return f"a lazy result has no method {attribute}(){meant(attribute, methods)}; call methods of its value inside a task"
 
 
-def meant(name: str, known: Iterable[Any], form: str = "{}") -> str:
-    """Return ", did you mean ...?" for the most similar of the known names; "" if none is similar."""
-    similar = nearest(name, (each for each in known if not each.startswith("_")))
-    return f"; did you mean {form.format(similar)}?" if similar else ""
+def method_of_calls(name: str, calls: type) -> str:
+    """Return how to write a method that only calls of a task have; "" if they do not have it."""
+    if name in ("with_concurrency", "keep_failures"):
+        return f".map(...).{name}(...)"
+    return f"(...).{name}(...)" if hasattr(calls, name) else ""
 
 
 _first_call = ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.text import meant
 from cascade.spec.checks import is_number
 from cascade.spec.definition import TaskDefinition
 
@@ -115,10 +116,11 @@ def cache_policy(
         _refuse("policy", f"is given already; put {', '.join(settings)} into it")
     unknown = settings.keys() - CachePolicy.__dataclass_fields__.keys()
     if unknown:
-        _refuse(min(unknown), f"is unknown; there are {', '.join(CachePolicy.__dataclass_fields__)}")
+        known = CachePolicy.__dataclass_fields__
+        _refuse(min(unknown), f"is unknown; there are {', '.join(known)}{meant(min(unknown), known, '{}=')}")
     made = CachePolicy(**settings) if policy is None else policy
     if not isinstance(made, CachePolicy):
-        _refuse("policy", f"needs a CachePolicy, not {made!r}")
+        _refuse("policy", f"needs a CachePolicy, or settings by name, as with_cache(ttl=60), not {made!r}")
     made.check_for(definition)
     return made
 

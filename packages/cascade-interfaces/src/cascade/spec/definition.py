@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.interfaces.errors import ConfigurationError, TaskCallError, TaskDefinitionError, UsageError
-from cascade.spec._misuse import meant
+from cascade.interfaces.text import meant
 from cascade.spec.nested import find_lazies
 from cascade.spec.resources import Injection, injections_of
 
@@ -52,11 +52,18 @@ class TaskDefinition:
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as exc:
-            raise self.call_error(self._unknown(kwargs) or str(exc)) from None
+            raise self.call_error(self._unknown(kwargs) or f"{exc}{self._unbound()}") from None
 
     def call_error(self, problem: str) -> TaskCallError:
         """Return the error for a call that cannot work."""
         return TaskCallError(self.name, self.signature_text, problem)
+
+    def _unbound(self) -> str:
+        """Say that a method has no object of its own here; "" if it is a function."""
+        first = next(iter(self.signature.parameters), "") if self.signature is not None else ""
+        if first not in ("self", "cls"):
+            return ""
+        return f"; a task is not bound to an object: pass {first} as an argument, or make the task a function"
 
     def _unknown(self, kwargs: Mapping[str, Any]) -> str:
         """Name the first keyword that the function does not take; "" if it takes them all."""
@@ -79,6 +86,8 @@ def define(function: Callable[..., Any], *, name: str | None, mode: str) -> Task
     :raises ConfigurationError: if the mode does not fit the function.
     """
     _check_function(function)
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        raise ConfigurationError("task(name=)", f"needs a text, not {name!r}")
     is_async = _is_async(function)
     if not isinstance(mode, str) or not mode:
         raise ConfigurationError("task(mode=)", f"needs 'auto', 'inline' or an executor's name, not {mode!r}")
@@ -107,6 +116,10 @@ def structural(function: Callable[..., Any], name: str) -> TaskDefinition:
 
 
 def _check_function(function: object) -> None:
+    if isinstance(function, str):
+        raise TaskDefinitionError(f"{function!r} is a text; for a name write @cs.task(name={function!r})")
+    if isinstance(function, classmethod):
+        raise TaskDefinitionError(f"{function.__name__} is a class method; write @cs.task below @classmethod")
     if not callable(function):
         raise TaskDefinitionError(f"{function!r} is not callable; @cs.task decorates a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

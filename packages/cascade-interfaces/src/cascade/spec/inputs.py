@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.errors import ConfigurationError, InputsError, UsageError
 from cascade.interfaces.text import nearest
 from cascade.spec.definition import structural
@@ -105,6 +106,7 @@ class Param(_Outside[T], Generic[T]):
     def __init__(
         self, name: str, *, type: Callable[[Any], T], default: Any = ..., description: str = ...
     ) -> None: ...
+    @explains_calls
     def __init__(
         self,
         name: str,
@@ -133,6 +135,7 @@ class Env(_Outside[T], Generic[T]):
     def __init__(
         self, name: str, *, type: Callable[[Any], T], default: Any = ..., description: str = ...
     ) -> None: ...
+    @explains_calls
     def __init__(
         self,
         name: str,

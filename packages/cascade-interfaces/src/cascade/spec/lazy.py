@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import operator
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, cast, overload
 
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError, UsageError
 from cascade.spec import _misuse, labels
 from cascade.spec._containers import Deferred
@@ -113,6 +114,7 @@ class PolicyMethods:
 
     __slots__ = ()
 
+    @explains_calls
     def with_retry(
         self,
         max_attempts: int = 3,
@@ -138,6 +140,7 @@ class PolicyMethods:
         retry = RetryPolicy(max_attempts, delay, backoff, max_delay, jitter, classes)
         return self._with_policy("with_retry", retry=retry)
 
+    @explains_calls
     def with_timeout(self, seconds: float) -> Self:
         """Return a copy of which each attempt may take ``seconds``.
 
@@ -168,6 +171,7 @@ class PolicyMethods:
 
         return self._with_policy("with_cache", cache=cache_policy(self._declared(), policy, settings))
 
+    @explains_calls
     def with_constraints(self, /, **demands: float | LazyResult[float]) -> Self:
         """Return a copy that runs only while it holds these amounts of the engine's resources.
 
@@ -181,6 +185,7 @@ class PolicyMethods:
                 check_amount(name, amount)
         return self._with_policy("with_constraints", demands=demands)
 
+    @explains_calls
     def with_rate(self, rate: float | str, *, burst: float = 1.0) -> Self:
         """Return a copy whose attempts start no more often than ``rate``, in all runs of this process together.
 
@@ -406,9 +411,9 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
                 "make the array inside a task, or run it first with cs.run(...)"
             )
 
-        for _operator in _misuse.OPERATORS:
-            locals()[_operator] = _misuse.refusing(_operator)
-        del _operator
+        for _method in (*_misuse.OPERATORS, *_misuse.OTHER_USES):
+            locals()[_method] = _misuse.refusing(_method)
+        del _method
 
     def _declared(self) -> TaskDefinition:
         return self._call.definition
@@ -515,9 +520,9 @@ def targets_of(target: object) -> list[LazyResult[Any]]:
     _misuse.call_used()
     targets = [target] if isinstance(target, LazyResult) else target
     if not isinstance(targets, list | tuple):
-        raise InvalidTargetError(target)
+        raise not_lazy(target)
     if not all(issubclass(kind, LazyResult) for kind in set(map(type, targets))):
-        raise InvalidTargetError(next(each for each in targets if not isinstance(each, LazyResult)))
+        raise not_lazy(next(each for each in targets if not isinstance(each, LazyResult)))
     return list(targets)
 
 
@@ -538,7 +543,19 @@ def collected(container: Any) -> LazyResult[Any]:
 
 def _check_lazy(lazy: object, advice: str) -> None:
     if not isinstance(lazy, LazyResult):
-        raise InvalidTargetError(lazy, advice=advice)
+        raise not_lazy(lazy, advice)
+
+
+def not_lazy(value: object, advice: str = "") -> InvalidTargetError:
+    """Return the error for something in the place of a lazy result; ``advice`` is what that place takes."""
+    if isinstance(value, PolicyMethods):
+        name = value._declared().name
+        return InvalidTargetError(value, advice=f"it is the task itself; call it: {name}(...)")
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, Collection) else ()
+    if any(isinstance(each, LazyResult) for each in items):
+        several = "pass each of its items by itself" if advice else "pass several targets as one list"
+        advice = f"{advice}; {several}" if advice else several
+    return InvalidTargetError(value, advice=advice)
 
 
 def _itself(value: Any) -> Any:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from cascade.interfaces.errors import ConfigurationError, InvalidTargetError
+from cascade.interfaces.errors import ConfigurationError
 from cascade.spec.definition import structural
 from cascade.spec.labels import brief, short
-from cascade.spec.lazy import Call, CallSettings, LazyResult
+from cascade.spec.lazy import Call, CallSettings, LazyResult, not_lazy
 from cascade.spec.nested import find_lazies
 from cascade.spec.tasks import Task
 
@@ -45,9 +45,7 @@ class Router(LazyResult[T], Generic[T]):
             )
         for lazy in (selector, *routes.values()):
             if not isinstance(lazy, LazyResult):
-                raise InvalidTargetError(
-                    lazy, advice="Router(selector, routes) takes the results of calling tasks"
-                )
+                raise not_lazy(lazy, "Router(selector, routes) takes the results of calling tasks")
         if find_lazies(list(routes)):
             raise ConfigurationError(
                 "Router(routes)",
@@ -66,7 +64,7 @@ def sequence(*lazies: LazyResult[Any]) -> LazyResult[list[Any]]:
     ordered: list[LazyResult[Any]] = []
     for lazy in lazies:
         if not isinstance(lazy, LazyResult):
-            raise InvalidTargetError(lazy, advice="sequence(...) takes the results of calling tasks")
+            raise not_lazy(lazy, "sequence(...) takes the results of calling tasks")
         ordered.append(lazy.after(ordered[-1]) if ordered else lazy)
     return LazyResult(Call(_LIST, (ordered,)))
 
@@ -78,6 +76,11 @@ def pipeline(value: Any, *tasks: Task[..., Any]) -> LazyResult[Any]:
     """
     if not tasks:
         raise ConfigurationError("pipeline(value, *tasks)", "needs at least one task")
+    if isinstance(value, Task):
+        raise ConfigurationError(
+            "pipeline(value, *tasks)",
+            f"the value is the task {value.name!r} itself; begin with {value.name}(...)",
+        )
     for each in tasks:
         if not isinstance(each, Task):
             raise ConfigurationError(

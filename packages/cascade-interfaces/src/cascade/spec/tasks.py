@@ -6,8 +6,16 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
-from cascade.interfaces.errors import ConfigurationError, MapLengthError, TaskCallError, UsageError
-from cascade.spec._misuse import meant
+from cascade.interfaces.call_errors import explains_calls
+from cascade.interfaces.errors import (
+    ConfigurationError,
+    MapLengthError,
+    TaskCallError,
+    TaskDefinitionError,
+    UsageError,
+)
+from cascade.interfaces.text import meant
+from cascade.spec import _misuse
 from cascade.spec.definition import AUTO, TaskDefinition, define
 from cascade.spec.labels import settings
 from cascade.spec.lazy import (
@@ -75,6 +83,7 @@ class Task(PolicyMethods, Generic[P, R]):
                 break
         return LazyResult(Call(self._settings, args, NO_KWARGS))
 
+    @explains_calls
     def partial(self, /, **fixed: Any) -> Task[..., R]:
         """Return a task with some arguments given, by name; a call may give them again.
 
@@ -145,10 +154,13 @@ class Task(PolicyMethods, Generic[P, R]):
             # attributes that Python and libraries look up by themselves
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            raise AttributeError(
-                f"task {self.name!r} has no method {name}{meant(name, dir(Task))}"
-                "; call the task, and run what the call returns with cs.run(...)"
+            form = _misuse.method_of_calls(name, LazyResult)
+            advice = (
+                f"; it is a method of a call: {self.name}{form}"
+                if form
+                else f"{meant(name, dir(Task))}; call the task, and run what the call returns with cs.run(...)"
             )
+            raise AttributeError(f"task {self.name!r} has no method {name}{advice}")
 
     def _declared(self) -> TaskDefinition:
         return self._definition
@@ -204,9 +216,17 @@ def column_of(definition: TaskDefinition, name: str, items: object, *, given_by:
         source = (
             f", but {given_by!r} gave {type(items).__name__}" if given_by else f", not {type(items).__name__}"
         )
-        problem = f"map needs a list of values for {name!r}{source}"
+        remedy = "" if given_by else _scalar_form(definition.name, name, items)
+        problem = f"map needs a list of values for {name!r}{source}{remedy}"
         raise TaskCallError(definition.name, definition.signature_text, problem)
     return tuple(items)
+
+
+def _scalar_form(task_name: str, name: str, value: object) -> str:
+    """Return how to give a value that is the same for all items of a map."""
+    if isinstance(value, Task):
+        return f"; it is the task itself; call it: {value.name}(...)"
+    return f"; for one value in all items write {task_name}.partial({name}=...).map(...)"
 
 
 def check_lengths(task_name: str, lengths: dict[str, int]) -> None:
@@ -248,7 +268,7 @@ def task(
         raise ConfigurationError(f"task({setting}=)", _right_form(setting))
     if function is None:
         return _Decorator(name, mode)
-    return Task(define(function, name=name, mode=mode))
+    return _made(function, name, mode)
 
 
 class _Decorator:
@@ -263,13 +283,30 @@ class _Decorator:
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
     def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
-        return Task(define(function, name=self._name, mode=self._mode))
+        return _made(function, self._name, self._mode)
+
+
+def _made(function: Callable[..., Any], name: str | None, mode: str) -> Task[..., Any]:
+    if isinstance(function, Task):
+        raise TaskDefinitionError(f"{function.name!r} is a task already; leave one @cs.task out")
+    return Task(define(function, name=name, mode=mode))
 
 
 def _right_form(setting: str) -> str:
     """Return how to set what other libraries call ``setting``."""
+    if setting in _OTHER_FORMS:
+        return f"it is not a setting; write {_OTHER_FORMS[setting]}"
     settings = [name for name in dir(PolicyMethods) if name.startswith("with_")]
     stem = next((name for name in settings if name[5:8] == setting.removeprefix("max_")[:3]), None)
     if stem is None:
         return f"it is not a setting; task has name and mode{meant(setting, ('name', 'mode'))}"
     return f"it is not a setting; write task.{stem}(...) on the declared task"
+
+
+_OTHER_FORMS = {
+    **dict.fromkeys(("executor", "pool", "backend"), "mode='process'"),
+    **dict.fromkeys(
+        ("resources", "gpu", "cpu", "memory"), "task.with_constraints(gpu=1) on the declared task"
+    ),
+}
+"""What other libraries call a setting, and its form here."""

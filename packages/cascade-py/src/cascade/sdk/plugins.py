@@ -34,12 +34,29 @@ def connector(name: str, /, **settings: Any) -> Connector:
     :raises ConnectorNotFoundError: if no installed package offers it, with what to install.
     :raises ConfigurationError: if that connector has no URL.
     """
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(
+            "connector", "needs the URL of a broker, such as 'mqtt://broker', or a name", value=name
+        )
     scheme, separator, _ = name.partition(":")
-    made = find(CONNECTORS, scheme).load()
+    made = find(CONNECTORS, scheme, of=name).load()
     if separator and not hasattr(made, "from_url"):
         raise ConfigurationError("connector", f"{scheme!r} has no URL; write {scheme!r}")
+    if not separator:
+        _check_arguments(name, made, settings)
     instance: Connector = made.from_url(name, **settings) if separator else made(**settings)
     return instance
+
+
+def _check_arguments(name: str, made: Any, settings: dict[str, Any]) -> None:
+    import inspect
+
+    try:
+        inspect.signature(made).bind(**settings)
+    except TypeError as exc:
+        raise ConfigurationError(
+            "connector", f"{name!r} alone: {exc}; write the URL of the broker, such as '{name}://broker'"
+        ) from None
 
 
 def executor(name: str, /, **settings: Any) -> Executor:
@@ -51,8 +68,8 @@ def executor(name: str, /, **settings: Any) -> Executor:
     return instance
 
 
-def find(group: str, name: str) -> EntryPoint:
-    """Return the entry point of a connector or an executor.
+def find(group: str, name: str, *, of: str = "") -> EntryPoint:
+    """Return the entry point of a connector or an executor; ``of`` is the URL that begins with its name.
 
     :raises UsageError: if no installed package has one of this name.
     """
@@ -62,20 +79,41 @@ def find(group: str, name: str) -> EntryPoint:
     offered = {point.name: point for point in entry_points(group=group)}
     if name not in offered:
         raise _ERRORS[group](
-            name, installed=tuple(sorted(offered)), remedy=_remedy(group, name, list(offered))
+            name, installed=tuple(sorted(offered)), remedy=_remedy(group, name, of, list(offered))
         )
     return offered[name]
 
 
-def _remedy(group: str, name: str, offered: list[str]) -> str:
+def _remedy(group: str, name: str, url: str, offered: list[str]) -> str:
     from cascade.interfaces.distribution import install_line
 
     extras = _EXTRAS[group]
     if name in extras:
         return f"install it with: {install_line(extras[name])}"
-    if group == CONNECTORS and (name == "localhost" or "." in name):
-        return f"for a broker on that host write mqtt://{name}"
+    if group == CONNECTORS and (broker := _broker_in(name, url)):
+        return f"for a broker on that host write {broker}"
     close = nearest(name, [*offered, *extras])
     if close:
         return f"did you mean {close!r}?"
     return f"install a package that has an entry point {name!r} in the group {group!r}"
+
+
+def _broker_in(scheme: str, url: str) -> str:
+    """Return the URL that a host, a host with its port, or a URL of another or a misspelled scheme stands for; or ""."""
+    rest = url.partition(":")[2]
+    if scheme.lower() in _OTHER_SCHEMES and rest.startswith("//"):
+        return f"{_OTHER_SCHEMES[scheme.lower()]}:{rest}"
+    if scheme == "localhost" or "." in scheme or rest.isdecimal():
+        return f"mqtt://{url}"
+    return ""
+
+
+_OTHER_SCHEMES = {
+    "http": "mqtt",
+    "https": "mqtts",
+    "tcp": "mqtt",
+    "ssl": "mqtts",
+    "mqtt": "mqtt",
+    "mqtts": "mqtts",
+}
+"""Schemes that people write for a broker, and those to write."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cascade.interfaces.errors import ConfigurationError, UsageError
-from cascade.interfaces.text import nearest
+from cascade.interfaces.text import meant
 from cascade.interfaces.tracebacks import begin_in_user_code
 from cascade.sdk import plugins
 from cascade.sdk.signals import run_guarded
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Redactor,
         StateBackend,
     )
-    from cascade.runtime import Outbox
+    from cascade.runtime import Engine, Outbox
     from cascade.sdk.overloads import awaits_targets, runs_targets
     from cascade.spec import LazyResult, Resource
 else:  # what only a type checker needs takes a millisecond of each start
@@ -51,22 +51,22 @@ class Settings(TypedDict, total=False):
 
     executor: Executor | str | None
     """Also a name: ``"thread"``, ``"process"``, ``"dask"``, or that of any other that is installed."""
-    executors: Mapping[str, Executor]
+    executors: Mapping[str, Executor] | None
     resources: Sequence[Resource]
-    cache_backend: CacheBackend
-    state_backend: StateBackend
+    cache_backend: CacheBackend | None
+    state_backend: StateBackend | None
     state: str | os.PathLike[str] | None
     """Folder in which the run is recorded: short for ``state_backend=SqliteState(folder)``."""
     require_control: bool
     middleware: Sequence[Middleware]
-    redactor: Redactor
+    redactor: Redactor | None
     outbox: Outbox | str | os.PathLike[str] | None
     """Also the folder alone."""
     labels: Mapping[str, str | float | bool] | None
     host_report: bool
     logs: str | None
-    bus: EventBus
-    clock: Clock
+    bus: EventBus | None
+    clock: Clock | None
     stop_timeout: float
     close_timeout: float
     run_id: str | None
@@ -81,6 +81,22 @@ class Settings(TypedDict, total=False):
 
 
 _POSITIONAL = ("target", "params", "system_resources", "connector")
+_DEFAULTS: Mapping[str, Any] = {
+    "resources": (),
+    "require_control": False,
+    "middleware": (),
+    "host_report": True,
+    "stop_timeout": 2.0,
+    "close_timeout": 30.0,
+    "on_failure": "stop",
+    "progress": False,
+    "resume": "auto",
+    "on_change": "refuse",
+    "max_starts": 5,
+    "forget_control": False,
+}
+"""Those of the engine, for ``help()``, because its import is slow; the default of every other setting is None."""
+
 _OF_ENGINE_RUN = (  # the other settings are the engine's
     "run_id",
     "name",
@@ -124,7 +140,7 @@ def run(
     """
     if _in_event_loop():
         raise UsageError("cs.run(...) cannot run inside a running event loop; write: await cs.arun(...)")
-    _refuse_unknown(settings)
+    _refuse_mistakes("run", target, (params, system_resources, connector), settings)
     _refuse_import()
     try:
         return run_guarded(
@@ -150,10 +166,7 @@ async def arun(
 
     :raises InvalidTargetError: if a target is not a lazy result.
     """
-    # here, so that importing the SDK stays quick
-    from cascade.runtime import Engine
-
-    _refuse_unknown(settings)
+    _refuse_mistakes("arun", target, (params, system_resources, connector), settings)
     _refuse_import()
     given: dict[str, Any] = {**settings, "system_resources": system_resources}
     of_run = {setting: given.pop(setting) for setting in _OF_ENGINE_RUN if setting in given}
@@ -165,12 +178,26 @@ async def arun(
         given["outbox"] = Outbox(folder)
     named = given.get("executor")
     if not isinstance(named, str):
-        return await Engine(**given).run(target, params, **of_run)
+        return await _engine(given).run(target, params, **of_run)
     executor = given["executor"] = plugins.executor(named)
     try:
-        return await Engine(**given).run(target, params, **of_run)
+        return await _engine(given).run(target, params, **of_run)
     finally:
         await executor.close()
+
+
+def _engine(given: dict[str, Any]) -> Engine:
+    """Make the engine of one run; an error names the keyword of the run."""
+    # here, so that importing the SDK stays quick
+    from cascade.runtime import Engine
+
+    try:
+        return Engine(**given)
+    except ConfigurationError as error:
+        if not error.setting.startswith("Engine("):
+            raise
+        problem = str(error).removeprefix(f"{error.setting}: ")
+        raise ConfigurationError(error.setting.replace("Engine(", "run(", 1), problem) from None
 
 
 def _stop_timeout(settings: Settings) -> float | None:
@@ -190,19 +217,41 @@ def _take_state(given: dict[str, Any]) -> None:
         raise UsageError(
             "run(state=) and run(state_backend=) are two ways to name one thing; give one of them"
         )
-    if not isinstance(folder, str | os.PathLike):
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
         raise ConfigurationError("run(state=)", "needs a folder, such as 'runs'", value=folder)
     given["state_backend"] = SqliteState(folder)
 
 
-def _refuse_unknown(settings: Settings) -> None:
-    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
-    if not unknown:
+def _refuse_mistakes(function: str, target: object, others: tuple[Any, ...], settings: Settings) -> None:
+    """Refuse further targets that are not in a list, and settings that do not exist, with the form that does."""
+    if any(hasattr(type(other), "run_if") for other in others):
+        raise UsageError(f"cs.{function}(...) takes several targets as a list: cs.{function}([a, b])")
+    unknown = min(settings.keys() - Settings.__annotations__.keys(), default=None)
+    if unknown is None:
         return
-    known = (*_POSITIONAL, *sorted(Settings.__annotations__))
-    close = nearest(unknown[0], known)
-    remedy = f"did you mean {close!r}?" if close else f"it takes {', '.join(known)}"
-    raise TypeError(f"run() got an unexpected keyword argument {unknown[0]!r}; {remedy}")
+    remedy = f"; write {_OTHER_FORMS[unknown]}" if unknown in _OTHER_FORMS else ""
+    remedy = remedy or meant(unknown, (*_POSITIONAL, *Settings.__annotations__), "{}=")
+    remedy = (
+        remedy
+        or f"; for an input of the target write params={{{unknown!r}: ...}}; help(cs.run) lists the settings"
+    )
+    raise TypeError(f"{function}() got an unexpected keyword argument {unknown!r}{remedy}")
+
+
+_OTHER_FORMS = {
+    **dict.fromkeys(("broker", "url", "mqtt", "host", "hostname"), "connector='mqtt://broker'"),
+    **dict.fromkeys(
+        ("source_id", "sourceid", "source", "engine", "engine_name"),
+        "the engine's name into the URL: connector='mqtt://broker?source_id=press-3'",
+    ),
+    **dict.fromkeys(("cache", "cache_file"), "cache_backend=cs.SqliteCache('cache.db')"),
+    **dict.fromkeys(("workers", "max_workers", "threads", "concurrency"), "executor=cs.ThreadExecutor(4)"),
+    "processes": "executor=cs.ProcessExecutor(4)",
+    "timeout": "task.with_timeout(seconds) where the task is called",
+    "retries": "task.with_retry(3) where the task is called",
+    "rate": "task.with_rate('20/s') where the task is called",
+}
+"""What people call something that is set elsewhere, and its form."""
 
 
 def _refuse_import() -> None:
@@ -229,7 +278,9 @@ def _signature() -> inspect.Signature:
     signature = inspect.signature(run)
     positional = [signature.parameters[name] for name in _POSITIONAL]
     settings = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=annotation)
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation
+        )
         for name, annotation in inspect.get_annotations(Settings).items()
     ]
     return signature.replace(parameters=[*positional, *settings])

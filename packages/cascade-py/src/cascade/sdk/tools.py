@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.errors import ConfigurationError
 from cascade.spec import LazyResult, targets_of
 
@@ -32,6 +33,7 @@ def dry_run(target: Target, params: Mapping[str, Any] | None = None) -> list[Ste
     return _plan(targets)
 
 
+@explains_calls
 def visualize(target: Target, *, format: Shape = "mermaid") -> str:  # noqa: A002 - the caller's term
     """Return the graph as text: Mermaid, which many pages and notebooks draw, Graphviz's DOT, a tree to read, or SVG.
 

@@ -24,6 +24,7 @@ from cascade.interfaces import (
 from cascade.interfaces import (
     EventBus as EventBusProtocol,
 )
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.events import Tag
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.tracebacks import begin_in_user_code
@@ -124,6 +125,7 @@ class Engine:
         asks for them; or if a middleware cannot be called.
     """
 
+    @explains_calls
     def __init__(
         self,
         *,

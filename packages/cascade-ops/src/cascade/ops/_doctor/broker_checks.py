@@ -93,7 +93,7 @@ def _sessions(facts: Facts) -> Iterator[Finding]:
             "sessions_stored",
             f"the broker keeps {stored} sessions of clients that are away ({_EXPIRATION}: {limit})",
             "it queues each message for all of them: 200 make it 240 times slower",
-            "set a limit, end those that nobody needs, and restart the broker",
+            "set a limit, end those without use, and restart the broker",
             (SESSIONS_END,),
         )
     elif mosquitto and _EXPIRATION not in settings:

@@ -28,7 +28,9 @@ def prepare(folder: Path) -> bytes:
     except OSError as exc:
         if isinstance(exc, StateUnavailable):
             raise
-        raise StateUnavailable(str(folder), str(exc)) from exc
+        raise StateUnavailable(
+            str(folder), f"cannot be used as a folder: {exc.strerror or exc}; name another one"
+        ) from exc
 
 
 def check(folder: Path) -> None:

@@ -22,6 +22,7 @@ from cascade.interfaces import (
     StepState,
     StepSummary,
 )
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._durable import control_file, retention
 from cascade.runtime._durable.folder import RunPaths, check, prepare
@@ -58,6 +59,7 @@ class SqliteState:
     :raises ConfigurationError: if a limit cannot work.
     """
 
+    @explains_calls
     def __init__(
         self,
         folder: str | os.PathLike[str],

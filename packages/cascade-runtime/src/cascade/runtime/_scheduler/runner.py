@@ -21,13 +21,14 @@ from cascade.interfaces import (
     supports,
 )
 from cascade.interfaces.errors import TaskTimeoutError
+from cascade.interfaces.text import nearest
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.attempts import AttemptContext
 from cascade.runtime._scheduler.outcome import as_failure
 from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
-from cascade.spec.definition import AUTO, TaskDefinition
+from cascade.spec.definition import AUTO, INLINE, TaskDefinition
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend
@@ -269,10 +270,11 @@ class TaskRunner:
         try:
             return self._executors[mode]
         except KeyError:
-            known = ", ".join(sorted(name for name in self._executors if name != AUTO))
+            known = sorted(name for name in self._executors if name != AUTO)
+            similar = nearest(mode.lower(), (*known, INLINE))
+            remedy = f"did you mean {similar!r}?" if similar else f"pass executors={{{mode!r}: ...}}"
             raise ConfigurationError(
-                "task(mode=)",
-                f"the engine has no executor {mode!r} (it has {known}); pass executors={{{mode!r}: ...}}",
+                "task(mode=)", f"the engine has no executor {mode!r} (it has {', '.join(known)}); {remedy}"
             ) from None
 
 

@@ -77,7 +77,8 @@ def _check_connector(connector: object) -> None:
         missing = [name for name in _CONNECTOR if not callable(getattr(connector, name, None))]
     if missing:
         raise ConfigurationError(
-            "Engine(connector=)", f"{connector!r} is not a connector: it lacks {missing[0]}"
+            "Engine(connector=)",
+            f"{connector!r} is not a connector: it lacks {missing[0]}; make one with cs.connector('mqtt://broker')",
         )
 
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from cascade.interfaces import Clock, ConfigurationError, Hit
+from cascade.interfaces.call_errors import explains_calls
 from cascade.runtime._support.clock import SystemClock
 
 
@@ -18,6 +19,7 @@ class MemoryCache:
     :raises ConfigurationError: if ``max_entries`` is not a whole number from 1.
     """
 
+    @explains_calls
     def __init__(self, max_entries: int = 4096, *, clock: Clock | None = None) -> None:
         if isinstance(max_entries, bool) or not isinstance(max_entries, int) or max_entries < 1:
             raise ConfigurationError(

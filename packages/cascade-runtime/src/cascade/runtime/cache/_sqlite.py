@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.interfaces import Clock, ConfigurationError, Hit
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._storage.group_commit import GroupCommit, Request
 from cascade.runtime._support.clock import SystemClock
@@ -34,6 +35,7 @@ class SqliteCache:
     :raises ConfigurationError: if a limit is not a whole number from 1.
     """
 
+    @explains_calls
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from cascade.interfaces import CallContext
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.executor import AbandonedCalls
 from cascade.interfaces.mailbox import Mailbox
 from cascade.interfaces.pickled_calls import pack_call
@@ -46,6 +47,7 @@ class ProcessExecutor:
     :raises ConfigurationError: if ``workers`` is not a whole number from 1, or ``reruns`` from 0.
     """
 
+    @explains_calls
     def __init__(self, workers: int | None = None, *, reruns: int = 0) -> None:
         if workers is not None:
             check_count("ProcessExecutor(workers=)", workers)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade.interfaces import ConfigurationError, ExecutorUnavailable
+from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.executor import AbandonedCalls
 from cascade.interfaces.forked_children import end_forked_child, generation
 
@@ -38,6 +39,7 @@ class ThreadExecutor:
     :raises ConfigurationError: if ``workers`` is not a whole number from 1.
     """
 
+    @explains_calls
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None:
             check_count("ThreadExecutor(workers=)", workers)
