@@ -58,7 +58,7 @@ def the_run() -> ActiveRun:
     run.note_progress(
         ProgressEvent("9a81", "audit:0[3]", "audit", since, 120, 1000, message="part 2", unit="files")
     )
-    run.facts.retries["audit:0[6]"] = seconds(row["waiting"][2]["until"])
+    run.facts.retries["audit:0[6]"] = seconds(row["waiting"][3]["until"])
     run.facts.graph.add_call("audit:0", "audit", "map")
     run.facts.graph.add_call("report:0", "report", "task")
     return run
@@ -66,7 +66,13 @@ def the_run() -> ActiveRun:
 
 def waits(run: ActiveRun) -> Counter[Wait]:
     topic = "cascade/constraints/task/audit/@rate_limit"
-    return Counter({Wait("constraint", topic, "rate_limit"): 2, Wait("resource", "gpu"): 1})
+    return Counter(
+        {
+            Wait("constraint", topic, "rate_limit"): 2,
+            Wait("resource", "gpu"): 1,
+            Wait("rate", "fetch: 20/s"): 1,
+        }
+    )
 
 
 def test_no_example_goes_unchecked() -> None:
