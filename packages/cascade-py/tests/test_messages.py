@@ -7,6 +7,7 @@ Reread a message that you add or change: it says in plain words what is wrong an
 
 import ast
 import asyncio
+import itertools
 import operator
 import re
 import ssl
@@ -1190,6 +1191,14 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
         "a lazy result has no method with_concurency(); did you mean with_concurrency?; call methods of its value inside a task",
     ),
     (lambda: add(1).map(b=[1]), "a lazy result has no method map(): it is the task's; write task.map(x=...)"),
+    (
+        lambda: add.map(a=itertools.count()),
+        "task 'add': the count for 'a' has more than 1,000,000 items and may be endless; take some of them with itertools.islice(...), or pass a list if you need them all; its signature is add(a: int, b: int = 2) -> int",
+    ),
+    (
+        lambda: cs.run(add.map(a=give(itertools.repeat(1)))),
+        "task 'add': the repeat for 'a' has more than 1,000,000 items and may be endless; take some of them with itertools.islice(...), or pass a list if you need them all; its signature is add(a: int, b: int = 2) -> int",
+    ),
     # use a value that is not there yet
     (
         lambda: add(1) > 1,

@@ -46,11 +46,13 @@ if TYPE_CHECKING:
     from cascade.spec.routing import Router as Router
     from cascade.spec.routing import pipeline as pipeline
     from cascade.spec.routing import sequence as sequence
+    from cascade.spec.tasks import MOST_UNCOUNTED as MOST_UNCOUNTED
     from cascade.spec.tasks import Task as Task
     from cascade.spec.tasks import check_lengths as check_lengths
     from cascade.spec.tasks import column_of as column_of
     from cascade.spec.tasks import settings_of as settings_of
     from cascade.spec.tasks import task as task
+    from cascade.spec.tasks import too_many as too_many
 
 _MODULES = {
     "caching": "CachePolicy",
@@ -63,7 +65,7 @@ _MODULES = {
     "resources": "Injection Resource inject resource",
     "retry": "RetryPolicy",
     "routing": "RouteCall Router pipeline sequence",
-    "tasks": "Task check_lengths column_of settings_of task",
+    "tasks": "MOST_UNCOUNTED Task check_lengths column_of settings_of task too_many",
 }
 
 if not TYPE_CHECKING:

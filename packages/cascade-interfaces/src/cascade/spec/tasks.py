@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from cascade.interfaces.call_errors import explains_calls
@@ -110,7 +112,8 @@ class Task(PolicyMethods, Generic[P, R]):
             are the same for every item are given with :meth:`partial`.
 
             :raises MapLengthError: if iterables differ in length.
-            :raises TaskCallError: if the function has no such parameter, or one is not iterable.
+            :raises TaskCallError: if the function has no such parameter, or one is not iterable, or may be endless: it
+                has no length and more than 1,000,000 items.
             """
 
     else:
@@ -122,7 +125,8 @@ class Task(PolicyMethods, Generic[P, R]):
             are the same for every item are given with :meth:`partial`.
 
             :raises MapLengthError: if iterables differ in length.
-            :raises TaskCallError: if the function has no such parameter, or one is not iterable.
+            :raises TaskCallError: if the function has no such parameter, or one is not iterable, or may be endless: it
+                has no length and more than 1,000,000 items.
             """
             if positional:
                 raise self._definition.call_error(self._by_name())
@@ -209,8 +213,8 @@ _HARMLESS = PLAIN | {LazyResult}
 def column_of(definition: TaskDefinition, name: str, items: object, *, given_by: str = "") -> tuple[Any, ...]:
     """Return the items of one iterable of a map.
 
-    :raises TaskCallError: if it is a text, a mapping or not iterable at all; ``given_by`` names
-        the task whose value it is.
+    :raises TaskCallError: if it is a text, a mapping or not iterable at all, or has no length and more than
+        :data:`MOST_UNCOUNTED` items; ``given_by`` names the task whose value it is.
     """
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         source = (
@@ -219,7 +223,21 @@ def column_of(definition: TaskDefinition, name: str, items: object, *, given_by:
         remedy = "" if given_by else _scalar_form(definition.name, name, items)
         problem = f"map needs a list of values for {name!r}{source}{remedy}"
         raise TaskCallError(definition.name, definition.signature_text, problem)
-    return tuple(items)
+    if length_hint(items, -1) >= 0:
+        return tuple(items)
+    rest = iter(items)
+    taken = tuple(islice(rest, MOST_UNCOUNTED))
+    if len(taken) == MOST_UNCOUNTED and next(rest, rest) is not rest:
+        raise too_many(definition, name, items)
+    return taken
+
+
+def too_many(definition: TaskDefinition, name: str, items: object) -> TaskCallError:
+    """Return the error for an iterable of a map that may be endless."""
+    return definition.call_error(
+        f"the {type(items).__name__} for {name!r} has more than {MOST_UNCOUNTED:,} items and may be endless; "
+        f"take some of them with itertools.islice(...), or pass a list if you need them all"
+    )
 
 
 def _scalar_form(task_name: str, name: str, value: object) -> str:
@@ -302,6 +320,9 @@ def _right_form(setting: str) -> str:
         return f"it is not a setting; task has name and mode{meant(setting, ('name', 'mode'))}"
     return f"it is not a setting; write task.{stem}(...) on the declared task"
 
+
+MOST_UNCOUNTED = 1_000_000
+"""Items that a map takes of an iterable without a length: with more of them it may be endless, and fill the memory."""
 
 _OTHER_FORMS = {
     **dict.fromkeys(("executor", "pool", "backend"), "mode='process'"),

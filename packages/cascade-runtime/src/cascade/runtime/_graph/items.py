@@ -6,10 +6,22 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from operator import length_hint
 from typing import Any, Protocol
 
 from cascade.runtime._graph.node import Columns, Kind, Node, Origin, Status
-from cascade.spec import Call, LazyResult, MapCall, Search, call_of, check_lengths, column_of
+from cascade.spec import (
+    MOST_UNCOUNTED,
+    Call,
+    LazyResult,
+    MapCall,
+    Search,
+    TaskDefinition,
+    call_of,
+    check_lengths,
+    column_of,
+    too_many,
+)
 
 
 class ArgumentDigests(Protocol):
@@ -254,7 +266,7 @@ def columns_of(
     With them come the lazy results among the items, in their order, or None if there are none.
     ``is_plain`` returns whether the value of a lazy one is known to hold none.
 
-    :raises TaskCallError: if one turned out not to be iterable.
+    :raises TaskCallError: if one turned out not to be iterable, or may be endless.
     :raises MapLengthError: if the columns differ in length.
     """
     columns: dict[str, tuple[Any, ...]] = {}
@@ -262,7 +274,7 @@ def columns_of(
     for name, items in call.kwargs.items():
         if isinstance(items, LazyResult):
             given_by = call_of(items).definition.name
-            value = yield from _read(value_of(items))
+            value = yield from _read(value_of(items), call.definition, name)
             columns[name] = column_of(call.definition, name, value, given_by=given_by)
             yield
             if is_plain(items):
@@ -275,14 +287,20 @@ def columns_of(
     return columns, _lazies_in(columns, search) if found else None
 
 
-def _read(value: Any) -> Generator[None, None, Any]:
-    """Return a value; the items of an iterable that can be read only once, or slowly, in a list."""
+def _read(value: Any, definition: TaskDefinition, name: str) -> Generator[None, None, Any]:
+    """Return a value; the items of an iterable that can be read only once, or slowly, in a list.
+
+    :raises TaskCallError: if it has no length and too many items.
+    """
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping | list | tuple):
         return value
     found: list[Any] = []
     rest = iter(value)
+    uncounted = length_hint(value, -1) < 0
     while some := list(islice(rest, _COPIED_PER_STEP)):
         found += some
+        if uncounted and len(found) > MOST_UNCOUNTED:
+            raise too_many(definition, name, value)
         yield
     return found
 
