@@ -35,7 +35,7 @@ def parse_rate(text: str) -> Any:
     ],
 )
 def test_a_scope_is_read(text: str, scope: str) -> None:
-    """A bare name is a source."""
+    """A bare name is an engine."""
     assert parse_scope(text) == scope
 
 
@@ -44,7 +44,7 @@ def test_a_scope_is_read(text: str, scope: str) -> None:
     [
         ("tsk:resize", "did you mean task:"),
         ("Source:x", "did you mean source:"),
-        ("globl:x", "write global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is a source"),
+        ("globl:x", "write global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine"),
         ("global:x", "write global"),
         ("run:", "names no run: write run:NAME"),
         ("task: ", "names no task"),

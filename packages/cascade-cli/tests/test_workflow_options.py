@@ -155,7 +155,13 @@ def test_the_help_lists_each_parameter_with_type_default_and_meaning(called: Cal
         "",
     ]
     options = "\n".join(lines[lines.index("Options:") :])
-    for each in ("-p, --param KEY=VALUE ", "--connector URL ", "-q, --quiet ", "--executor NAME ", "--json "):
+    for each in (
+        "-p, --param KEY=VALUE ",
+        "--broker, --connector URL ",
+        "-q, --quiet ",
+        "--executor NAME ",
+        "--json ",
+    ):
         assert f"\n{each}" in options
     assert "number" not in options
 

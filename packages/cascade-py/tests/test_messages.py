@@ -1366,7 +1366,7 @@ ELSEWHERE = {
     # the store of recorded runs
     "needs a connector, through which the events leave": "test_outbox_queue.py",
     "needs a connector with deliver_nowait, such as MqttConnector, not ": "test_outbox_queue.py",
-    "needs a connector with a name; pass it source_id=": "test_outbox_queue.py",
+    "needs an engine name; pass the connector source_id=": "test_outbox_queue.py",
     "takes cs.Outbox('events'), not ": "test_outbox_queue.py",
     "needs a folder, such as 'events'": "test_outbox_queue.py",
     "needs a number of bytes from 65536": "test_outbox_queue.py",

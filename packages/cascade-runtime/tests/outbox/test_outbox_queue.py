@@ -234,7 +234,9 @@ async def test_a_second_process_of_the_name_is_refused_by_its_holder(
     link = FakeLink(up=False)
     async with Outbox(folder, delay=0.0).attached(link) as sender:
         sender.publish(TOPIC, event(0), 1)
-        await eventually(lambda: "give each process a source_id or a folder of its own" in caplog.text)
+        await eventually(
+            lambda: "give each process an engine name (source_id) or a folder of its own" in caplog.text
+        )
         assert "is in use by process" in caplog.text
         held.release()
         await eventually(lambda: len(rows(folder)) == 1)
@@ -315,7 +317,7 @@ async def test_an_engine_sends_its_events_through_its_outbox(
         ),
         (
             lambda: Engine(connector=LocalConnector(), outbox=Outbox("e", ack="c")),
-            r"Outbox\(ack=\): needs a connector with a name; pass it source_id=",
+            r"Outbox\(ack=\): needs an engine name; pass the connector source_id=",
         ),
     ],
 )

@@ -13,7 +13,7 @@ MAX_VALUE = 256
 """Characters of the longest name or pattern; engines reject longer patterns."""
 _EVERYTHING = ("all", "everything", "any", "*")
 _UNNAMED = re.compile(r".+-\d+")
-_WRITE = "write global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is a source"
+_WRITE = "write global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine"
 
 
 class BareName(str):
@@ -23,7 +23,7 @@ class BareName(str):
 
 
 def parse_scope(text: str) -> str:
-    """Return a scope as engines read it; a bare name is a source, a :class:`BareName`.
+    """Return a scope as engines read it; a bare name is an engine, a :class:`BareName`.
 
     >>> parse_scope("task:resize*"), parse_scope("press-line-3"), parse_scope("global")
     ('task:resize*', 'source:press-line-3', 'global')

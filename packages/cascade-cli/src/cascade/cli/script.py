@@ -57,7 +57,8 @@ def _command(target: Target | Callable[..., Any], name: str) -> click.Command:
     )(run)
     for each in made.params:
         if "--broker" in each.opts:
-            each.opts = ["--connector"]
+            # as cs.run calls it
+            each.opts = ["--broker", "--connector"]
     return common_options(made)
 
 

@@ -24,7 +24,7 @@ def main(
 
     Each ``cs.Param`` of the target is an option with its type, default and description. ``target``
     may be a function that returns a lazy result: its parameters are options, too. ``--help`` lists
-    them, with the options of ``cascade run``, ``--connector``, ``--graph`` and ``--dry-run``.
+    them, with the options of ``cascade run``, ``--broker``, ``--graph`` and ``--dry-run``.
 
     :param arguments: those of the process if None.
     :raises UsageError: if ``cascade-cli`` is not installed, or while a worker or the command ``cascade``

@@ -21,7 +21,7 @@ _SCOPES = ("run", "task", "source")
 def command(scope: str, *, ttl: float | None, **options: Any) -> int:
     """Cancel a run, the tasks that match a pattern, or every run of an engine.
 
-    SCOPE is run:ID, task:PATTERN or source:ID; a bare name is a source. A cancel of a source or of tasks covers the
+    SCOPE is run:ID, task:PATTERN or source:ID; a bare name is an engine. A cancel of an engine or of tasks covers the
     runs that are active when it arrives. It expires after 60 s unless --ttl is given.
     """
     if scope.partition(":")[0] not in _SCOPES:

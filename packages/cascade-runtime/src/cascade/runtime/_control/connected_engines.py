@@ -97,7 +97,7 @@ class PeerEngines:
             self._duplicate_names.failed(
                 source,
                 "two engines of this process are both called %s, so their reports look alike; "
-                "give each engine a connector with its own source_id",
+                "give each engine a name of its own (source_id of its connector)",
                 source,
             )
 

@@ -82,7 +82,7 @@ def open_file(settings: OutboxSettings, source: str, clock: Clock) -> OutboxFile
         paths = _not_newer(paths)
         lock = process_lock.take(paths.lock, since=clock.now())
     except LockedError as exc:
-        cause = f"is in use by process {exc.pid} on {exc.host}; give each process a source_id or a folder of its own"
+        cause = f"is in use by process {exc.pid} on {exc.host}; give each process an engine name (source_id) or a folder of its own"
         raise OutboxUnavailable(str(paths.database), cause) from None
     except OSError as exc:
         raise unavailable(settings.folder, exc) from exc

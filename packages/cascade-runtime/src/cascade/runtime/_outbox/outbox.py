@@ -94,7 +94,7 @@ class Outbox:
                 "outbox", f"needs a connector with deliver_nowait, such as MqttConnector, not {connector!r}"
             )
         if self._settings.ack is not None and not named:
-            raise ConfigurationError("Outbox(ack=)", "needs a connector with a name; pass it source_id=")
+            raise ConfigurationError("Outbox(ack=)", "needs an engine name; pass the connector source_id=")
 
     def senders(self) -> list[SenderSummary]:
         """Return what is in the folder, by sender; nothing is changed. Blocks.
