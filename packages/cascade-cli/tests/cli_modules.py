@@ -42,9 +42,5 @@ from cascade.cli._watching.picture import (
 )
 from cascade.cli._watching.rates import Rates
 from cascade.cli._watching.show import Lines, Screen
-from cascade.cli._workflow.conversions import conversion_of
-from cascade.cli._workflow.docstrings import descriptions, summary
-from cascade.cli._workflow.parameters import of_function
 from cascade.cli._workflow.source import split
-from cascade.cli._workflow.workflow import Workflow, workflow_of
 from cascade.runtime._outbox.file import OutboxFile

@@ -53,6 +53,11 @@ def parts(number: int, *, label: str = "parts", json: bool = False) -> object:
     """
     return count(inspect.map(part=range(number)), label)
 
+@cs.workflow(name="offered", overlap="queue")
+def decorated(number: int = 2, *, label: str = "parts") -> object:
+    """Inspect a few."""
+    return parts(number, label=label)
+
 number = 3
 '''
 
@@ -115,6 +120,16 @@ def test_a_workflow_is_run_and_its_result_printed(folder: Path) -> None:
 
 
 @pytest.mark.process
+def test_a_decorated_workflow_is_run_like_the_function(cascade: Cascade) -> None:
+    """Its parameters are options with the same help."""
+    assert cascade("run", "job.py:decorated", "--number", "1", "-q") == (0, "1 parts\n", "")
+    code, out, _ = cascade("run", "job.py:decorated", "--help")
+    assert code == 0
+    assert "Inspect a few." in out
+    assert "--label" in out
+
+
+@pytest.mark.process
 def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascade) -> None:
     """A package's file may import its package; a worker process finds the file, too."""
     jobs = folder / "deep" / "jobs"
@@ -135,7 +150,7 @@ def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascad
         (["."], "the file . is a folder; write FILE.py or FILE.py:NAME"),
         (["job.txt"], "job.txt is not a Python file; write FILE.py or FILE.py:NAME"),
         (["job.py:pats"], "job.py has no 'pats'; did you mean job.py:parts?"),
-        (["job.py:zzz"], "job.py has no 'zzz'; choose one: job.py:workflow, job.py:long, job.py:parts"),
+        (["job.py:zzz"], "job.py has no 'zzz'; choose one: job.py:workflow, job.py:long, job.py:parts, job.py:decorated"),
         (["job.py:number"], "job.py:number is not a workflow but of type int; a workflow is what a call of a task returns, or a function that returns that"),
         (["job.py", "-p", "labl=x"], "job.py:workflow has no parameter 'labl'; did you mean 'label'?"),
         (["job.py:parts"], "job.py:parts needs number (how many); pass -p number=..."),

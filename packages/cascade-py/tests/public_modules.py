@@ -7,6 +7,7 @@ MODULES = (
     "cascade.executors.dask",
     "cascade.interfaces",
     "cascade.runtime",
+    "cascade.runtime.starting",
     "cascade.spec",
     "cascade.testing",
     "cascade.testkit",

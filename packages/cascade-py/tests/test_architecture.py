@@ -64,6 +64,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     "bus": frozenset(),
     "file": frozenset(),
     "local": frozenset({"_support"}),
+    "starting": frozenset({"_graph"}),
     "_graph": frozenset(),
     "_durable": frozenset({"_storage", "_support"}),
     "_outbox": frozenset({"_storage", "_support"}),

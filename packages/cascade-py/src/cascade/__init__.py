@@ -87,11 +87,13 @@ if TYPE_CHECKING:
         Resource,
         Router,
         Task,
+        Workflow,
         inject,
         pipeline,
         resource,
         sequence,
         task,
+        workflow,
     )
     from cascade.sdk.plugins import (
         connector,
@@ -187,11 +189,13 @@ _MODULES = {
         "Resource",
         "Router",
         "Task",
+        "Workflow",
         "inject",
         "pipeline",
         "resource",
         "sequence",
         "task",
+        "workflow",
     ),
     "cascade.sdk.plugins": (
         "connector",
@@ -281,6 +285,7 @@ __all__ = [
     "UnstorableValueError",
     "UsageError",
     "WorkerLostError",
+    "Workflow",
     "WrongThreadError",
     "arun",
     "checkpoint",
@@ -299,6 +304,7 @@ __all__ = [
     "task",
     "to_json",
     "visualize",
+    "workflow",
 ]
 
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cascade.cli._workflow.workflow import Target
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.output import Output
+from cascade.runtime.starting import Target
 
 FORMATS = ("tree", "mermaid", "dot", "json", "svg", "png")
 

@@ -12,12 +12,12 @@ import click
 from cascade.cli._drawing import draw
 from cascade.cli._running.options import run_options, run_with
 from cascade.cli._workflow.options import WorkflowCommand, taking_parameters
-from cascade.cli._workflow.workflow import Target, Workflow, workflow_of
 from cascade.cli.columns import Column
 from cascade.cli.command import common_options, settings
 from cascade.cli.link import with_optional_broker
 from cascade.cli.main import run_command
 from cascade.cli.output import Output
+from cascade.runtime.starting import Startable, Target, startable
 
 _COLUMNS = [Column("id"), Column("kind"), Column("mode"), Column("needs")]
 
@@ -37,7 +37,9 @@ def _command(target: Target | Callable[..., Any], name: str) -> click.Command:
     @run_options
     @click.option("--graph", is_flag=True, help="Show the graph, and run nothing.")
     @click.option("--dry-run", is_flag=True, help="Check the parameters and list the steps, and run nothing.")
-    def run(workflow: Workflow, values: dict[str, Any], *, graph: bool, dry_run: bool, **options: Any) -> int:
+    def run(
+        workflow: Startable, values: dict[str, Any], *, graph: bool, dry_run: bool, **options: Any
+    ) -> int:
         if not graph and not dry_run:
             return run_with(workflow, values, settings(), **options)
         found, params = workflow.build(values, to_run=dry_run)
@@ -51,7 +53,7 @@ def _command(target: Target | Callable[..., Any], name: str) -> click.Command:
     made = click.decorators.command(
         name=name,
         cls=WorkflowCommand,
-        workflow=lambda: workflow_of(target, name),
+        workflow=lambda: startable(target, name),
         help=_about_the_program(),
         context_settings={"help_option_names": ["-h", "--help"]},
     )(run)

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from cascade.spec.tasks import settings_of as settings_of
     from cascade.spec.tasks import task as task
     from cascade.spec.tasks import too_many as too_many
+    from cascade.spec.workflows import Overlap as Overlap
+    from cascade.spec.workflows import Workflow as Workflow
+    from cascade.spec.workflows import workflow as workflow
 
 _MODULES = {
     "caching": "CachePolicy",
@@ -66,6 +69,7 @@ _MODULES = {
     "retry": "RetryPolicy",
     "routing": "RouteCall Router pipeline sequence",
     "tasks": "MOST_UNCOUNTED Task check_lengths column_of settings_of task too_many",
+    "workflows": "Overlap Workflow workflow",
 }
 
 if not TYPE_CHECKING:

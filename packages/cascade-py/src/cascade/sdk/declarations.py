@@ -12,11 +12,13 @@ from cascade.spec import (
     Resource,
     Router,
     Task,
+    Workflow,
     inject,
     pipeline,
     resource,
     sequence,
     task,
+    workflow,
 )
 
 __all__ = [
@@ -27,11 +29,13 @@ __all__ = [
     "Resource",
     "Router",
     "Task",
+    "Workflow",
     "inject",
     "pipeline",
     "resource",
     "sequence",
     "task",
+    "workflow",
 ]
 
 _MERMAID = 500

@@ -9,9 +9,9 @@ import click
 
 from cascade.cli._drawing import FORMATS, draw, write
 from cascade.cli._workflow.options import Source, WorkflowCommand, taking_parameters
-from cascade.cli._workflow.workflow import Workflow
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
+from cascade.runtime.starting import Startable
 
 
 @make(name="graph", cls=WorkflowCommand)
@@ -26,7 +26,7 @@ from cascade.cli.command import settings
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write to a file; its ending is the format if none is given.",
 )
-def command(workflow: Workflow, values: dict[str, Any], shape: str | None, path: Path | None) -> int:
+def command(workflow: Startable, values: dict[str, Any], shape: str | None, path: Path | None) -> int:
     """Show the graph of a workflow without running it.
 
     A map is one step, because its items may be known only in the run. Graphviz draws svg where it is

@@ -8,10 +8,10 @@ import click
 
 from cascade.cli._running.options import run_options, run_with
 from cascade.cli._workflow.options import Source, WorkflowCommand, taking_parameters
-from cascade.cli._workflow.workflow import Workflow
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import with_optional_broker
+from cascade.runtime.starting import Startable
 
 
 @make(name="run", cls=WorkflowCommand)
@@ -19,7 +19,7 @@ from cascade.cli.link import with_optional_broker
 @taking_parameters
 @with_optional_broker
 @run_options
-def command(workflow: Workflow, values: dict[str, Any], **options: Any) -> int:
+def command(workflow: Startable, values: dict[str, Any], **options: Any) -> int:
     """Run a workflow of a Python file.
 
     NAME is a lazy result, or a function that returns one; it is "workflow" if left out. The workflow's own

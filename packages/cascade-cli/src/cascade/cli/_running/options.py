@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from cascade.cli._running.run import Plan, run_workflow
-from cascade.cli._workflow.workflow import Workflow
 from cascade.cli.command import ParamType, Settings
 from cascade.cli.link import Address
+from cascade.runtime.starting import Startable
 
 
 class _Resource(ParamType):
@@ -93,7 +93,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_with(
-    workflow: Workflow,
+    workflow: Startable,
     values: Mapping[str, Any],
     settings: Settings,
     *,

@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 from cascade.cli._running.result import as_json, show
 from cascade.cli._running.summary import RunSummary
 from cascade.cli._running.warnings import warnings_on_stderr
-from cascade.cli._workflow.workflow import Target
 from cascade.cli.command import Settings
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Address
@@ -26,6 +25,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.tracebacks import show_arguments
+from cascade.runtime.starting import Target
 
 EVENTS_DRAIN = 5.0
 """Seconds that the file of events may take at the end."""

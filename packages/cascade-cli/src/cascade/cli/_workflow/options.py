@@ -11,12 +11,11 @@ from typing import Any
 
 import click
 
-from cascade.cli._workflow.parameters import Parameter
 from cascade.cli._workflow.source import load
-from cascade.cli._workflow.workflow import Workflow
 from cascade.cli.command import ParamType, Settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces.text import printable
+from cascade.runtime.starting import Parameter, Startable
 
 _PREFIX = "parameter:"
 _KEY = f"{__name__}.workflow"
@@ -29,7 +28,9 @@ class WorkflowCommand(click.Command):
     The file is imported before the rest of the command line is read, because its parameters are options.
     """
 
-    def __init__(self, *args: Any, workflow: Callable[[], Workflow] | None = None, **attributes: Any) -> None:
+    def __init__(
+        self, *args: Any, workflow: Callable[[], Startable] | None = None, **attributes: Any
+    ) -> None:
         super().__init__(*args, **attributes)
         self.workflow = workflow
 
@@ -105,7 +106,7 @@ def taking_parameters(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def called(param: tuple[tuple[str, str], ...], **options: Any) -> Any:
         context = click.get_current_context()
-        workflow: Workflow = context.meta[_KEY]
+        workflow: Startable = context.meta[_KEY]
         single = {
             key.removeprefix(_PREFIX): options.pop(key) for key in list(options) if key.startswith(_PREFIX)
         }
@@ -168,7 +169,7 @@ class _Text(ParamType):
 
     def __init__(self, parameter: Parameter) -> None:
         self.name = parameter.conversion.name
-        self._convert = parameter.conversion.convert
+        self._convert = parameter.conversion.from_text
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -220,7 +221,7 @@ def _by_key(parameter: Parameter) -> tuple[str, str]:
 
 
 def _pairs(
-    workflow: Workflow, given: tuple[tuple[str, str], ...], single: Mapping[str, Any]
+    workflow: Startable, given: tuple[tuple[str, str], ...], single: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the values of ``-p``, converted where the parameter is known."""
     known = {each.name: each for each in workflow.parameters}
@@ -229,7 +230,7 @@ def _pairs(
         if name in single or name in values:
             raise CommandError(f"the parameter {name!r} is given twice", "give it once", code=USAGE)
         try:
-            values[name] = known[name].conversion.convert(text) if name in known else text
+            values[name] = known[name].conversion.from_text(text) if name in known else text
         except ValueError as error:
             raise CommandError(f"-p {name}: {error}", code=USAGE) from error
     return values

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from cascade.cli._workflow.workflow import DEFAULT, Workflow, found_in, workflow_of
 from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces.main_module import importing_main
+from cascade.interfaces.text import nearest
+from cascade.runtime.starting import Startable, startable
+from cascade.spec import LazyResult, Workflow
+
+DEFAULT = "workflow"
+"""The name that is looked for if none is given."""
 
 
-def load(text: str) -> Workflow:
+def load(text: str) -> Startable:
     """Import ``FILE.py[:NAME]`` and return its workflow.
 
     :raises CommandError: if there is none, with what there is.
@@ -26,7 +34,7 @@ def load(text: str) -> Workflow:
         raise CommandError(f"the file {path} {problem}", "write FILE.py or FILE.py:NAME", code=USAGE)
     if path.suffix != ".py":
         raise CommandError(f"{path} is not a Python file", "write FILE.py or FILE.py:NAME", code=USAGE)
-    return workflow_of(found_in(imported(path), path.name, name), f"{path.name}:{name}")
+    return startable(_found_in(imported(path), path.name, name), f"{path.name}:{name}")
 
 
 def split(text: str) -> tuple[Path, str]:
@@ -95,3 +103,31 @@ def _where(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     return f"line {lines[-1]}: " if lines else ""
+
+
+def _found_in(module: ModuleType, file: str, name: str) -> Any:
+    """Return what a module has under a dotted name.
+
+    :raises CommandError: if it has nothing there, with what it has.
+    """
+    try:
+        return functools.reduce(getattr, name.split("."), module)
+    except AttributeError:
+        raise _missing(module, file, name) from None
+
+
+def _missing(module: ModuleType, file: str, name: str) -> CommandError:
+    offered = [
+        key
+        for key, value in vars(module).items()
+        if isinstance(value, LazyResult | Workflow)
+        or (inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_"))
+    ]
+    near = nearest(name, offered)
+    if near:
+        remedy = f"did you mean {file}:{near}?"
+    elif offered:
+        remedy = f"choose one: {', '.join(f'{file}:{each}' for each in offered[:5])}"
+    else:
+        remedy = f"write {name} = task(...) there, without running it"
+    return CommandError(f"{file} has no {name!r}", remedy, code=USAGE)

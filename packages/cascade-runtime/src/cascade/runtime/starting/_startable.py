@@ -1,27 +1,25 @@
-"""The workflow that a file offers: a lazy result, a list of them, or a function that returns one."""
+"""What can be started: a lazy result, a list of them, or a function that returns one; checked, and asked for its parameters."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from cascade.cli._workflow.docstrings import summary
-from cascade.cli._workflow.parameters import Parameter, of_function, of_inputs
-from cascade.cli.errors import USAGE, CommandError
+from cascade.interfaces.errors import UsageError
+from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.text import nearest
-from cascade.runtime import inputs_of
+from cascade.runtime._graph.plan import inputs_of
+from cascade.runtime.starting._conversions import Schema
+from cascade.runtime.starting._docstrings import summary
+from cascade.runtime.starting._parameters import Parameter, of_function, of_inputs, schema_of
 from cascade.spec import LazyResult, Task, targets_of
 
-DEFAULT = "workflow"
-"""The name that is looked for if none is given."""
-
 Target = LazyResult[Any] | Sequence[LazyResult[Any]]
+"""What a run computes: a lazy result, or several."""
 
 
-class Workflow(NamedTuple):
+class Startable(NamedTuple):
     """A target, or the function that makes it.
 
     :ivar title: how the help names it: ``night.py:report``.
@@ -36,11 +34,45 @@ class Workflow(NamedTuple):
     parameters: tuple[Parameter, ...]
     of_function: frozenset[str]
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether there are no further parameters: the graph is known before the function is called with its arguments."""
+        own = [each for each in self.parameters if each.name in self.of_function]
+        return not any(each.required for each in own)
+
+    def schema(self, redactor: Redactor = Redactor.DEFAULT) -> Schema:
+        """Return the JSON Schema of what :meth:`converted` takes; secrets are no defaults in it."""
+        return {**schema_of(self.parameters, redactor), "additionalProperties": not self.knows_all}
+
+    def converted(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of decoded JSON values, each converted where its parameter is known.
+
+        :raises UsageError: once for all parameters that are missing, unknown or wrong, each with its name.
+        """
+        known = {each.name: each for each in self.parameters}
+        problems = [
+            f"{each.name} is missing" for each in self.parameters if each.required and each.name not in params
+        ]
+        values: dict[str, Any] = {}
+        for name, value in params.items():
+            if name not in known and self.knows_all:
+                near = nearest(name, known)
+                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+                problems.append(f"no parameter {name!r}; {f'did you mean {near!r}?' if near else takes}")
+                continue
+            try:
+                values[name] = known[name].conversion.from_json(value) if name in known else value
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise UsageError("; ".join(problems))
+        return values
+
     def build(self, values: Mapping[str, Any], *, to_run: bool = True) -> tuple[Target, dict[str, Any]]:
         """Return the target, and the values of its inputs; ``values`` are converted, or texts where unknown.
 
         :param to_run: False: a required input may be missing, because nothing runs.
-        :raises CommandError: if a parameter is missing or unknown.
+        :raises UsageError: if a parameter is missing or unknown.
         """
         given = {name: value for name, value in values.items() if name in self.of_function}
         rest = {name: value for name, value in values.items() if name not in self.of_function}
@@ -64,7 +96,7 @@ class Workflow(NamedTuple):
                 f"{each.name} ({each.description})" if each.description else each.name for each in missing
             ]
             remedy = f"pass {' '.join(f'-p {each.name}=...' for each in missing)}"
-            raise CommandError(f"{self.title} needs {' and '.join(described)}", remedy, code=USAGE)
+            raise UsageError(f"{self.title} needs {' and '.join(described)}; {remedy}")
 
     def _check_names(self, rest: Mapping[str, Any], inputs: list[Parameter]) -> None:
         known = sorted({*self.of_function, *(each.name for each in inputs)})
@@ -73,39 +105,42 @@ class Workflow(NamedTuple):
                 near = nearest(name, known)
                 takes = f"it takes {', '.join(known)}" if known else "it takes none"
                 hint = f"did you mean {near!r}?" if near else takes
-                raise CommandError(f"{self.title} has no parameter {name!r}", hint, code=USAGE)
+                raise UsageError(f"{self.title} has no parameter {name!r}; {hint}")
 
 
 def _late(parameter: Parameter | None, value: Any) -> Any:
-    """Convert the text of an input that was not known when the command line was read."""
-    if parameter is None or not isinstance(value, str):
+    """Convert the value of an input that was not known when the command line or the message was read."""
+    if parameter is None:
         return value
+    conversion = parameter.conversion
     try:
-        return parameter.conversion.convert(value)
+        return conversion.from_text(value) if isinstance(value, str) else conversion.from_json(value)
     except ValueError as error:
-        raise CommandError(f"-p {parameter.name}: {error}", code=USAGE) from error
+        raise UsageError(f"-p {parameter.name}: {error}") from error
 
 
-def workflow_of(found: Any, title: str) -> Workflow:
+def startable(found: Any, title: str) -> Startable:
     """Return the workflow that a user's object is.
 
-    :raises CommandError: if it is none.
+    :raises UsageError: if it is none.
     """
     if isinstance(found, LazyResult | list | tuple):
         target = checked(found, title)
         inputs = of_inputs(inputs_of(targets_of(target)))
-        return Workflow(title, None, target, "", tuple(inputs), frozenset())
+        return Startable(title, None, target, "", tuple(inputs), frozenset())
     if not callable(found) or isinstance(found, type) or inspect.iscoroutinefunction(_plain(found)):
         raise _not_a_workflow(found, title)
     own = of_function(found)
     names = frozenset(each.name for each in own)
-    return Workflow(title, found, None, summary(found.__doc__), (*own, *_inputs_of_result(found, own)), names)
+    return Startable(
+        title, found, None, summary(found.__doc__), (*own, *_inputs_of_result(found, own)), names
+    )
 
 
 def checked(target: Any, title: str) -> Target:
     """Return ``target`` if a run can compute it.
 
-    :raises CommandError: otherwise.
+    :raises UsageError: otherwise.
     """
     try:
         targets_of(target)
@@ -113,17 +148,6 @@ def checked(target: Any, title: str) -> Target:
         raise _not_a_workflow(target, title) from None
     result: Target = target
     return result
-
-
-def found_in(module: ModuleType, file: str, name: str) -> Any:
-    """Return what a module has under a dotted name.
-
-    :raises CommandError: if it has nothing there, with what it has.
-    """
-    try:
-        return functools.reduce(getattr, name.split("."), module)
-    except AttributeError:
-        raise _missing(module, file, name) from None
 
 
 def _plain(function: Any) -> Any:
@@ -142,27 +166,9 @@ def _inputs_of_result(function: Callable[..., Any], own: list[Parameter]) -> lis
     return [each for each in inputs if each.name not in names]
 
 
-def _missing(module: ModuleType, file: str, name: str) -> CommandError:
-    offered = [
-        key
-        for key, value in vars(module).items()
-        if isinstance(value, LazyResult)
-        or (inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_"))
-    ]
-    near = nearest(name, offered)
-    if near:
-        remedy = f"did you mean {file}:{near}?"
-    elif offered:
-        remedy = f"choose one: {', '.join(f'{file}:{each}' for each in offered[:5])}"
-    else:
-        remedy = f"write {name} = task(...) there, without running it"
-    return CommandError(f"{file} has no {name!r}", remedy, code=USAGE)
-
-
-def _not_a_workflow(found: Any, title: str) -> CommandError:
+def _not_a_workflow(found: Any, title: str) -> UsageError:
     kind = type(found).__name__
-    return CommandError(
-        f"{title} is not a workflow but of type {kind}",
-        "a workflow is what a call of a task returns, or a function that returns that",
-        code=USAGE,
+    return UsageError(
+        f"{title} is not a workflow but of type {kind}; "
+        "a workflow is what a call of a task returns, or a function that returns that"
     )

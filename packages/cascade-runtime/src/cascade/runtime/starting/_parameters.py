@@ -1,4 +1,4 @@
-"""The parameters of a workflow: of its function, and the ``cs.Param`` inputs of its graph. No I/O."""
+"""The parameters of a workflow: of its function, and the ``cs.Param`` inputs of its graph; and their JSON Schema. No I/O."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from cascade.cli._workflow.conversions import Conversion, conversion_of, truth
-from cascade.cli._workflow.docstrings import descriptions
+import msgspec
+
+from cascade.interfaces.redaction import Redactor
+from cascade.runtime.starting._conversions import Conversion, Schema, conversion_of, truth
+from cascade.runtime.starting._docstrings import descriptions
 from cascade.spec import Injection, Input, LazyResult
 
 REQUIRED: Any = inspect.Parameter.empty
@@ -17,7 +20,7 @@ REQUIRED: Any = inspect.Parameter.empty
 
 
 class Parameter(NamedTuple):
-    """A value that the command line can give."""
+    """A value that a caller can give: on the command line, in a message, in a form."""
 
     name: str
     conversion: Conversion
@@ -38,6 +41,29 @@ class Parameter(NamedTuple):
         return (
             str(self.default).lower() if self.boolean else str(getattr(self.default, "value", self.default))
         )
+
+    def schema(self, redactor: Redactor = Redactor.DEFAULT) -> Schema:
+        """Return the JSON Schema, with the default, unless that is a secret or not JSON, and the description."""
+        found = dict(self.conversion.schema)
+        if self.description:
+            found["description"] = redactor.one_line(self.description)
+        if not self.required:
+            with contextlib.suppress(TypeError, ValueError, RecursionError):
+                found |= _shown_default(self.name, self.default, redactor)
+        return found
+
+
+def schema_of(parameters: Iterable[Parameter], redactor: Redactor = Redactor.DEFAULT) -> Schema:
+    """Return the JSON Schema of an object that holds the values of parameters by name."""
+    properties, definitions, required = dict[str, Schema](), dict[str, Schema](), list[str]()
+    for each in parameters:
+        schema = properties[each.name] = each.schema(redactor)
+        # references are paths from the root
+        definitions |= schema.pop("$defs", {})
+        if each.required:
+            required.append(each.name)
+    found: Schema = {"type": "object", "properties": properties, "required": required}
+    return {**found, "$defs": definitions} if definitions else found
 
 
 def of_inputs(inputs: Iterable[Input]) -> list[Parameter]:
@@ -65,7 +91,7 @@ def _of_input(source: Input) -> Parameter:
     conversion = conversion_of(source.convert)
     # the run calls it, and must not call it twice
     if not isinstance(source.convert, type):
-        conversion = Conversion(conversion.name, str)
+        conversion = conversion_of(Any)._replace(name=conversion.name)
     default = REQUIRED if source.required else source.default
     return Parameter(source.name, conversion, default, source.description, source.convert is bool)
 
@@ -79,7 +105,7 @@ def _of_argument(argument: inspect.Parameter, annotation: Any, described: str) -
         conversion,
         argument.default,
         _annotated(annotation) or described,
-        conversion.convert is truth,
+        conversion.from_text is truth,
     )
 
 
@@ -105,3 +131,14 @@ def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
         with contextlib.suppress(Exception):
             found |= get_type_hints(alone, names, include_extras=True)
     return found
+
+
+def _shown_default(name: str, default: Any, redactor: Redactor) -> Schema:
+    """Return the default as JSON has it.
+
+    :raises TypeError: if JSON has no such value.
+    """
+    text = msgspec.json.encode(default).decode()
+    written = default if isinstance(default, str) else text
+    is_secret = redactor.mask(f"{name}={written}") != f"{name}={written}" or redactor.mask(text) != text
+    return {} if is_secret and default not in (None, "") else {"default": msgspec.json.decode(text)}

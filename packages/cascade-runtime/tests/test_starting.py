@@ -1,5 +1,6 @@
-"""From texts of the command line to values: types, docstrings, inputs."""
+"""Parameters: from texts and JSON to values of their types, docstrings, schemas, inputs of a graph."""
 
+import dataclasses
 import datetime as dt
 import enum
 import functools
@@ -10,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
-from cli_modules import Workflow, conversion_of, descriptions, of_function, summary, workflow_of
 
 import cascade as cs
-from cascade.cli import CommandError
+from cascade.interfaces import UsageError
+from cascade.runtime.starting import Startable, conversion_of, descriptions, of_function, startable, summary
 
 
 class Color(enum.Enum):
@@ -70,7 +72,7 @@ class Own:
 )
 def test_a_text_becomes_a_value_of_its_type(kind: Any, text: str, value: Any) -> None:
     """The types that people annotate, alone and in containers."""
-    made = conversion_of(kind).convert(text)
+    made = conversion_of(kind).from_text(text)
     assert (made, type(made)) == (value, type(value))
 
 
@@ -99,8 +101,125 @@ def test_a_text_becomes_a_value_of_its_type(kind: Any, text: str, value: Any) ->
 def test_a_wrong_text_is_refused_with_what_is_needed(kind: Any, text: str, problem: str) -> None:
     """Every problem is a ValueError with words for a person."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
-        conversion_of(kind).convert(text)
+        conversion_of(kind).from_text(text)
     assert str(caught.value).startswith(problem)
+
+
+Limited = Annotated[int, msgspec.Meta(ge=1, le=100), "how many"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "made"),
+    [
+        (int, 3, 3),
+        (float, 3, 3.0),
+        (str, "x", "x"),
+        (Any, [1], [1]),
+        (bool, True, True),
+        (Path, "a/b", Path("a/b")),
+        (Decimal, "1.10", Decimal("1.10")),
+        (dt.date, "2026-11-21", dt.date(2026, 11, 21)),
+        (dt.datetime, "2026-11-21T03:00", dt.datetime(2026, 11, 21, 3)),  # noqa: DTZ001
+        (Color, 2, Color.BLUE),
+        (Literal["a", 3], 3, 3),
+        (int | None, None, None),
+        (int | dt.date, "2026-11-21", dt.date(2026, 11, 21)),
+        (set[int], [1, 1], {1}),
+        (Iterable[int], [1], [1]),
+        (Mapping[str, int], {"a": 1}, {"a": 1}),
+        (Limited, 100, 100),
+    ],
+)
+def test_a_json_value_becomes_a_value_of_its_type(kind: Any, value: Any, made: Any) -> None:
+    """A message and a form have numbers, booleans, lists and null; other types come as texts."""
+    found = conversion_of(kind).from_json(value)
+    assert (found, type(found)) == (made, type(made))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"),
+    [
+        (int, "3", "expected int, got str"),
+        (int, True, "expected int, got bool"),
+        (str, 3, "expected str, got int"),
+        (bool, "yes", "expected bool, got str"),
+        (dt.date, 3, "expected str, got int"),
+        (dt.date, "today", "needs a date such as 2026-11-21, not 'today'"),
+        (list[int], [1, "x"], "at [1]: expected int, got str"),
+        (Literal["a", 1], True, "needs one of a, 1, not true"),
+        (Color, "BLUE", 'needs one of red, 2, not "BLUE"'),
+        (int | None, "x", "expected int, got str"),
+        (Odd, "x", "'x' cannot be converted (RuntimeError: odd x)"),
+        (Limited, 0, "expected int >= 1"),
+        (dict[str, list[int]], {"a": [None]}, "at [...][0]: expected int, got null"),
+    ],
+)
+def test_a_wrong_json_value_is_refused_with_its_place_and_the_type(
+    kind: Any, value: Any, problem: str
+) -> None:
+    """Nothing is guessed: a text is no number, and a number is no truth."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
+        conversion_of(kind).from_json(value)
+    assert str(caught.value) == problem
+
+
+def test_limits_hold_on_the_command_line_too() -> None:
+    """One converter: what a form refuses, a shell does, too."""
+    with pytest.raises(ValueError, match="expected int <= 100"):
+        conversion_of(Limited).from_text("101")
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+def test_the_schema_describes_the_parameters_and_shows_no_secret() -> None:
+    """Types, limits, choices, defaults and descriptions; a default that is a secret or not JSON is left out."""
+
+    def made(
+        number: Limited,
+        day: dt.date | None = None,
+        *,
+        strict: bool = False,
+        mode: Literal["fast", "good"] = "good",
+        points: tuple[Point, ...] = (),
+        api_token: str = "s3cr3t-abcdef",
+        url: str = "mqtt://ada:pw@broker",
+        odd: Any = object(),  # noqa: B008
+    ) -> Any:
+        """Make.
+
+        :param strict: count doubtful ones, too
+        """
+        return give([number, cs.Param("scale", type=float, default=1.5)])
+
+    schema = startable(made, "job.py:made").schema()
+    assert schema["required"] == ["number"]
+    assert schema["additionalProperties"], "the graph may take more"
+    assert schema["properties"] == {
+        "number": {"type": "integer", "minimum": 1, "maximum": 100, "description": "how many"},
+        "day": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}], "default": None},
+        "strict": {"type": "boolean", "default": False, "description": "count doubtful ones, too"},
+        "mode": {"enum": ["fast", "good"], "default": "good"},
+        "points": {"type": "array", "items": {"$ref": "#/$defs/Point"}, "default": []},
+        "api_token": {"type": "string"},
+        "url": {"type": "string"},
+        "odd": {},
+    }
+    assert schema["$defs"]["Point"]["properties"] == {"x": {"type": "integer"}}
+    assert not startable(lambda: give(cs.Param("a")), "x").schema()["additionalProperties"]
+
+
+def test_all_problems_of_a_message_are_named_at_once() -> None:
+    """Missing, unknown with the nearest, and wrong with the place."""
+    take = startable(give([cs.Param("number", type=int), cs.Param("names", type=list, default=[])]), "job")
+    assert take.converted({"number": 3}) == {"number": 3}
+    with pytest.raises(UsageError) as caught:
+        take.converted({"numbr": 3, "names": "x"})
+    assert str(caught.value) == (
+        "number is missing; no parameter 'numbr'; did you mean 'number'?; names: expected array, got str"
+    )
 
 
 SPHINX = """Inspect the parts.
@@ -171,14 +290,14 @@ def test_the_parameters_of_a_function_are_those_that_a_caller_can_give() -> None
     found = {each.name: each for each in of_function(made)}
     assert list(found) == ["number", "scale", "verbose", "plain", "untyped", "note", "color"]
     assert [each.name for each in found.values() if each.required] == ["number"]
-    assert found["untyped"].conversion.convert("4") == 4
+    assert found["untyped"].conversion.from_text("4") == 4
     assert found["note"].description == "what to print"
     assert found["verbose"].boolean
     assert [each.shown_default for each in found.values()] == ["", "1.5", "false", "", "3", "", "2"]
 
 
-def workflow(target: Any) -> Workflow:
-    return workflow_of(target, "job.py:x")
+def workflow(target: Any) -> Startable:
+    return startable(target, "job.py:x")
 
 
 def test_the_inputs_of_a_graph_are_parameters() -> None:
@@ -198,7 +317,7 @@ def test_the_inputs_of_a_graph_are_parameters() -> None:
         ("own", ""),
         ("l", ""),
     ]
-    assert [each.conversion.convert("[1]") for each in made.parameters[1:]] == ["[1]", [1]]
+    assert [each.conversion.from_text("[1]") for each in made.parameters[1:]] == ["[1]", [1]]
     assert calls == []
     assert made.build({"own": "x", "l": [1]}) == (made.target, {"own": "x", "l": [1]})
 
@@ -215,7 +334,7 @@ def test_a_function_is_called_with_its_values_and_the_rest_are_inputs_of_its_gra
     assert values == {"scale": 4}
     result: Any = cs.run(target, values)
     assert result == 3
-    with pytest.raises(CommandError, match="-p scale: needs a whole number, not 'x'"):
+    with pytest.raises(UsageError, match="-p scale: needs a whole number, not 'x'"):
         found.build({"number": 3, "scale": "x"})
 
 
@@ -244,10 +363,9 @@ def test_what_cannot_be_built_is_refused(
     target: Callable[[], Any], values: dict[str, str], problem: str
 ) -> None:
     """Unknown with the nearest name, missing, or no workflow."""
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(UsageError) as caught:
         workflow(target).build(values)
     assert problem in str(caught.value)
-    assert caught.value.code == 2
 
 
 async def coroutine() -> None: ...
@@ -256,7 +374,7 @@ async def coroutine() -> None: ...
 @pytest.mark.parametrize("found", [3, "text", int, coroutine, [3], None])
 def test_what_is_not_a_workflow_is_refused(found: Any) -> None:
     """Values, classes, coroutine functions, and lists of anything else."""
-    with pytest.raises(CommandError, match="is not a workflow"):
+    with pytest.raises(UsageError, match="is not a workflow"):
         workflow(found)
 
 

@@ -1,0 +1,96 @@
+"""``@workflow``: a function that makes a target, under a name by which others start it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Generic, Literal, ParamSpec, TypeVar, get_args, overload
+
+from cascade.interfaces.errors import ConfigurationError, TaskDefinitionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Overlap = Literal["skip", "queue", "allow"]
+"""What becomes of a start while a run of the workflow goes on."""
+
+
+class Workflow(Generic[P, R]):
+    """A function that returns a lazy result, or a list of them, offered under a name; calling it still returns that.
+
+    :param name: by which it is offered and started; that of the function if None.
+    :param overlap: what becomes of a start while a run of this workflow goes on: ``"skip"`` refuses it, ``"queue"``
+        lets it wait (at most ten), ``"allow"`` starts it beside the other.
+    :param answer: whether the value of a run is sent to whoever waits for its end; otherwise no value leaves the process.
+    :raises ConfigurationError: if the name is not a Python identifier, or ``overlap`` is unknown.
+    :raises TaskDefinitionError: if ``function`` cannot be called, or is a coroutine function or a class.
+    """
+
+    __name__: str
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        overlap: Overlap = "skip",
+        answer: bool = False,
+    ) -> None:
+        if not callable(function) or isinstance(function, type) or inspect.iscoroutinefunction(function):
+            raise TaskDefinitionError(
+                f"a workflow needs a function that returns what a call of a task returns, not {function!r}"
+            )
+        name = getattr(function, "__name__", "") if name is None else name
+        # it is a level of a topic, a keyword of a command, and a part of a run's id
+        if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
+            raise ConfigurationError(
+                "workflow(name=)", "needs a Python identifier of ASCII letters", value=name
+            )
+        if overlap not in get_args(Overlap):
+            raise ConfigurationError("workflow(overlap=)", "needs 'skip', 'queue' or 'allow'", value=overlap)
+        functools.update_wrapper(self, function)
+        self.function = function
+        """The function itself."""
+        self.name = name
+        """The name by which it is offered and started."""
+        self.overlap: Overlap = overlap
+        """What becomes of a start while a run of this workflow goes on."""
+        self.answer = answer
+        """Whether values of its runs are sent."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return what the function returns: the target of a run."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name}>"
+
+
+@overload
+def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *, name: str | None = None, overlap: Overlap = "skip", answer: bool = False
+) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+def workflow(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    overlap: Overlap = "skip",
+    answer: bool = False,
+) -> Workflow[P, R] | Callable[[Callable[P, R]], Workflow[P, R]]:
+    """Offer a function that makes a target, such as ``@cs.workflow`` or ``@cs.workflow(overlap="queue")``.
+
+    Its parameters are those that others give when they start it: they are converted by their annotations. See
+    :class:`Workflow`.
+
+    :raises ConfigurationError: if the name is not a Python identifier, or ``overlap`` is unknown.
+    :raises TaskDefinitionError: if what is decorated cannot be a workflow.
+    """
+
+    def decorate(decorated: Callable[P, R]) -> Workflow[P, R]:
+        return Workflow(decorated, name=name, overlap=overlap, answer=answer)
+
+    return decorate if function is None else decorate(function)
