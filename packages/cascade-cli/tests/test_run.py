@@ -231,6 +231,85 @@ def test_a_failed_run_says_which_item_failed(folder: Path, cascade: Cascade) -> 
     assert "\x1b" not in err
 
 
+NIGHT = """
+import json
+import cascade as cs
+
+@cs.task
+def measure(sensor: int) -> float:
+    return read(sensor)
+
+def read(sensor):
+    return deeper(sensor)
+
+def deeper(sensor):
+    return json.loads("{" if sensor == 4 else "2.5")
+
+@cs.task(mode="process")
+def elsewhere(sensor: int) -> float:
+    return read(sensor)
+
+@cs.task
+def total(values: list) -> float:
+    return sum(values)
+
+workflow = [total(measure.map(sensor=range(6))), measure(1), measure(2)]
+one = elsewhere(4)
+kept = total(measure.map(sensor=range(6)).or_else(0.0))
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("name", "task_id"), [("workflow", "measure:0[4]"), ("one", "elsewhere")])
+def test_a_failed_run_shows_the_users_own_lines(
+    folder: Path, cascade: Cascade, name: str, task_id: str
+) -> None:
+    """Three at most, the cause last, once, also with --quiet; as JSON the file and the line, and the traceback."""
+    (folder / "night.py").write_text(NIGHT)
+    code, out, err = cascade("run", f"night.py:{name}", "-q")
+    assert (code, out) == (1, "")
+    file = folder / "night.py"
+    assert err.splitlines()[:-1] == [
+        *lines_of(file, "return read(sensor)", "measure" if name == "workflow" else "elsewhere"),
+        *lines_of(file, "return deeper(sensor)", "read"),
+        *lines_of(file, 'return json.loads("{" if sensor == 4 else "2.5")', "deeper"),
+    ]
+    code, out, err = cascade("run", f"night.py:{name}", "-q", "--json")
+    error = json.loads(out)["error"]
+    assert (error["type"], error["file"], error["line"]) == ("JSONDecodeError", str(file), 13)
+    assert error["text"].startswith("JSONDecodeError: Expecting property name")
+    assert error["task_id"].startswith(task_id)
+    assert "in deeper" in error["traceback"]
+    assert err.count("\n") == 1
+
+
+def lines_of(file: Path, code: str, function: str) -> list[str]:
+    """A frame as Python writes it; the line is looked up below the function's name."""
+    lines = file.read_text().splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith(f"def {function}("))
+    line = next(number for number in range(begin, len(lines)) if lines[number].strip() == code)
+    return [f'  File "{file}", line {line + 1}, in {function}', f"    {code}"]
+
+
+@pytest.mark.process
+def test_a_run_that_returns_its_failures_prints_what_there_is(folder: Path, cascade: Cascade) -> None:
+    """The values on stdout, each failure on stderr also with --quiet, exit code 1; a kept failure fails nothing."""
+    (folder / "night.py").write_text(NIGHT)
+    code, out, err = cascade("run", "night.py", "-q", "--on-failure", "return")
+    assert code == 1
+    assert out.startswith("[Failure(")
+    assert out.endswith("), 2.5, 2.5]\n")
+    assert "failed: measure:0[4]: JSONDecodeError: " in err
+    assert err.splitlines()[-1].startswith("cascade: the run failed: measure:0[4]: JSONDecodeError: ")
+    code, out, _ = cascade("run", "night.py", "-q", "--on-failure", "return", "--json")
+    document = json.loads(out)
+    assert (code, document["status"], document["result"][1:]) == (1, "Failed", [2.5, 2.5])
+    assert document["result"][0]["task_id"] == "total:0"
+    assert document["error"]["task_id"] == "measure:0[4]"
+    assert cascade("run", "night.py:one", "-q", "--on-failure", "return")[1] == ""
+    assert cascade("run", "night.py:kept", "-q", "--on-failure", "return") == (0, "12.5\n", "")
+
+
 def test_a_failure_in_a_task_is_never_a_mistake_of_the_command_line(folder: Path, cascade: Cascade) -> None:
     """Also if the task raises an error that the command itself knows."""
     (folder / "odd_errors.py").write_text(
@@ -302,21 +381,25 @@ def test_events_are_written_to_a_file(folder: Path, cascade: Cascade) -> None:
 @pytest.mark.full
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("arguments", "warning"),
+    ("arguments", "warnings"),
     [
-        (["--broker", "mqtt://127.0.0.1:9", "--name", "press"], "no connection to 127.0.0.1:9: "),
-        (["--events", "nope/e.jsonl"], "telemetry is not written to nope/e.jsonl and is lost: "),
+        (
+            ["--broker", "mqtt://127.0.0.1:9", "--name", "press"],
+            ["no connection to 127.0.0.1:9: ", "messages for 127.0.0.1:9 that were not delivered: 4 "],
+        ),
+        (["--events", "nope/e.jsonl"], ["telemetry is not written to nope/e.jsonl and is lost: "]),
     ],
 )
 def test_a_broker_or_a_file_that_fails_is_one_warning(
-    folder: Path, arguments: list[str], warning: str
+    folder: Path, arguments: list[str], warnings: list[str]
 ) -> None:
-    """The run's own code and result stay."""
+    """And one for what is lost; the run's own code and result stay."""
     (folder / "one.py").write_text(ONE)
     process = started("run", "one.py", "-q", *arguments, folder=folder)
     out, err = process.communicate(timeout=60 * busyness())
-    assert (process.returncode, out, err.count("\n")) == (0, "1\n", 1), err
-    assert err.startswith(f"cascade: warning: {warning}")
+    assert (process.returncode, out) == (0, "1\n"), err
+    for line, warning in zip(err.splitlines(), warnings, strict=True):
+        assert line.startswith(f"cascade: warning: {warning}")
 
 
 @pytest.mark.process

@@ -59,7 +59,7 @@ def test_a_run_inside_a_task_is_another_run() -> None:
     summary.lifecycle(LifecycleEvent("inner", Lifecycle.ENGINE_STARTED, 1.0))
     told(summary, "b", TaskState.FAILED, 5_000.0, "E", run_id="inner")
     summary.lifecycle(LifecycleEvent("inner", Lifecycle.ENGINE_STOPPED, 1.0, RunStatus.FAILED))
-    assert (summary.run_id, summary.status, [*summary.lines()]) == ("r", None, [])
+    assert (summary.run_id, summary.status, [*summary.remarks(), *summary.failures()]) == ("r", None, [])
     summary.lifecycle(LifecycleEvent("r", Lifecycle.ENGINE_STOPPED, 2.0, RunStatus.SUCCEEDED))
     assert summary.status is RunStatus.SUCCEEDED
 
@@ -75,7 +75,7 @@ def test_the_end_names_slow_repeated_and_failed_tasks() -> None:
         for number in range(times):
             told(summary, task_id, TaskState.RETRYING, error=f"E: {number}\npassword=hunter2x")
     told(summary, "c:0", TaskState.FAILED, error="F: x")
-    first, second, third, fourth = summary.lines()
+    first, second, third, fourth = *summary.remarks(), *summary.failures()
     assert first == "slowest: a:4 62:05 min, a:3 1:00 min, a:2 60.0 s"
     assert second.startswith("tried again: b:1 3 times: E: 2 ")
     assert third.startswith("tried again: b:0 1 time: E: 0 ")
@@ -90,7 +90,7 @@ def test_very_many_repeated_and_failed_tasks_are_counted() -> None:
     for number in range(7):
         told(summary, f"a:{number}", TaskState.RETRYING, error="E")
         told(summary, f"a:{number}", TaskState.FAILED, error="F")
-    assert [*summary.lines()] == [
+    assert [*summary.remarks(), *summary.failures()] == [
         *(f"tried again: a:{number} 1 time: E" for number in range(5)),
         "tried again: 2 more tasks",
         *(f"failed: a:{number}: F" for number in range(5)),
@@ -283,12 +283,14 @@ def test_the_exit_code_is_that_of_the_run_whatever_was_raised(
     handed: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command prints the error as one line with its notes; its JSON has no result."""
+    """The command prints the error as one line with its notes; its JSON has the error and no result."""
     error.add_note("in task\n  a:0")
     handed.update(raises=error, status=status)
     assert main(["run", "job.py", "--json"]) == code
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"run_id": "r", "status": status.value, "result": None, "counts": {}}
+    document = json.loads(out)
+    assert (document["run_id"], document["status"], document["result"]) == ("r", status.value, None)
+    assert document["error"]["type"] == type(error).__name__
     text = " ".join(str(error).split())
     assert err == f"cascade: the run {words}: {type(error).__name__}: {text}; in task a:0\n"
     assert main(["run", "job.py", "--debug"]) == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from cascade.interfaces import CascadeError
 from cascade.interfaces.pickled_calls import RemoteTraceback
-from cascade.interfaces.tracebacks import begin_in_user_code
+from cascade.interfaces.tracebacks import begin_in_user_code, own_frames
 
 
 def inside(name: str, body: str = "return function()") -> Callable[[Callable[[], object]], object]:
@@ -120,3 +121,23 @@ def test_an_error_whose_class_defines_with_traceback_is_cut_as_well() -> None:
             raise RuntimeError("not here")
 
     assert frames(begin_in_user_code(caught(Odd(), "cascade.x", "app"))) == ["app"]
+
+
+def test_the_users_own_lines_are_those_of_his_files() -> None:
+    """Not those of Cascade or of Python's modules; of another process they come from the text of its traceback."""
+    try:
+        json.loads("{")
+    except ValueError as error:
+        found = own_frames(error)
+    assert [(frame.function, frame.code) for frame in found] == [
+        ("test_the_users_own_lines_are_those_of_his_files", 'json.loads("{")')
+    ]
+    remote = ValueError("no")
+    remote.__cause__ = RemoteTraceback(
+        'Traceback (most recent call last):\n  File "/srv/job.py", line 7, in measure\n    read(4)\n    ~~~~^^^\n'
+        f'  File "{json.__file__}", line 1, in load\n  File "/srv/gone.py", line 9, in read\nValueError: no\n'
+    )
+    assert [str(frame) for frame in own_frames(remote)] == [
+        '  File "/srv/job.py", line 7, in measure\n    read(4)',
+        '  File "/srv/gone.py", line 9, in read',
+    ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cascade.interfaces.errors import CascadeError
 
@@ -60,3 +61,56 @@ def _first_of_the_user(traceback: TracebackType | None) -> TracebackType | None:
             return traceback
         traceback = traceback.tb_next
     return None
+
+
+class Frame(NamedTuple):
+    """One line of a traceback that is the user's own."""
+
+    file: str
+    line: int
+    function: str
+    code: str
+    """The line's text; empty if the file is not there."""
+
+    def __str__(self) -> str:
+        """Return the frame as Python writes it."""
+        place = f'  File "{self.file}", line {self.line}, in {self.function}'
+        return f"{place}\n    {self.code}" if self.code else place
+
+
+def own_frames(error: BaseException) -> list[Frame]:
+    """Return the lines of the user's own files on the way to an error, the one that raised it last.
+
+    An error from another process has them in the text of its traceback there. Cascade, installed
+    packages and Python's own modules are left out.
+    """
+    text = getattr(error.__cause__, "text", "")
+    if getattr(error.__cause__, "from_another_process", False) and isinstance(text, str):
+        found = [Frame(file, int(line), name, code or "") for file, line, name, code in _FRAME.findall(text)]
+    else:
+        import traceback
+
+        entries = traceback.extract_tb(_first_of_the_user(error.__traceback__))
+        found = [Frame(each.filename, each.lineno or 0, each.name, each.line or "") for each in entries]
+    theirs = [frame for frame in found if not _is_pythons_or_ours(frame.file)]
+    # a user's program may be installed, too
+    return [frame for frame in theirs if not _is_installed(frame.file)] or theirs
+
+
+_FRAME = re.compile(r'^ *File "(.+)", line (\d+), in (.+)(?:\n    +(?!File ")(?![\^~])(.*))?', re.MULTILINE)
+
+
+def _is_installed(file: str) -> bool:
+    import sysconfig
+
+    return "-packages" in file or file.startswith(
+        (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    )
+
+
+def _is_pythons_or_ours(file: str) -> bool:
+    import sysconfig
+
+    ours = sys.modules[__name__.partition(".")[0]].__path__
+    pythons = file.startswith(("<", sysconfig.get_path("stdlib"))) and not _is_installed(file)
+    return pythons or file.startswith(tuple(ours))

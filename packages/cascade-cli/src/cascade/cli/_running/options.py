@@ -45,10 +45,10 @@ _OPTIONS = (
     ),
     click.option(
         "--on-failure",
-        type=click.Choice(["stop", "continue"]),
+        type=click.Choice(["stop", "continue", "return"]),
         default="stop",
         show_default=True,
-        help="After a failure, run what does not need the failed task, or stop.",
+        help="After a failure: stop, run what does not need the failed task, or do that and print the values that there are.",
     ),
     click.option(
         "--state",

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from cascade.cli._running.failure import as_object, frame_lines, in_one_line
 from cascade.cli._running.result import as_json, show
 from cascade.cli._running.summary import RunSummary
 from cascade.cli._running.warnings import warnings_on_stderr
@@ -17,13 +18,14 @@ from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Address
 from cascade.interfaces import (
     Connector,
+    Failure,
     LifecycleEvent,
     RunCancelledError,
+    RunResult,
     RunStatus,
     TaskCancelledError,
     TaskStateEvent,
 )
-from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.tracebacks import show_arguments
 from cascade.runtime.starting import Target
 
@@ -38,7 +40,7 @@ class Plan(NamedTuple):
     source: str | None = None
     executor: str | None = None
     resources: Mapping[str, float] = MappingProxyType({})
-    on_failure: Literal["stop", "continue"] = "stop"
+    on_failure: Literal["stop", "continue", "return"] = "stop"
     state: str | None = None
     run_id: str | None = None
     resume: Literal["auto", "cancelled"] = "auto"
@@ -69,9 +71,11 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
         value, error = _outcome(lambda: _run(target, values, plan, bus, connector))
         if error is not None and not summary.started:
             raise error
-        if not plan.quiet:
-            for line in summary.lines():
-                settings.output.note(line)
+        returned = plan.on_failure == "return" and error is not None
+        for line in () if plan.quiet else summary.remarks():
+            settings.output.note(line)
+        for line in summary.failures() if returned or not plan.quiet else ():
+            settings.output.note(line)
     _report(value, error, summary, settings)
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
@@ -79,11 +83,12 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
 
 
 def _outcome(run: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Return what the run returned, and what ended it otherwise; a signal is reported like an error first."""
+    """Return the values that there are, and what ended the run otherwise; a signal is reported like an error first."""
     try:
-        return run(), None
+        value = run()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         return None, error
+    return (value.values, value.error) if isinstance(value, RunResult) else (value, None)
 
 
 def _run(target: Target, values: Mapping[str, Any], plan: Plan, bus: Any, connector: Connector | None) -> Any:
@@ -151,25 +156,26 @@ def _connector(plan: Plan) -> Connector | None:
 
 def _report(value: Any, error: BaseException | None, summary: RunSummary, settings: Settings) -> None:
     output, status = settings.output, _status(summary, error)
+    failed = error if isinstance(error, Exception) else None
     if output.json:
-        result = as_json(value) if error is None else None
-        document = {"run_id": summary.run_id, "status": status.value, "result": result}
-        output.document({**document, "counts": dict(summary.counts)})
-    elif error is None:
+        document = {"run_id": summary.run_id, "status": status.value, "result": as_json(value)}
+        document["counts"] = dict(summary.counts)
+        if failed is not None:
+            document["error"] = as_object(failed, summary.error)
+        output.document(document)
+    elif not isinstance(value, Failure):
         show(value, output)
-    if isinstance(error, Exception):
-        if settings.debug:
-            traceback.print_exception(error)
-        output.note(f"cascade: the run {_ENDED[status]}: {_described(error)}")
+    if failed is None:
+        return
+    if settings.debug:
+        traceback.print_exception(failed)
+    elif not output.json:
+        for line in frame_lines(failed):
+            output.note(line)
+    output.note(f"cascade: the run {_ENDED[status]}: {in_one_line(failed, summary.error)}")
 
 
 _ENDED = {RunStatus.SUCCEEDED: "ended", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
-
-
-def _described(error: Exception) -> str:
-    """Return the error and the notes that say in which task it was raised."""
-    text = Redactor.DEFAULT.one_line(error.message if isinstance(error, ExceptionGroup) else describe(error))
-    return "; ".join([text, *(" ".join(note.split()) for note in getattr(error, "__notes__", []))])
 
 
 def _status(summary: RunSummary, error: BaseException | None) -> RunStatus:

@@ -25,6 +25,8 @@ class RunSummary:
         self.run_id = ""
         self.status: RunStatus | None = None
         """None before the end."""
+        self.error = ""
+        """Why it did not succeed, as observers read it."""
         self.counts: Counter[str] = Counter()
         """Tasks by the state in which they ended."""
         self._slowest: list[tuple[float, str]] = []
@@ -41,7 +43,7 @@ class RunSummary:
         if event.event is Lifecycle.ENGINE_STARTED and not self.run_id:
             self.run_id = event.run_id
         elif event.run_id == self.run_id:
-            self.status = event.status
+            self.status, self.error = event.status, event.error
 
     def task(self, event: TaskStateEvent) -> None:
         """Count a change of a task's state; runs inside a task are not counted."""
@@ -58,8 +60,8 @@ class RunSummary:
         if event.state in (TaskState.COMPLETED, TaskState.FAILED) and event.duration_ms >= _LEAST_MS:
             self._remember_slow(event.duration_ms, event.task_id)
 
-    def lines(self) -> Iterator[str]:
-        """Yield what a person wants to know at the end."""
+    def remarks(self) -> Iterator[str]:
+        """Yield which tasks were slow, and which were tried again."""
         clean = Redactor.DEFAULT.one_line
         slowest = sorted(self._slowest, reverse=True)
         if slowest:
@@ -69,6 +71,10 @@ class RunSummary:
             yield f"tried again: {name} {times} {'time' if times == 1 else 'times'}: {clean(error)}"
         if len(retried) > MOST:
             yield f"tried again: {len(retried) - MOST} more tasks"
+
+    def failures(self) -> Iterator[str]:
+        """Yield which tasks failed."""
+        clean = Redactor.DEFAULT.one_line
         for name, error in self._failed:
             yield f"failed: {name}: {clean(error)}"
         if self.counts[TaskState.FAILED] > len(self._failed):
