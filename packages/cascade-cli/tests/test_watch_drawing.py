@@ -18,17 +18,18 @@ from cli_modules import (
 )
 from rich.text import Text
 
+from cascade.wire import progress_of
+
 NIGHTLY = RunPanel(
     "9a81f00b2c3d4e5f",
     title="nightly",
     source="press-1",
-    status="Running",
-    ended=1_250,
-    known=2_500,
-    open=False,
+    progress=progress_of(
+        {"COMPLETED": 1_246, "RUNNING": 2, "BLOCKED": 1_248, "FAILED": 1, "SKIPPED": 2, "CANCELLED": 1},
+        known=2_500,
+        left_s=104.0,
+    ),
     rate=12.0,
-    left_s=104.0,
-    counts={"COMPLETED": 1_246, "RUNNING": 2, "BLOCKED": 1_248, "FAILED": 1, "SKIPPED": 2, "CANCELLED": 1},
     steps=(("load", 1, 1), ("audit", 1_249, 2_499)),
     running=(
         RunningLine("audit:7", age="12s", done=120.0, total=1000.0, note="rows"),
@@ -46,16 +47,20 @@ BARE = replace(
     NIGHTLY,
     run_id="77fe00aa11bb22cc33",
     title="(unnamed)",
-    open=True,
+    progress=progress_of({"COMPLETED": 1_250}, known=2_500, open=True, left_s=104.0),
     rate=2.26,
-    left_s=104.0,
-    counts={"COMPLETED": 1_250},
     steps=(("load", 1, 1),),
     running=(),
     waiting=(),
     failures=(),
 )
-LOST = replace(BARE, run_id="lost-1", title="weekly", status="Lost", source="press-2")
+LOST = replace(
+    BARE,
+    run_id="lost-1",
+    title="weekly",
+    progress=progress_of({"COMPLETED": 1_250}, status="Lost", known=2_500),
+    source="press-2",
+)
 EVERYTHING = Picture(
     engines=(
         EngineLine("press-1", "online", "2m", 2, "paused, syncing"),
@@ -105,7 +110,7 @@ RUNS  3
     8 wait: resource gpu is taken
     failed audit:3: ValueError: no such file
   (unnamed) 77fe00aa on press-1
-    ████████████░░░░░░░░░░░░ 1,250/2,500+  50%  2.3/s
+    ░░░░░░░░░░░░░░░░░░░░░░░░ 1,250/2,500+  2.3/s
   weekly lost-1 on press-2  Lost at 1,250/2,500
 
 CONSTRAINTS  3
@@ -144,7 +149,7 @@ RUNS  3
     failed audit:3: ValueError: no
       such file
   (unnamed) 77fe00aa on press-1
-    #####----- 1,250/2,500+  50%  2.3/s
+    ---------- 1,250/2,500+  2.3/s
   weekly lost-1 on press-2  Lost at 1,2…
 
 CONSTRAINTS  3

@@ -55,13 +55,13 @@ def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
     obeys: dict[str, Any] = {"applied": {PAUSE: {"id": "x", "status": "applied"}}}
     plant.report("oven", "constraints", sync="synced", **obeys, effective=[])
     assert news(changes, plant) == [
-        "engine oven: online, 1 running",
+        "engine oven: online, 1 run",
         "constraint pause global: obeyed by oven by olaf",
         "run r t on oven: Running, no tasks, 9+ known",
     ]
     plant.report("oven", "runs", runs=[{**row, "counts": counts}], recent=[])
-    states = "1 completed, 2 failed, 3 running, 4 blocked"
-    assert news(changes, plant) == [f"run r t on oven: Running, {states}, 9+ known"]
+    states = "1 completed, 3 running, 4 waiting, 2 failed, 5 skipped"
+    assert news(changes, plant) == [f"run r t on oven: Running, {states}, 15+ known"]
     end = {**row, "status": "Failed", "error": "E: x", "ended": timestamp(WALL), "counts": {"FAILED": 1}}
     plant.report("oven", "runs", runs=[], recent=[end])
     plant.say(PAUSE, {"type": "pause", "id": "x", "params": {}})

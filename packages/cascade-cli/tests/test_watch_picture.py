@@ -141,17 +141,17 @@ def test_no_line_is_wider_than_the_screen_and_no_screen_higher(width: int, heigh
     assert "\x1b" not in "".join(lines)
 
 
-def test_the_time_left_is_that_of_the_present_rate() -> None:
-    """The engine's estimate counts the whole run: it is shown only before the rate is known, never in a pause."""
-    rates, wall = Rates(), WALL
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    """The time left is the engine's estimate, which every screen shows."""
+    rates = Rates()
     row = run_row(open=False, counts={"COMPLETED": 196}, eta_s=12.0)
-    view = view_of(row)
-    assert take(view, rates, now=NOW, wall=wall).runs[0].left_s == 12.0
-    (paused,) = take(view, rates, now=NOW + 5, wall=wall).runs
-    assert (paused.rate, paused.left_s) == (0.0, None)
-    view = view_of({**row, "counts": {"COMPLETED": 246}})
-    (panel,) = take(view, rates, now=NOW + 10, wall=wall).runs
-    assert (panel.rate, panel.left_s) == (5.0, 110.0)
+    views = [view_of(row), view_of(row), view_of({**row, "counts": {"COMPLETED": 246}})]
+    panels = [take(view, rates, now=NOW + 5 * step, wall=WALL).runs[0] for step, view in enumerate(views)]
+    assert [(panel.rate, panel.progress.left_s) for panel in panels] == [
+        (None, 12.0),
+        (0.0, 12.0),
+        (5.0, 12.0),
+    ]
 
 
 def test_a_command_that_fits_exactly_stands_in_the_line_and_is_never_cut() -> None:
@@ -282,7 +282,7 @@ def test_a_lost_engine_runs_nothing_in_a_line_either() -> None:
     report = {"v": "1.0", "source": "press-1", "session": "s", "sync": "synced", "effective": [pause]}
     view.fold(state_topic("press-1", "constraints"), json.dumps(report).encode(), now=NOW, retained=True)
     first = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW) if kind == "engine"]
-    assert first == ["engine press-1: online, paused, 1 running", "engine press-2: lost"]
+    assert first == ["engine press-1: online, paused, 1 run", "engine press-2: lost"]
     view.fold(status_topic("press-1"), b'{"status": "offline", "session": "s"}', now=NOW)
     after = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW) if kind == "engine"]
     assert after == ["engine press-1: lost", "engine press-2: lost"]

@@ -61,7 +61,7 @@ def test_runs_of_lost_engines_stand_behind_those_that_run(plant: ViewPlant) -> N
     plant.online("c")
     plant.report("c", "runs", runs=[{"run_id": "c0", "target": ""}], recent=[])
     plant.say(status_topic("a"), {"status": "offline", "session": "a"})
-    assert [(run.run_id, run.status, run.title) for run in plant.picture().runs] == [
+    assert [(run.run_id, run.progress.status, run.title) for run in plant.picture().runs] == [
         ("b0", "Running", "t"),
         ("b2", "Running", "nn"),
         ("c0", "Running", "(unnamed)"),
@@ -71,7 +71,10 @@ def test_runs_of_lost_engines_stand_behind_those_that_run(plant: ViewPlant) -> N
 
 
 def test_each_reason_to_wait_is_in_words_with_the_command_that_lifts_it(plant: ViewPlant) -> None:
-    """Only a constraint has a command; a reason of a later version is shown as it is."""
+    """Only a constraint has a command; a reason of a later version is shown as it is.
+
+    The counts are of the events where all have arrived: no reason has more tasks than wait in all.
+    """
     plant.online("oven")
     plant.say(SLOTS, {"type": "concurrency", "params": {"limit": 3}})
     whys: list[dict[str, Any]] = [
@@ -101,8 +104,8 @@ def test_each_reason_to_wait_is_in_words_with_the_command_that_lifts_it(plant: V
         WaitingLine(7, "the limit of the map audit", ""),
         WaitingLine(8, "all worker slots are taken", ""),
         WaitingLine(9, "the engine waits for its constraints", ""),
-        WaitingLine(10, "weather", ""),
-        WaitingLine(11, "pause (task:a*)", "cascade resume 'task:a*'"),
+        WaitingLine(9, "weather", ""),
+        WaitingLine(9, "pause (task:a*)", "cascade resume 'task:a*'"),
     ]
 
 
@@ -169,7 +172,8 @@ def test_without_a_report_running_tasks_and_failures_are_those_of_the_events(pla
         RunningLine("a:1", "5s", None, None, ""),
     )
     assert panel.failures == (("a:5", "E4"), ("a:4", "E3"))
-    assert (panel.ended, panel.known, panel.missing, panel.doubt, panel.steps) == (3, 6, None, "", ())
+    assert (panel.progress.finished, panel.progress.known) == (3, 6)
+    assert (panel.missing, panel.doubt, panel.steps) == (None, "", ())
     (later,) = plant.picture(later=13.0).runs
     assert later.doubt == "its last event came 13s ago: not known whether it still runs"
     plant.online("oven")
@@ -199,7 +203,7 @@ def test_runs_that_are_over_show_how_and_when(plant: ViewPlant) -> None:
 
 
 def test_a_run_never_shows_more_ended_than_known(plant: ViewPlant) -> None:
-    """A report's counts may be ahead of its total; a run without tasks has no share yet."""
+    """A report's counts may be ahead of its total; a run without tasks has no share yet, nor has one that may get more."""
     plant.online("oven")
     rows = [
         {"run_id": "a", "target": "t", "counts": {"COMPLETED": 5}, "known": 3, "open": False},
@@ -208,11 +212,12 @@ def test_a_run_never_shows_more_ended_than_known(plant: ViewPlant) -> None:
         {"run_id": "d", "target": "t", "counts": {"COMPLETED": 4}, "known": 4, "open": True},
     ]
     plant.report("oven", "runs", runs=rows, recent=[])
-    assert [(run.ended, run.known, run.fraction) for run in plant.picture().runs] == [
-        (5, 5, 1.0),
-        (0, 0, 0.0),
-        (1, 4, 0.25),
-        (4, 4, 0.99),
+    found = [run.progress for run in plant.picture().runs]
+    assert [(each.finished, each.known, each.percent) for each in found] == [
+        (5, 5, 99),
+        (0, 0, None),
+        (1, 4, None),
+        (4, 4, None),
     ]
 
 

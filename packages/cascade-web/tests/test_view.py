@@ -30,6 +30,7 @@ from cascade.wire import (
     engine_rows,
     run_rows,
     seconds,
+    waiting_rows,
 )
 
 INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
@@ -126,6 +127,7 @@ def python_view(messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             "engines": engine_rows(view, now),
             "runs": run_rows(view, now),
             "constraints": constraint_rows(view, now),
+            "waiting": [plain(waiting_rows(view, run, now)) for run in view.runs.values()],
         },
     }
 

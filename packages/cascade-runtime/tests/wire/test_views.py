@@ -214,7 +214,7 @@ def test_a_row_of_an_earlier_attempt_among_the_recent_runs_changes_nothing() -> 
 
 @pytest.mark.parametrize(
     ("report", "known", "is_open"),
-    [({}, 2, True), ({"known": 0}, 0, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
+    [({}, 2, True), ({"known": 0}, 2, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
 )
 def test_the_row_of_an_active_run_says_what_its_report_says(
     report: dict[str, Any] | None, known: int, is_open: bool
@@ -412,9 +412,9 @@ def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
     (silent,) = engine_rows(view, 13.0)
     assert (silent["runs"], silent["status"], silent["paused"]) == (0, "lost", False)
     running, ended = run_rows(view, 0.0)
-    keys = "source run_id target status started ended counts known open error"
+    keys = "source run_id target status started ended counts tasks finished known open percent left_s error"
     assert " ".join(running) == " ".join(ended) == keys
-    assert (running["status"], running["known"], running["open"]) == ("Running", 796, True)
+    assert (running["status"], running["known"], running["open"]) == ("Paused", 796, True)
     assert (ended["status"], ended["error"], ended["open"]) == ("Failed", "E: x", False)
     assert (ended["known"], ended["counts"]) == (1, {"FAILED": 1})
     assert ended["ended"] == "2026-11-21T03:00:09.000000+00:00"

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from cascade.wire.presence import ConstraintByHand as ConstraintByHand
     from cascade.wire.presence import Echo as Echo
     from cascade.wire.presence import Offline as Offline
+    from cascade.wire.progress import Progress as Progress
+    from cascade.wire.progress import progress_of as progress_of
+    from cascade.wire.progress import seconds_left as seconds_left
     from cascade.wire.reading import seconds as seconds
     from cascade.wire.received import Received as Received
     from cascade.wire.reports import Acknowledgement as Acknowledgement
@@ -56,7 +59,9 @@ if TYPE_CHECKING:
     from cascade.wire.reports import Waiting as Waiting
     from cascade.wire.rows import constraint_rows as constraint_rows
     from cascade.wire.rows import engine_rows as engine_rows
+    from cascade.wire.rows import run_progress as run_progress
     from cascade.wire.rows import run_rows as run_rows
+    from cascade.wire.rows import waiting_rows as waiting_rows
     from cascade.wire.run_view import RunView as RunView
     from cascade.wire.run_view import TaskView as TaskView
     from cascade.wire.series import Series as Series
@@ -70,10 +75,11 @@ _MODULES = {
     "parsed": """Cleared EventMessage Parsed Presence Register Report Store parse parse_ack parse_event parse_register
         parse_report""",
     "presence": "Birth ConstraintByHand Echo Offline",
+    "progress": "Progress progress_of seconds_left",
     "reading": "seconds",
     "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GraphNode GraphReport HostReport
         RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",
-    "rows": "constraint_rows engine_rows run_rows",
+    "rows": "constraint_rows engine_rows run_progress run_rows waiting_rows",
     "run_view": "RunView TaskView",
     "received": "Received",
     "series": "Series body_of",

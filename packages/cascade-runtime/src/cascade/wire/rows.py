@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
+from cascade.interfaces.topics import parse_constraint_topic
 from cascade.interfaces.wire import timestamp
 from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
-from cascade.wire.reports import EffectiveEntry
-from cascade.wire.run_view import LOST, RUNNING, RunView
+from cascade.wire.progress import RUNNING, Progress, progress_of
+from cascade.wire.reports import EffectiveEntry, Waiting
+from cascade.wire.run_view import LOST, RunView
 from cascade.wire.view import View
 
 
@@ -22,10 +26,51 @@ def engine_rows(view: View, now: float) -> list[dict[str, Any]]:
 def run_rows(view: View, now: float) -> list[dict[str, Any]]:
     """Return a row for each run, the one with the latest message first; ``now`` is on the reader's clock.
 
+    The numbers are those of :func:`run_progress`; ``counts`` has the tasks by state, as events and reports name them.
+    """
+    return [_run_row(view, run, now) for run in reversed(view.runs.values())]
+
+
+def run_progress(view: View, run: RunView, now: float) -> Progress:
+    """Return how far a run of a view is; ``now`` is on the reader's clock.
+
     A running run of an engine that is lost or has ended is ``Lost``. Of an engine whose status is unknown, a run is
     running until an event shows its end.
     """
-    return [_run_row(view, run, now) for run in reversed(view.runs.values())]
+    engine = view.engines.get(run.source)
+    lost = run.status == RUNNING and (engine is None or engine.status(now) not in (ONLINE, UNKNOWN))
+    active = run.reported if run.status == RUNNING else None
+    return progress_of(
+        run.counts,
+        status=LOST if lost else run.status,
+        known=active.known if active is not None else 0,
+        open=active.open if active is not None else run.status == RUNNING,
+        # a report that leaves out reasons may have left out those tasks that wait for their next attempt
+        waits=None if active is None or active.waiting_more else ((row.why, row.n) for row in active.waiting),
+        paused=_is_paused(engine, run),
+        left_s=active.eta_s if active is not None else None,
+    )
+
+
+def waiting_rows(view: View, run: RunView, now: float) -> list[Waiting]:
+    """Return the reasons for which tasks of a run wait, none with more tasks than wait in all."""
+    found = run_progress(view, run, now)
+    rows = run.reported.waiting if run.reported is not None and run.status == RUNNING else []
+    return [replace(row, n=min(row.n, found.waiting)) for row in rows if row.n and found.waiting]
+
+
+def _is_paused(engine: EngineView | None, run: RunView) -> bool:
+    """Return whether a pause covers everything in a run."""
+    if engine is None:
+        return False
+    own = f"run:{run.run_id}"
+    if engine.constraints is not None:
+        pauses = (row.scope for row in engine.constraints.effective if row.type == "pause")
+    else:
+        rows = run.reported.waiting if run.reported is not None else []
+        topics = (parse_constraint_topic(row.topic) for row in rows if row.type == "pause")
+        pauses = (topic[0] for topic in topics if topic is not None)
+    return engine.paused or own in pauses
 
 
 def constraint_rows(view: View, now: float) -> list[dict[str, Any]]:
@@ -58,20 +103,21 @@ def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
 
 
 def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
-    engine = view.engines.get(run.source)
-    lost = run.status == RUNNING and (engine is None or engine.status(now) not in (ONLINE, UNKNOWN))
-    counts = run.counts
-    active = run.reported if run.status == RUNNING else None
+    found = run_progress(view, run, now)
     return {
         "source": run.source,
         "run_id": run.run_id,
         "target": run.target,
-        "status": LOST if lost else run.status,
+        "status": found.status,
         "started": _time(run.started),
         "ended": _time(run.ended),
-        "counts": counts,
-        "known": active.known if active else sum(counts.values()),
-        "open": active.open if active else run.status == RUNNING,
+        "counts": run.counts,
+        "tasks": dict(found.tasks),
+        "finished": found.finished,
+        "known": found.known,
+        "open": found.open,
+        "percent": found.percent,
+        "left_s": found.left_s,
         "error": run.error,
     }
 

@@ -10,12 +10,11 @@ from cascade.interfaces.events import ENDED_STATES, Lifecycle, RunStatus, TaskSt
 from cascade.interfaces.topics import EVENTS
 from cascade.wire.events import LifecycleBody, ProgressBody, TaskStateBody
 from cascade.wire.parsed import EventMessage
+from cascade.wire.progress import RUNNING
 from cascade.wire.reading import seconds
 from cascade.wire.received import Received
 from cascade.wire.reports import ActiveRun, RecentRun
 
-RUNNING = "Running"
-"""Status of a run that has not ended."""
 LOST = "Lost"
 """Status of a run whose process has died, as its successor shows."""
 ENDED = "Ended"

@@ -11,7 +11,6 @@ MAX_SEEN = 20_000
 REPORT_SECONDS = 2.0
 """In which an engine reports that it no longer obeys a constraint that was cleared."""
 CONTESTED = "two processes use this name"
-_STATES = ("COMPLETED", "FAILED", "RUNNING", "BLOCKED")
 
 
 class Changes:
@@ -39,8 +38,10 @@ class Changes:
         yield from self._vanished(present, gone)
         for kind, name, row in rows:
             key = (kind, *name)
-            if self._shown.get(key) != row and not self._is_too_new(key, row, now):
-                self._shown[key] = row
+            # an estimate changes all the time
+            lasting = {name: value for name, value in row.items() if name != "left_s"}
+            if self._shown.get(key) != lasting and not self._is_too_new(key, row, now):
+                self._shown[key] = lasting
                 yield kind, row
         yield from self._new_failures(view)
         for kept in (self._shown, self._failures):
@@ -102,7 +103,7 @@ def in_words(kind: str, row: Mapping[str, Any]) -> str:
             row["status"] if row["status"] != "unknown" else "unknown, only its events have arrived",
             "paused" if row["paused"] else "",
             CONTESTED if row["contested"] else "",
-            f"{row['runs']} running" if row["runs"] else "",
+            f"{row['runs']} run{'s' if row['runs'] > 1 else ''}" if row["runs"] else "",
         ]
         return f"engine {row['source']}: {', '.join(note for note in notes if note)}"
     if kind == "constraint":
@@ -116,10 +117,10 @@ def in_words(kind: str, row: Mapping[str, Any]) -> str:
         return f"constraint {row['type']} {row['scope']}: {end}"
     if kind == "failure":
         return f"failure {row['task_id']} of {row['run_id']}: {row['error']}"
-    counts = ", ".join(
-        f"{row['counts'][state]} {state.lower()}" for state in _STATES if row["counts"].get(state)
-    )
+    counts = ", ".join(f"{n} {word}" for word, n in row["tasks"].items())
     known = f"{row['known']}{'+' if row['open'] else ''} known"
+    if row["percent"] is not None:
+        known = f"{known}, {row['percent']}%"
     if "missing" in row:
         known = f"of the events that arrived; {row['missing']} did not"
     error = f": {row['error']}" if row["error"] else ""

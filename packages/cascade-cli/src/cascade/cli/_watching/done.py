@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE
-from cascade.wire import RunView, View, run_rows
+from cascade.wire import RunView, View, run_progress
+from cascade.wire.progress import ACTIVE
 
 MIN_PREFIX = 4
 """Characters of a run's id that stand for it, where no other run's id begins with them."""
@@ -49,14 +50,13 @@ class Until:
         found = view.runs.get(self._key) if self._key is not None else None
         if found is None:
             return None
-        rows = {(row["source"], row["run_id"]): row for row in run_rows(view, now)}
-        status = rows[found.source, found.run_id]["status"]
+        status = run_progress(view, found, now).status
         if status in _CODES and not self._is_believed(view, found):
             return self._doubtful(found, status, now)
         if status in _CODES:
             error = f": {found.error}" if found.error else ""
             return End(_CODES[status], f"run {found.run_id} {status.lower()}{error}")
-        if status == "Running":
+        if status in ACTIVE:
             self._doubtful_since = None
             return None
         return self._doubtful(found, status, now)

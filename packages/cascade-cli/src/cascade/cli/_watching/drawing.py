@@ -19,6 +19,7 @@ from cascade.cli._watching.picture import (
 )
 from cascade.cli.durations import show_duration
 from cascade.interfaces.text import printable
+from cascade.wire.progress import ACTIVE, PAUSED, Progress
 
 NARROW = 64
 """Columns below which a line holds less, and a command stands on a line of its own."""
@@ -26,6 +27,7 @@ NARROW = 64
 STYLES = {
     "online": "green",
     "Running": "green",
+    "Paused": "magenta",
     "Succeeded": "green",
     "unknown": "yellow",
     "lost": "bold red",
@@ -139,18 +141,23 @@ def _engine(engine: EngineLine, frame: Frame) -> Text:
 def _run(run: RunPanel, frame: Frame) -> Iterator[Text]:
     head = Text.assemble("  ", (printable(run.title), "bold"), f" {_short(run.run_id)}")
     head.append(f" on {printable(run.source)}", "dim")
-    if run.status != "Running":
-        head.append(f"  {run.status} at {run.ended:,}/{run.known:,}", STYLES.get(run.status, ""))
+    progress = run.progress
+    if progress.status == PAUSED:
+        head.append(f"  {PAUSED}", STYLES[PAUSED])
+    if progress.status not in ACTIVE:
+        at = f"  {progress.status} at {progress.finished:,}/{progress.known:,}"
+        head.append(at, STYLES.get(progress.status, ""))
         yield head
         return
     yield head
     if run.missing is None:
         yield _progress(run, frame)
     else:
-        yield _text(f"    {run.ended:,} ended of those seen here; {run.missing:,} events did not arrive")
+        seen = f"{progress.finished:,} ended of those seen here"
+        yield _text(f"    {seen}; {run.missing:,} events did not arrive")
     if run.doubt:
         yield _text(f"    {run.doubt}", "yellow")
-    if counts := _counts(run):
+    if counts := _counts(progress):
         yield _text(f"    {counts}")
     if len(run.steps) > 1 and not frame.narrow:
         yield _text(
@@ -166,28 +173,24 @@ def _run(run: RunPanel, frame: Frame) -> Iterator[Text]:
         yield from (_text(f"      {part}") for part in rest)
 
 
-def _counts(run: RunPanel) -> str:
-    words = {
-        "RUNNING": "running",
-        "BLOCKED": "waiting",
-        "FAILED": "failed",
-        "SKIPPED": "skipped",
-        "CANCELLED": "cancelled",
-    }
-    return ", ".join(
-        f"{run.counts[state]:,} {word}" for state, word in words.items() if run.counts.get(state)
-    )
+def _counts(progress: Progress) -> str:
+    # how many have completed, the line of the bar says
+    shown = ((word, count) for word, count in progress.tasks.items() if word != "completed")
+    return ", ".join(f"{count:,} {word}" for word, count in shown)
 
 
 def _progress(run: RunPanel, frame: Frame) -> Text:
-    parts = [f"{run.ended:,}/{run.known:,}{'+' if run.open else ''}", f"{run.fraction:.0%}"]
+    progress = run.progress
+    parts = [f"{progress.finished:,}/{progress.known:,}{'+' if progress.open else ''}"]
+    if progress.percent is not None:
+        parts.append(f"{progress.percent}%")
     if run.rate:
         parts.append(f"{run.rate:.1f}/s" if run.rate < 10 else f"{run.rate:,.0f}/s")
-    if run.left_s is not None and run.left_s >= 1 and not run.open:
-        parts.append(f"{show_duration(run.left_s)} left")
+    if progress.left_s is not None:
+        parts.append(f"{show_duration(max(progress.left_s, 1.0))} left")
     text = "  ".join(parts)
     width = max(_SHORTEST_BAR, min(10 if frame.narrow else 24, frame.width - len(text) - 5))
-    return Text.assemble("    ", (_bar(run.fraction, width, frame), "green"), f" {text}")
+    return Text.assemble("    ", (_bar((progress.percent or 0) / 100, width, frame), "green"), f" {text}")
 
 
 def _task(task: RunningLine, frame: Frame) -> Text:

@@ -11,7 +11,6 @@ from cascade.cli._watching.rates import Rates
 from cascade.cli._watching.steps import steps
 from cascade.cli.durations import show_duration
 from cascade.interfaces.control_messages import lift_command
-from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.wire import (
     EngineView,
@@ -20,11 +19,13 @@ from cascade.wire import (
     View,
     Waiting,
     constraint_rows,
-    run_rows,
+    run_progress,
     seconds,
+    waiting_rows,
 )
+from cascade.wire.progress import RUNNING, Progress
+from cascade.wire.run_view import LOST
 
-ACTIVE = ("Running", "Lost")
 _LIMITS = ("pause", "concurrency", "rate_limit")
 
 
@@ -68,14 +69,9 @@ class RunPanel:
     run_id: str
     title: str
     source: str
-    status: str
-    ended: int
-    known: int
-    open: bool
+    progress: Progress
     rate: float | None
-    left_s: float | None
-    """Seconds until it ends at this rate; None if that is not known, or nothing ends now."""
-    counts: Mapping[str, int]
+    """Tasks ended per second in the last seconds."""
     steps: tuple[tuple[str, int, int], ...]
     """Name, ended and known of each task name, in the order of the graph."""
     running: tuple[RunningLine, ...]
@@ -86,12 +82,6 @@ class RunPanel:
     """How many events did not arrive and are not counted; None if the counts are those of the engine."""
     doubt: str = ""
     """Why it is not known whether it still runs."""
-
-    @property
-    def fraction(self) -> float:
-        """How much of the run has ended: never all of it while further tasks may come."""
-        share = self.ended / self.known if self.known else 0.0
-        return min(share, 0.99) if self.open else min(share, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +130,16 @@ def take(view: View, rates: Rates, *, now: float, wall: float) -> Picture:
     :param now: seconds on the clock of the view.
     :param wall: seconds since the epoch, for the times in messages.
     """
-    rows = run_rows(view, now)
-    runs = {(row["source"], row["run_id"]): row for row in rows}
+    found = {key: run_progress(view, run, now) for key, run in reversed(view.runs.items())}
     # also of an engine that is lost now
-    active = [key for key in runs if view.runs[key].status == "Running"]
-    active.sort(key=lambda key: (ACTIVE.index(runs[key]["status"]), key))
-    panels = [_panel(view, view.runs[key], runs[key], rates=rates, now=now, wall=wall) for key in active]
-    over = sorted((key for key in runs if key not in active), key=lambda key: -(view.runs[key].ended or 0.0))
+    active = [key for key in found if view.runs[key].status == RUNNING]
+    active.sort(key=lambda key: (found[key].status == LOST, key))
+    panels = [_panel(view, view.runs[key], found[key], rates=rates, now=now, wall=wall) for key in active]
+    over = sorted((key for key in found if key not in active), key=lambda key: -(view.runs[key].ended or 0.0))
     return Picture(
         tuple(_engine(engine, now, wall) for engine in sorted(view.engines.values(), key=_rank(now))),
         tuple(panels),
-        tuple(_ended(view.runs[key], runs[key], wall) for key in over),
+        tuple(_ended(view.runs[key], found[key], wall) for key in over),
         tuple(_constraint(row, wall) for row in constraint_rows(view, now)),
     )
 
@@ -195,26 +184,17 @@ def _engine(engine: EngineView, now: float, wall: float) -> EngineLine:
 
 
 def _panel(
-    view: View, run: RunView, row: Mapping[str, Any], *, rates: Rates, now: float, wall: float
+    view: View, run: RunView, progress: Progress, *, rates: Rates, now: float, wall: float
 ) -> RunPanel:
-    counts = row["counts"]
-    ended = sum(counts.get(state, 0) for state in ENDED_STATES)
-    known = max(row["known"], ended)
-    rate = rates.note((run.source, run.run_id), ended, now)
     return RunPanel(
         run.run_id,
         title=run.name or run.target or "(unnamed)",
         source=run.source,
-        status=row["status"],
-        ended=ended,
-        known=known,
-        open=row["open"],
-        rate=rate,
-        left_s=_seconds_left(run, known - ended, rate),
-        counts=counts,
+        progress=progress,
+        rate=rates.note((run.source, run.run_id), progress.finished, now),
         steps=steps(run, view.engines.get(run.source)),
         running=tuple(_running(run, wall)),
-        waiting=tuple(_waiting(view, run, counts, wall)),
+        waiting=tuple(_waiting(view, run, progress, now=now, wall=wall)),
         failures=tuple((task.task_id, task.error) for task in reversed(run.failures)),
         missing=run.missing if run.partial else None,
         doubt=_doubt(view.engines.get(run.source), now),
@@ -226,13 +206,6 @@ def _doubt(engine: EngineView | None, now: float) -> str:
     if engine is None or engine.heard is None or not engine.only_events or not engine.is_silent(now):
         return ""
     return f"its last event came {show_duration(now - engine.heard)} ago: not known whether it still runs"
-
-
-def _seconds_left(run: RunView, tasks: int, rate: float | None) -> float | None:
-    """Return when so many tasks will have ended at the present rate; before it is known, as the engine estimates."""
-    if rate is None:
-        return run.reported.eta_s if run.reported is not None else None
-    return tasks / rate if rate else None
 
 
 def _running(run: RunView, wall: float) -> Iterable[RunningLine]:
@@ -248,19 +221,20 @@ def _running(run: RunView, wall: float) -> Iterable[RunningLine]:
             yield RunningLine(task.task_id, _age(task.since, wall), task.done, task.total, task.message)
 
 
-def _waiting(view: View, run: RunView, counts: Mapping[str, int], wall: float) -> Iterable[WaitingLine]:
+def _waiting(
+    view: View, run: RunView, progress: Progress, *, now: float, wall: float
+) -> Iterable[WaitingLine]:
     """Yield why tasks wait: as the report says, else every constraint that its engine has in force."""
     if run.reported is not None and run.reported.waiting:
-        yield from (_reason(view, row, wall) for row in run.reported.waiting)
+        yield from (_reason(view, row, wall) for row in waiting_rows(view, run, now))
         return
     engine = view.engines.get(run.source)
-    blocked = counts.get("BLOCKED", 0)
-    if not blocked or engine is None or engine.constraints is None:
+    if not progress.waiting or engine is None or engine.constraints is None:
         return
     for row in engine.constraints.effective:
         if row.type in _LIMITS:
             text = describe(row.type, row.params)
-            yield WaitingLine(blocked, f"{text} ({row.scope})", lift_command(row.topic, row.type))
+            yield WaitingLine(progress.waiting, f"{text} ({row.scope})", lift_command(row.topic, row.type))
 
 
 def _reason(view: View, row: Waiting, wall: float) -> WaitingLine:
@@ -284,14 +258,14 @@ def _reason(view: View, row: Waiting, wall: float) -> WaitingLine:
     return WaitingLine(row.n, texts.get(row.why, row.why), "")
 
 
-def _ended(run: RunView, row: Mapping[str, Any], wall: float) -> EndedLine:
+def _ended(run: RunView, progress: Progress, wall: float) -> EndedLine:
     return EndedLine(
         run.run_id,
         title=run.name or run.target or "(unnamed)",
         source=run.source,
-        status=row["status"],
+        status=progress.status,
         ago=_age(run.ended, wall),
-        counts=row["counts"],
+        counts=run.counts,
         error=run.error,
     )
 

@@ -2,7 +2,7 @@
 /** Elements, and lists of rows that change only where their data has changed. Text enters by `textContent` only. */
 const drawing = (() => {
   const PAGE = 100;
-  const MARKS = { online: "●", unknown: "?", lost: "✕", ended: "○", Running: "▶", Succeeded: "✓", Failed: "✕", Cancelled: "⊘", Lost: "✕", Ended: "○", paused: "‖" };
+  const MARKS = { online: "●", unknown: "?", lost: "✕", ended: "○", Running: "▶", Paused: "‖", Succeeded: "✓", Failed: "✕", Cancelled: "⊘", Lost: "✕", Ended: "○", paused: "‖" };
 
   const byId = (id) => document.getElementById(id);
 
@@ -121,7 +121,7 @@ const drawing = (() => {
     }
   }
 
-  const PARTS = [["p-done", ["COMPLETED"]], ["p-skip", ["SKIPPED", "CANCELLED"]], ["p-failed", ["FAILED"]], ["p-run", ["RUNNING", "RETRYING"]], ["p-wait", ["BLOCKED"]]];
+  const PARTS = [["p-done", ["completed"]], ["p-skip", ["skipped", "cancelled"]], ["p-failed", ["failed"]], ["p-run", ["running"]], ["p-wait", ["waiting"]]];
 
   /** A bar of the states of tasks. While more tasks may come it has no value, because the rest is not known. */
   class Bar {
@@ -130,18 +130,19 @@ const drawing = (() => {
       this.node = make("div", { class: "progress", role: "progressbar" }, ...this.parts);
     }
 
-    update({ label, counts, known, open, ended }) {
+    /** `tasks`: how many there are by the words of `progress`. */
+    update({ label, tasks, known, open, finished }) {
       const scale = 100 / Math.max(1, known);
-      PARTS.forEach(([, states], index) => {
-        const width = states.reduce((total, state) => total + (counts[state] ?? 0), 0) * scale * (open ? 0.97 : 1);
+      PARTS.forEach(([, names], index) => {
+        const width = names.reduce((total, name) => total + (tasks[name] ?? 0), 0) * scale * (open ? 0.97 : 1);
         const text = `${width.toFixed(2)}%`;
         if (this.parts[index].style.width !== text) this.parts[index].style.width = text;
       });
       set(this.node, "aria-label", label);
       set(this.node, "aria-valuemin", open ? null : 0);
       set(this.node, "aria-valuemax", open ? null : known);
-      set(this.node, "aria-valuenow", open ? null : ended);
-      set(this.node, "aria-valuetext", `${words.count(ended)} of ${words.count(known)}${open ? " so far" : ""}`);
+      set(this.node, "aria-valuenow", open ? null : finished);
+      set(this.node, "aria-valuetext", `${words.count(finished)} of ${words.count(known)}${open ? " so far" : ""}`);
     }
   }
 

@@ -48,7 +48,7 @@ const evidence = (() => {
 
   /** Return how the page shows the status of a run: no event shows that the run of a silent engine goes on, and none that it does not. */
   function statusOf(engine, row, now) {
-    return row.status === "Running" && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
+    return progress.isActive(row.status) && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
   }
 
   return { NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, presenceOf, named, banner, unreached, note, counted, statusOf };

@@ -108,18 +108,17 @@ const graphs = (() => {
   function fill(box, totals) {
     const counts = totals?.counts ?? {};
     const known = totals?.known ?? box.known;
-    const ended = runs.TERMINAL.reduce((total, state) => total + (counts[state] ?? 0), 0);
-    const running = (counts.RUNNING ?? 0) + (counts.RETRYING ?? 0);
+    const { finished: ended, running, waiting } = progress.of(counts, { known });
     const parts = [totals ? `${words.count(ended)} / ${words.count(known)}` : words.plural(known, "call"),
-      ...(running ? [`▶ ${words.count(running)}`] : []), ...(counts.BLOCKED ? [`‖ ${words.count(counts.BLOCKED)}`] : []),
+      ...(running ? [`▶ ${words.count(running)}`] : []), ...(waiting ? [`‖ ${words.count(waiting)}`] : []),
       ...(counts.FAILED ? [`✕ ${words.count(counts.FAILED)}`] : [])];
     setText(box.count, parts.join("  "));
     const wide = (tasks) => (totals && known ? ((WIDTH - 20) * Math.min(1, tasks / known)).toFixed(1) : 0);
     set(box.done, "width", wide(ended));
     set(box.failed, "width", wide(counts.FAILED ?? 0));
-    set(box.node, "class", counts.FAILED ? "n-fail" : running ? "n-run" : counts.BLOCKED ? "n-wait" : totals && known && ended >= known ? "n-done" : "");
+    set(box.node, "class", counts.FAILED ? "n-fail" : running ? "n-run" : waiting ? "n-wait" : totals && known && ended >= known ? "n-done" : "");
     const spoken = [box.kind, totals ? `${words.count(ended)} of ${words.count(known)} ended` : words.plural(known, "call"),
-      `${running} running`, `${counts.BLOCKED ?? 0} waiting`, `${counts.FAILED ?? 0} failed`];
+      `${running} running`, `${waiting} waiting`, `${counts.FAILED ?? 0} failed`];
     set(box.node, "aria-label", `${words.shown(box.name)}: ${(totals ? spoken : spoken.slice(0, 2)).filter(Boolean).join(", ")}`);
     setText(box.title, box.node.getAttribute("aria-label"));
   }

@@ -31,11 +31,7 @@ const panels = (() => {
 
   const endedOf = (counts) => runs.TERMINAL.reduce((total, state) => total + (counts[state] ?? 0), 0);
   const titleOf = (run) => run.name || run.target || "(unnamed)";
-  const ORDER = [...runs.TERMINAL, "RUNNING", "RETRYING", "BLOCKED"];
-  const rankOf = (state) => (ORDER.includes(state) ? ORDER.indexOf(state) : ORDER.length);
-  const countsInWords = (counts) => Object.entries(counts).filter(([, each]) => each > 0)
-    .sort(([one], [other]) => rankOf(one) - rankOf(other))
-    .map(([state, each]) => `${count(each)} ${state === "BLOCKED" ? "waiting" : shown(state.toLowerCase(), 20)}`).join(", ");
+  const tasksInWords = (tasks) => Object.entries(tasks).map(([word, each]) => `${count(each)} ${word}`).join(", ");
 
   function engineRow(page) {
     const name = nameSpan(), state = make("span"), paused = make("span"), meta = metaLine();
@@ -102,33 +98,33 @@ const panels = (() => {
     return { node, update(found) {
       item = found;
       const { run, row, status } = item;
-      const ended = endedOf(row.counts), known = Math.max(row.known, ended), title = shown(titleOf(run)), isPartial = run.partial;
+      const { tasks, finished, known, percent } = row, title = shown(titleOf(run)), isPartial = run.partial;
       setText(open, title);
       set(open, "aria-pressed", String(item.selected));
       set(node, "class", `row${item.selected ? " selected" : ""}`);
       setState(state, status, inWords(status));
-      setText(numbers, known && !isPartial ? `${count(ended)} of ${count(known)}${row.open ? " so far" : ""}` : "");
-      bar.update({ label: `Progress of ${title}`, counts: row.counts, known, open: row.open || row.status !== "Running", ended });
+      setText(numbers, known && !isPartial ? `${count(finished)} of ${count(known)}${row.open ? " so far" : ""}${percent === null ? "" : ` · ${percent}%`}` : "");
+      bar.update({ label: `Progress of ${title}`, tasks, known, open: percent === null, finished });
       show(bar.node, !isPartial);
       setText(meta, runNotes(page, item));
       announce(node, [title, inWords(status), numbers.textContent, shown(run.source)]);
       label(cancel, "Cancel…", `Cancel ${title}`, fields.registerTopic(`run:${run.run_id}`, "cancel"));
       cancel.disabled = page.actions.isOff(fields.registerTopic(`run:${run.run_id}`, "cancel"));
       const engine = page.view.engines.get(run.source);
-      show(cancel, row.status === "Running" && !engine?.onlyEvents && !engine?.isOutOfReach);
+      show(cancel, progress.isActive(row.status) && !engine?.onlyEvents && !engine?.isOutOfReach);
     } };
   }
 
   function runNotes(page, { run, row, status }) {
     const engine = page.view.engines.get(run.source);
-    const left = run.reported?.eta_s, alive = row.status === "Running";
+    const left = row.left_s, alive = progress.isActive(row.status);
     return dotted([shown(run.source, 60), `run ${shown(run.run_id, 12)}`,
       ...(run.name && run.target ? [shown(run.target, 60)] : []),
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
-      ...(alive && typeof left === "number" && !row.open ? [`about ${duration(left)} left`] : []),
-      alive && status !== "unknown" ? evidence.counted(run, countsInWords(row.counts))
-        : `${alive ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, countsInWords(row.counts) || "no tasks")}`,
+      ...(left !== null ? [`about ${duration(left)} left`] : []),
+      alive && status !== "unknown" ? evidence.counted(run, tasksInWords(row.tasks))
+        : `${alive ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, tasksInWords(row.tasks) || "no tasks")}`,
       ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)]);
   }
 
@@ -148,7 +144,7 @@ const panels = (() => {
       setState(state, row.status);
       setText(ago, run.ended === null ? "" : page.ago(engine, run.ended));
       const lasted = words.between(run.started, run.ended), took = lasted ? [`took ${lasted}`] : [];
-      setText(meta, dotted([shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, evidence.counted(run, countsInWords(row.counts))]));
+      setText(meta, dotted([shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, evidence.counted(run, tasksInWords(row.tasks))]));
       setText(error, shown(run.error, 500));
       show(error, run.error !== "");
       announce(node, [title, row.status, shown(run.source), shown(run.error, 200)]);
@@ -194,9 +190,9 @@ const panels = (() => {
       setText(age, words.between(row.since, now));
       const isPart = row.done !== null && row.total !== null && row.total > 0;
       show(bar.node, isPart);
-      if (isPart) bar.update({ label: `Progress of ${text}`, counts: { COMPLETED: Math.min(row.done, row.total) }, known: row.total, open: false, ended: Math.min(row.done, row.total) });
-      const progress = row.done === null ? "" : `${count(row.done)}${row.total === null ? "" : ` of ${count(row.total)}`} ${shown(row.unit, 20)}`.trim();
-      setText(meta, dotted([...(row.paused ? ["paused at a checkpoint"] : []), progress, shown(row.message, 200)]));
+      if (isPart) bar.update({ label: `Progress of ${text}`, tasks: { completed: Math.min(row.done, row.total) }, known: row.total, open: false, finished: Math.min(row.done, row.total) });
+      const done = row.done === null ? "" : `${count(row.done)}${row.total === null ? "" : ` of ${count(row.total)}`} ${shown(row.unit, 20)}`.trim();
+      setText(meta, dotted([...(row.paused ? ["paused at a checkpoint"] : []), done, shown(row.message, 200)]));
       announce(node, [text, meta.textContent]);
     } };
   }
@@ -268,12 +264,13 @@ const panels = (() => {
     const meta = metaLine(), name = nameSpan(), numbers = pushed();
     const node = rowOf(line(name, numbers), bar.node, meta);
     return { node, update({ totals, open }) {
-      const ended = endedOf(totals.counts);
+      // a report has no task in RETRYING whose next attempt runs
+      const { tasks, finished, known } = progress.of(totals.counts, { known: totals.known, open });
       setText(name, shown(totals.name));
-      setText(numbers, `${count(ended)} of ${count(totals.known)}${open ? " so far" : ""}`);
-      bar.update({ label: `Progress of ${shown(totals.name)}`, counts: totals.counts, known: Math.max(totals.known, ended), open, ended });
+      setText(numbers, `${count(finished)} of ${count(known)}${open ? " so far" : ""}`);
+      bar.update({ label: `Progress of ${shown(totals.name)}`, tasks, known, open, finished });
       const mean = totals.ended ? [`mean ${time(totals.sum_ms / totals.ended)}, longest ${time(totals.max_ms)}`] : [];
-      setText(meta, dotted([countsInWords(totals.counts), ...mean]));
+      setText(meta, dotted([tasksInWords(tasks), ...mean]));
       announce(node, [shown(totals.name), numbers.textContent, meta.textContent]);
     } };
   }
@@ -415,7 +412,7 @@ const panels = (() => {
     }
 
     drawTasks(run, row, now, engine) {
-      const isActive = row.status === "Running", report = isActive ? run.reported : null, onlyEvents = Boolean(engine?.onlyEvents);
+      const isActive = progress.isActive(row.status), report = isActive ? run.reported : null, onlyEvents = Boolean(engine?.onlyEvents);
       const tasks = [...run.tasks.values()].filter(({ state }) => state === "RUNNING")
         .map((task) => ({ task_id: task.task_id, task_name: task.name, since: task.since, done: task.done, total: task.total, message: task.message, unit: task.unit, paused: false }))
         .sort((one, other) => (one.since ?? 0) - (other.since ?? 0));
@@ -425,7 +422,7 @@ const panels = (() => {
       const fromEvents = isActive && onlyEvents && running.length ? "when its last event arrived" : "";
       setNote("running", report?.running_more ? `the longest; ${count(report.running_more)} more` : fromEvents);
       this.waitingEmpty = isActive ? (onlyEvents ? evidence.NO_REPORTS : "The engine reports no waiting tasks.") : "The run is not active.";
-      this.waiting.draw((report?.waiting ?? []).map((each) => ({ row: each, now })), ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
+      this.waiting.draw((report ? progress.waitingRows(this.page.view, run, this.page.now) : []).map((each) => ({ row: each, now })), ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
       setNote("waiting", report?.waiting_more ? `${count(report.waiting_more)} more reasons` : isActive && !onlyEvents ? "a task counts under each of its reasons" : "");
       this.tasksEmpty = onlyEvents ? evidence.NO_REPORTS : "The engine has not reported its tasks.";
       this.tasks.draw((run.reported?.tasks ?? []).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);

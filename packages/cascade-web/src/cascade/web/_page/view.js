@@ -361,7 +361,8 @@ const views = (() => {
       registers: Object.fromEntries([...view.registers].map(([topic, each]) => [topic, plain(each)])),
       logs: view.logs, data: [...view.data.values()],
       store: view.store, not_understood: view.not_understood, left_out: view.left_out,
-      rows: { engines: engineRows(view, now), runs: runRows(view, now), constraints: constraintRows(view, now) },
+      rows: { engines: engineRows(view, now), runs: runRows(view, now), constraints: constraintRows(view, now),
+        waiting: [...view.runs.values()].map((run) => progress.waitingRows(view, run, now)) },
     };
   }
 
@@ -399,14 +400,9 @@ const views = (() => {
   const runRows = (view, now) => [...view.runs.values()].reverse().map((run) => runRow(view, run, now));
 
   function runRow(view, run, now) {
-    const running = run.status === runs.RUNNING;
-    const counts = run.counts;
-    const active = running ? run.reported : null;
-    return { source: run.source, run_id: run.run_id, target: run.target,
-      status: running && !["online", "unknown"].includes(view.engines.get(run.source)?.status(now)) ? runs.LOST : run.status,
-      started: fields.timestamp(run.started), ended: fields.timestamp(run.ended), counts,
-      known: active?.known ?? Object.values(counts).reduce((total, each) => total + each, 0),
-      open: active?.open ?? running, error: run.error };
+    const { status, tasks, finished, known, open, percent, left_s } = progress.ofRun(view, run, now);
+    return { source: run.source, run_id: run.run_id, target: run.target, status, started: fields.timestamp(run.started),
+      ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error };
   }
 
   const constraintRows = (view, now) => [...view.registers.keys()].sort(byText).map((topic) => {

@@ -1,0 +1,57 @@
+"use strict";
+/** The numbers of a run as every screen shows them: `progress` of `cascade.wire`. No I/O. */
+const progress = (() => {
+  const PAUSED = "Paused", WORDS = ["completed", "running", "waiting", "failed", "skipped", "cancelled"];
+  const isActive = (status) => status === runs.RUNNING || status === PAUSED;
+  const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
+
+  /**
+   * Return `{status, finished, known, open, running, waiting, percent, left_s, tasks}`.
+   * `waits`: each reason to wait and how many tasks wait for it, or null if the reasons are not known.
+   */
+  function of(counts, { status = runs.RUNNING, known = 0, open = false, waits = null, paused = false, left_s = null } = {}) {
+    const finished = sum(runs.TERMINAL.map((state) => counts[state] ?? 0)), active = status === runs.RUNNING;
+    const all = Math.max(known, sum(Object.values(counts)));
+    const { running, waiting } = unfinished(counts, all ? all - finished : null, active ? waits : null);
+    const found = { running, waiting, ...Object.fromEntries(runs.TERMINAL.map((state) => [state.toLowerCase(), counts[state] ?? 0])) };
+    const hasShare = active && !open && all > 0;
+    return { status: active && paused ? PAUSED : status, finished, known: all, open, running, waiting,
+      // the value of the last task may still add some: only the end of the run means 100 %
+      percent: hasShare ? Math.min(Math.floor(100 * finished / all), 99) : null,
+      left_s: left_s !== null && hasShare && !paused && finished < all ? Math.max(left_s, 0) : null,
+      tasks: Object.fromEntries(WORDS.filter((word) => found[word]).map((word) => [word, found[word]])) };
+  }
+
+  function unfinished(counts, rest, waits) {
+    let retrying = counts.RETRYING ?? 0;
+    if (waits) retrying = Math.min(retrying, sum(waits.filter(({ why }) => why === "retry").map(({ n }) => n)));
+    const running = (counts.RUNNING ?? 0) + (counts.RETRYING ?? 0) - retrying, waiting = (counts.BLOCKED ?? 0) + retrying;
+    const most = Math.max(0, ...(waits ?? []).map(({ n }) => n));
+    // events may be ahead of the report that has the reasons; before a task is known, nothing bounds them
+    return { running, waiting: Math.max(waiting, Math.min(most, rest === null ? most : rest - running)) };
+  }
+
+  /** Return how far a run of a view is: `run_progress` of `cascade.wire`. */
+  function ofRun(view, run, now) {
+    const running = run.status === runs.RUNNING, active = running ? run.reported : null, engine = view.engines.get(run.source);
+    return of(run.counts, { status: running && !["online", "unknown"].includes(engine?.status(now)) ? runs.LOST : run.status,
+      known: active?.known ?? 0, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
+      paused: isPaused(engine, run), left_s: active?.eta_s ?? null });
+  }
+
+  /** Return the reasons for which tasks of a run wait, none with more tasks than wait in all. */
+  function waitingRows(view, run, now) {
+    const { waiting } = ofRun(view, run, now), rows = run.status === runs.RUNNING ? run.reported?.waiting ?? [] : [];
+    return rows.filter(({ n }) => n && waiting).map((row) => ({ ...row, n: Math.min(row.n, waiting) }));
+  }
+
+  function isPaused(engine, run) {
+    if (!engine) return false;
+    const pauses = (rows) => rows.filter(({ type }) => type === "pause");
+    const scopes = engine.constraints ? pauses(engine.constraints.effective).map(({ scope }) => scope)
+      : pauses(run.reported?.waiting ?? []).map(({ topic }) => fields.constraintTopic(topic)?.[0]);
+    return engine.paused || scopes.includes(`run:${run.run_id}`);
+  }
+
+  return { PAUSED, isActive, of, ofRun, waitingRows };
+})();
