@@ -170,6 +170,11 @@ def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascad
         (["runs.py"], 'runs.py cannot be imported: line 4: UsageError: a run starts while the program is imported; put it under `if __name__ == "__main__":`'),
         (["json.py"], "json.py has the name of another module, 'json'; rename the file"),
         (["sys.py"], "sys.py has the name of another module, 'sys'; rename the file"),
+        (["relative.py"], "relative.py cannot be imported: line 1: ImportError: attempted relative import with no known parent package; import without the dots, or make "),
+        (["shadowed/job.py"], "cascade.py beside job.py would be imported in place of Cascade; rename it"),
+        (["job.py", "--broker", "http://broker"], "no connector named 'http' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://broker"),
+        (["job.py", "--broker", "localhost:1883"], "no connector named 'localhost' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://localhost:1883"),
+        (["job.py", "--on-failure", "keep"], "Invalid value for '--on-failure': 'keep' is not one of 'stop', 'continue', 'return'; cascade run --help lists what it takes"),
         (["a.b.py"], "a.b.py has a dot in its name; rename the file"),
         (["empty.py"], "empty.py has no 'workflow'; write workflow = task(...) there, without running it"),
         ([], "Missing argument 'FILE.py[:NAME]'; cascade run --help lists what it takes"),
@@ -184,7 +189,9 @@ def test_bad_input_is_one_line_with_cause_and_remedy(
     (folder / "syntax.py").write_text("def f(:\n")
     (folder / "leaves.py").write_text("raise SystemExit(5)\n")
     (folder / "runs.py").write_text("import cascade as cs\n@cs.task\ndef f(): ...\ncs.run(f())\n")
-    for name in ("json.py", "sys.py", "a.b.py", "empty.py"):
+    (folder / "relative.py").write_text("from .parts import number\n")
+    (folder / "shadowed").mkdir()
+    for name in ("json.py", "sys.py", "a.b.py", "empty.py", "shadowed/job.py", "shadowed/cascade.py"):
         (folder / name).touch()
     code, out, err = cascade("run", *arguments)
     assert (code, out) == (2, "")

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cascade
 from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces.main_module import importing_main
 from cascade.interfaces.text import nearest
@@ -56,6 +57,7 @@ def imported(path: Path) -> ModuleType:
     """
     path = path.resolve()
     name, root = _module_name(path)
+    _refuse_namesake(path, root)
     sys.path.insert(0, str(root))
     if root != path.parent:
         # for a file that imports its neighbours by their bare names
@@ -69,6 +71,20 @@ def imported(path: Path) -> ModuleType:
             f"{path.name} has the name of another module, {name!r}", "rename the file", code=USAGE
         )
     return module
+
+
+def _refuse_namesake(path: Path, root: Path) -> None:
+    """Refuse a file that worker processes would import in place of Cascade."""
+    ours = Path(cascade.__file__).resolve()
+    for folder in {root, path.parent}:
+        for other in (folder / "cascade.py", folder / "cascade" / "__init__.py"):
+            if other.is_file() and other.resolve() not in (path, ours):
+                shown = other.relative_to(folder)
+                raise CommandError(
+                    f"{shown} beside {path.name} would be imported in place of Cascade",
+                    "rename it",
+                    code=USAGE,
+                )
 
 
 def _module_name(path: Path) -> tuple[str, Path]:
@@ -89,10 +105,13 @@ def _explained(path: Path) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         text = error.msg if isinstance(error, SyntaxError) else str(error)
         cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        remedy = "--debug shows the traceback"
+        if isinstance(error, ImportError) and "relative import" in text:
+            remedy = (
+                f"import without the dots, or make {path.parent.name} a package with an empty __init__.py"
+            )
         raise CommandError(
-            f"{path.name} cannot be imported: {_where(error, path)}{cause}",
-            "--debug shows the traceback",
-            code=USAGE,
+            f"{path.name} cannot be imported: {_where(error, path)}{cause}", remedy, code=USAGE
         ) from error
 
 

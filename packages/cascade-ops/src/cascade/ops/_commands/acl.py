@@ -66,7 +66,7 @@ class ManyNames(click.Command):
 def command(broker: str, folder: Path | None, **names: tuple[str, ...]) -> None:
     """Print the access rules of a broker for these users, or write a whole configuration with them.
 
-    NAME is the user with which a client logs in; it is also the engine's name. The project of an engine is
+    NAME is the user with which a client logs in, and for an engine also its name. The project of an engine is
     CASCADE_PROJECT_ID unless given, the organisation CASCADE_ORG_ID.
     """
     found = rules(_roles(**names))
