@@ -24,6 +24,7 @@ from cascade.runtime import Engine, EventBus
 from cascade.runtime._observers import progress_bar
 from cascade.runtime._observers.progress_bar import Line, cut, render
 from cascade.runtime._observers.run_counts import RunCounts
+from cascade.runtime._support.run_facts import RunFacts
 from cascade.spec import task
 from cascade.testkit.waiting import busyness
 
@@ -70,8 +71,9 @@ def state(task_id: str, state: TaskState, reason: str = "") -> TaskStateEvent:
 
 
 def counts(*events: TaskStateEvent, tasks: int = 0, unexpanded: int = 0) -> RunCounts:
-    made = RunCounts(0.0)
-    made.expand(tasks, unexpanded)
+    facts = RunFacts()
+    facts.known, facts.unexpanded = {"t": tasks}, unexpanded
+    made = RunCounts(0.0, facts)
     for event in events:
         made.count(event)
     return made
@@ -177,18 +179,33 @@ def test_the_line_shows_what_is_blocked_and_why() -> None:
     made = counts(*blocked, state("r", TaskState.RUNNING), state("c", TaskState.COMPLETED), tasks=5)
     assert (
         render(made, 3, 100)
-        == "[####................]  20%  1/5  3.0 s, 20/min  1 running: r  3 blocked: paused by x"
+        == "[####................]  20%  1/5  3.0 s, 20/min  1 running: r  3 waiting: paused by x"
     )
-    assert render(made, 3, 80) == "[##........]  20%  1/5  3.0 s  1 running  3 blocked: paused by x"
-    assert render(made, 3, 50) == "20%  1/5  1 running  3 blocked: paused by x"
+    assert render(made, 3, 80) == "[##........]  20%  1/5  3.0 s  1 running  3 waiting: paused by x"
+    assert render(made, 3, 50) == "20%  1/5  1 running  3 waiting: paused by x"
     made.count(state("r", TaskState.COMPLETED))
-    assert render(made, 3, 40) == "40%  2/5  3 blocked: paused by x"
+    assert render(made, 3, 40) == "40%  2/5  3 waiting: paused by x"
     made.count(state("r", TaskState.RUNNING))
     for n in range(3):
         made.count(state(f"b{n}", TaskState.RUNNING))
     assert render(made, 3, 80).endswith("4 running: r")
     made.count(state("r", TaskState.COMPLETED))
     assert render(made, 3, 80).endswith("3 running: b0")
+
+
+def test_a_pause_is_named_before_what_tasks_waited_for_when_it_came() -> None:
+    """A task that waits for the GPU waits for the end of the pause, too; nothing says then how long."""
+    ended = [state(f"c{n}", TaskState.COMPLETED) for n in range(20)]
+    made = counts(*ended, *(state(f"b{n}", TaskState.BLOCKED, "gpu") for n in range(3)), tasks=25)
+    assert (
+        render(made, 10, 100)
+        == "[################....]  80%  20/25  10.0 s, 2.5 s left, 2.0/s  3 waiting: gpu"
+    )
+    whole = {"": "global is paused", "t": "global is paused"}
+    shown = render(made, 10, 100, pause_of=lambda name: whole[name])
+    assert shown == "[################....]  80%  20/25  10.0 s  Paused: global is paused  3 waiting"
+    some = {"": "", "t": "task:t is paused"}
+    assert render(made, 10, 70, pause_of=lambda name: some[name]).endswith("  3 waiting: task:t is paused")
 
 
 def test_the_line_estimates_the_time_left_when_it_can() -> None:

@@ -11,6 +11,7 @@ from cascade.interfaces import Lifecycle, LifecycleEvent, Redactor, RunStatus, T
 from cascade.runtime import EventBus
 from cascade.runtime._observers.run_counts import RunCounts, duration, rate
 from cascade.runtime._observers.run_log import logged
+from cascade.runtime._support.run_facts import RunFacts
 
 
 @contextmanager
@@ -93,8 +94,9 @@ def test_the_end_of_a_run_counts_its_tasks_and_a_second_attempt_counts_anew(
 
 
 def counted(*events: TaskStateEvent, tasks: int = 0, unexpanded: int = 0) -> RunCounts:
-    made = RunCounts(10.0)
-    made.expand(tasks, unexpanded)
+    facts = RunFacts()
+    facts.known, facts.unexpanded = {"t": tasks}, unexpanded
+    made = RunCounts(10.0, facts)
     for event in events:
         made.count(event)
     return made
@@ -133,3 +135,16 @@ def test_a_summary_lists_the_states_that_tasks_ended_in() -> None:
     )
     assert made.summary(ended(RunStatus.FAILED)) == "failed after 2.5 s: 1 completed, 1 failed, 1 skipped"
     assert made.summary(ended(None)).startswith("cancelled after 2.5 s: ")
+
+
+def test_what_an_earlier_attempt_has_recorded_is_no_skip() -> None:
+    """Nor is a failure that it has kept."""
+    reasons = [
+        "recorded in attempt 1",
+        "recorded in attempt 2",
+        "its failure was kept in attempt 1",
+        "no input",
+    ]
+    made = counted(*(task(TaskState.SKIPPED, f"t:{n}", reason=reason) for n, reason in enumerate(reasons)))
+    line = "succeeded after 2.5 s: 1 skipped, 3 taken from the record"
+    assert made.summary(ended(RunStatus.SUCCEEDED)) == line

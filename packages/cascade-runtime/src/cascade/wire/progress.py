@@ -21,7 +21,10 @@ ACTIVE: Final = frozenset({RUNNING, PAUSED})
 """The statuses of a run that has not ended."""
 LEAST_RUN: Final = 10
 """Tasks that must have run before the time left is estimated."""
+TAKEN: Final = "taken from the record"
+"""What became of a step that an attempt skips because an earlier one has recorded its value or its failure."""
 
+_RECORDED = ("recorded in attempt ", "its failure was kept in attempt ")
 _WORDS = ("completed", "running", "waiting", "failed", "skipped", "cancelled")
 _ENDED = {state.value: state.value.lower() for state in ENDED_STATES}
 
@@ -107,6 +110,15 @@ def seconds_left(counts: Mapping[str, int], *, known: int, seconds: float) -> fl
     if have_run < LEAST_RUN or seconds <= 0:
         return None
     return max(known - finished, 0) * seconds / have_run
+
+
+def is_recorded(reason: str) -> bool:
+    """Return whether a task was skipped because an earlier attempt of the run has recorded how it ended.
+
+    >>> is_recorded("recorded in attempt 1"), is_recorded("its condition is false")
+    (True, False)
+    """
+    return reason.startswith(_RECORDED)
 
 
 def _unfinished(

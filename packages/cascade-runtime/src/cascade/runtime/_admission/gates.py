@@ -212,6 +212,15 @@ class GateIndex:
         )
         return gate if gate is not None else next(everywhere, None)
 
+    def pause_of(self, run_id: str, name: str = "") -> str:
+        """Return what pauses tasks of a name in a run, without a name the run as a whole; empty if nothing does."""
+        if name:
+            reason = self.pause_reason(run_id, name)
+            return str(reason) if reason is not None else ""
+        everywhere = (each for each in self._everywhere.values() if isinstance(each, PauseGate))
+        gate = self.by_key.get((f"run:{run_id}", Pause.type)) or next(everywhere, None)
+        return str(gate.block_reason()) if gate is not None else ""
+
     def pause_reason(self, run_id: str, name: str) -> BlockReason | None:
         """Return what pauses tasks of this name in this run, or None."""
         if not self.by_key:

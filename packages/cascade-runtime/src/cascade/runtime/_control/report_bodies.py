@@ -11,13 +11,13 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.interfaces import TaskState
-from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable, TaskTotals
 from cascade.runtime._support.run_facts import GraphFacts
 from cascade.wire import reports
 from cascade.wire.message import encoded_size, to_wire
+from cascade.wire.progress import seconds_left
 from cascade.wire.reports import GraphNode, GraphReport, RecentRun, RunGraph, RunsReport, Summary
 from cascade.wire.series import clean_tags
 
@@ -25,7 +25,6 @@ MAX_BYTES = 64 * 1024
 """The most bytes of one report."""
 MAX_RUNS = 500
 _RECENT_BYTES = 16 * 1024
-_LEAST_ENDED = 10  # tasks after which a rate says something
 _LONGEST = 200  # characters of a name
 _ROOM = 128  # bytes for the counts of what was left out
 
@@ -113,7 +112,7 @@ class RowMaker:
             counts=dict(counts),
             known=known,
             open=run.facts.open,
-            eta_s=None if paused else self._eta(run, counts, known),
+            eta_s=None if paused or run.facts.open else self._eta(run, counts, known),
             tasks={name[:_LONGEST]: _totals(run, name) for name in names},
             running=[self._running(run, id_, detail) for id_ in islice(run.running, detail.running)],
             waiting=reasons[: detail.waiting],
@@ -128,10 +127,8 @@ class RowMaker:
 
     def _eta(self, run: ActiveRun, counts: Mapping[str, int], known: int) -> float | None:
         """Return the seconds until the run will end at its rate so far, if there is one."""
-        ended = sum(counts.get(state, 0) for state in ENDED_STATES)
-        if run.facts.open or ended < _LEAST_ENDED or self._now <= run.started:
-            return None
-        return round((self._now - run.started) / ended * max(known - ended, 0), 1)
+        left = seconds_left(counts, known=known, seconds=self._now - run.started)
+        return None if left is None else round(left, 1)
 
     def _running(self, run: ActiveRun, task_id: str, detail: Detail) -> reports.RunningTask:
         began, progress = run.running[task_id], run.progress.get(task_id)

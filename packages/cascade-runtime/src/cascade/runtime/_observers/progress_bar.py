@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -17,11 +17,12 @@ from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
     Redactor,
-    TaskState,
     TaskStateEvent,
 )
 from cascade.runtime._observers.run_counts import RunCounts, duration, rate
+from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.text import printable
+from cascade.wire.progress import PAUSED, Progress
 
 INTERVAL = 0.1
 """Least seconds between two drawings."""
@@ -34,6 +35,9 @@ _LEAST_WITH_TIME = 60
 _LEAST_WITH_NAME = 100
 _ERASE = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+PauseOf = Callable[[str], str]
+"""Returns what pauses tasks of a name, or with an empty name the run as a whole; empty if nothing does."""
 
 
 @contextmanager
@@ -60,6 +64,8 @@ class ProgressBar:
         self._clean = redactor.one_line
         self._stream = stream
         self._counts: RunCounts | None = None
+        self._facts: RunFacts | None = None
+        self._pause_of: PauseOf = lambda name: ""
         self._last = ""
         self._timer: asyncio.TimerHandle | None = None
         self._line: Line | None = None
@@ -72,7 +78,7 @@ class ProgressBar:
         if event.run_id != self._run_id:
             return
         if event.event is Lifecycle.ENGINE_STARTED:
-            self._counts = RunCounts(event.timestamp)
+            self._counts = RunCounts(event.timestamp, self._facts)
             self._started = asyncio.get_running_loop().time()
             self._draw()
         elif self._counts is not None:
@@ -84,10 +90,9 @@ class ProgressBar:
         if event.run_id == self._run_id and self._counts is not None:
             self._counts.count(event)
 
-    def graph(self, tasks: int, unexpanded: int) -> None:
-        """Count new tasks of the run, and maps and routes that will add more (less than 0: that have)."""
-        if self._counts is not None:
-            self._counts.expand(tasks, unexpanded)
+    def follow(self, facts: RunFacts, pause_of: PauseOf) -> None:
+        """Take what the run knows beyond its events, before its start."""
+        self._facts, self._pause_of = facts, pause_of
 
     def close(self) -> None:
         """Remove the line, restore the streams, and write the last line."""
@@ -105,50 +110,68 @@ class ProgressBar:
         import shutil  # slow to import, and only a terminal needs it
 
         columns = shutil.get_terminal_size().columns
-        self._line.draw(render(self._counts, seconds, columns, clean=self._clean, color=self._color))
+        line = render(
+            self._counts, seconds, columns, pause_of=self._pause_of, clean=self._clean, color=self._color
+        )
+        self._line.draw(line)
         self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._draw)
 
 
-def render(counts: RunCounts, seconds: float, columns: int, *, clean: Any = str, color: bool = False) -> str:
-    """Return the line for a terminal of this width; a share in percent only while no more tasks may come."""
-    finished, known = counts.finished, counts.known
-    # The value of the last task may still expand the graph, so only the end of the run means 100 %.
-    share = min(finished / known, 0.99) if known and not counts.open else 0.0
-    parts = [f"{finished}/{known}{'+' if counts.open else ''}"]
-    if known and not counts.open:
-        parts.insert(0, f"{int(share * 100)}%")
+def render(
+    counts: RunCounts,
+    seconds: float,
+    columns: int,
+    *,
+    pause_of: PauseOf = lambda name: "",
+    clean: Any = str,
+    color: bool = False,
+) -> str:
+    """Return the line for a terminal of this width."""
+    pause = pause_of("")
+    progress = counts.progress(seconds, paused=bool(pause))
+    known = f"{progress.finished}/{progress.known}{'+' if progress.open else ''}"
+    parts = [known] if progress.percent is None else [f"{progress.percent}%", known]
     if size := next(size for least, size in _BARS if columns >= least):
-        full = int(share * size)
+        full = (progress.percent or 0) * size // 100
         parts.insert(0, f"[{'#' * full}{'.' * (size - full)}]")
-    blocked, reason = counts.blocked
+    blocked, name = counts.blocked
+    # of tasks that a resource held first, and that wait for the end of a pause now
+    reason = pause or (pause_of(name) if blocked else "") or blocked
     # then the reason needs the space
-    narrow = bool(blocked) and columns < _LEAST_WITH_NAME
-    if not blocked or columns >= _LEAST_WITH_TIME:
-        parts.append(_times(counts, seconds, brief=narrow))
-    failed = counts.ended[TaskState.FAILED]
+    narrow = bool(reason) and columns < _LEAST_WITH_NAME
+    if not reason or columns >= _LEAST_WITH_TIME:
+        parts.append(_times(progress, seconds, brief=narrow))
+    failed = progress.tasks.get("failed", 0)
     if failed:
         parts.append(f"{failed} failed")
     longest = "" if narrow else printable(counts.running_longest)
-    if counts.running or not blocked:
-        parts.append(f"{counts.running} running{f': {longest}' if longest else ''}")
-    if blocked:
-        parts.append(f"{blocked} blocked: {clean(reason)}")
+    if progress.running or not reason:
+        parts.append(f"{progress.running} running{f': {longest}' if longest else ''}")
+    parts += _waiting(progress, clean(reason))
     line = cut("  ".join(parts), columns - 1)
     return line.replace(f"{failed} failed", f"{_RED}{failed} failed{_PLAIN}", 1) if failed and color else line
 
 
-def _times(counts: RunCounts, seconds: float, *, brief: bool) -> str:
+def _waiting(progress: Progress, reason: str) -> list[str]:
+    """Return how many tasks wait, and why: of a run that is paused, the pause comes first."""
+    waiting = f"{progress.waiting} waiting"
+    if progress.status == PAUSED:
+        return [f"{PAUSED}: {reason}", *([waiting] if progress.waiting else [])]
+    return [f"{waiting}: {reason}" if reason else waiting] if progress.waiting else []
+
+
+def _times(progress: Progress, seconds: float, *, brief: bool) -> str:
     """Return the time since the start, and unless ``brief`` the time left and the rate, as far as they are known."""
     if seconds < 1:
         return "0 s"
     parts = [duration(seconds)]
     if brief:
         return parts[0]
-    left = counts.seconds_left(seconds)
-    if left is not None:
-        parts.append(f"{duration(left) if left >= 1 else '1 s'} left")
-    if counts.finished:
-        parts.append(rate(counts.finished, seconds))
+    if progress.left_s is not None:
+        parts.append(f"{duration(progress.left_s) if progress.left_s >= 1 else '1 s'} left")
+    have_run = progress.finished - progress.tasks.get("skipped", 0)
+    if have_run and progress.status != PAUSED:
+        parts.append(rate(have_run, seconds))
     return ", ".join(parts)
 
 

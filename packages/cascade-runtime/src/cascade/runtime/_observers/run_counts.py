@@ -6,34 +6,40 @@ from collections import Counter
 
 from cascade.interfaces import LifecycleEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
-
-LEAST_ENDED = 10
-"""Tasks that must have ended before the time left is estimated."""
+from cascade.runtime._support.run_facts import RunFacts
+from cascade.wire.progress import TAKEN, Progress, is_recorded, progress_of, seconds_left
 
 # asked for each event
 _RUNNING, _BLOCKED = TaskState.RUNNING, TaskState.BLOCKED
 
 
 class RunCounts:
-    """How far one run is."""
+    """How far one run is.
 
-    def __init__(self, started: float) -> None:
+    :param facts: what the run knows of itself and its events do not show.
+    """
+
+    def __init__(self, started: float, facts: RunFacts | None = None) -> None:
         self.started = started
         """Seconds since the epoch."""
-        self.ended: Counter[TaskState] = Counter()
-        """How many tasks ended in each state."""
+        self.counts: Counter[str] = Counter()
+        """Tasks by present state."""
+        self.recorded: Counter[str] = Counter()
+        """Those of the ended tasks whose value or failure an earlier attempt has recorded, by state."""
+        self._facts = facts
         self._unfinished: dict[str, TaskState] = {}
         # ids of tasks that run, in the order in which they began
         self._running: dict[str, None] = {}
-        self._reasons: dict[str, str] = {}  # of blocked tasks, by task_id
-        self._blocked: Counter[str] = Counter()  # tasks by reason
-        self._tasks = 0
-        self._unexpanded = 0
+        # of blocked tasks, by task_id: the reason, and the name of the task
+        self._reasons: dict[str, tuple[str, str]] = {}
+        self._blocked: Counter[tuple[str, str]] = Counter()
 
     def count(self, event: TaskStateEvent) -> None:
         """Move one task to its new state."""
         task_id, state = event.task_id, event.state
-        self._unfinished.pop(task_id, None)
+        if (before := self._unfinished.pop(task_id, None)) is not None:
+            self.counts[before] -= 1
+        self.counts[state] += 1
         self._running.pop(task_id, None)
         reason = self._reasons.pop(task_id, None)
         if reason is not None:
@@ -41,65 +47,56 @@ class RunCounts:
             if not self._blocked[reason]:
                 del self._blocked[reason]
         if state in ENDED_STATES:
-            self.ended[state] += 1
+            self.recorded[state] += is_recorded(event.reason)
             return
         self._unfinished[task_id] = state
         if state is _RUNNING:
             self._running[task_id] = None
         if state is _BLOCKED:
-            self._reasons[task_id] = event.reason
-            self._blocked[event.reason] += 1
+            reason = self._reasons[task_id] = event.reason, event.task_name
+            self._blocked[reason] += 1
 
-    def expand(self, tasks: int, unexpanded: int) -> None:
-        """Add tasks that the graph got, and maps and routes that are not expanded yet."""
-        self._tasks += tasks
-        self._unexpanded += unexpanded
+    def progress(self, seconds: float, *, paused: bool = False) -> Progress:
+        """Return what every screen shows of the run.
 
-    @property
-    def finished(self) -> int:
-        """Tasks that ended."""
-        return self.ended.total()
-
-    @property
-    def known(self) -> int:
-        """Tasks known so far."""
-        return max(self._tasks, self.finished + len(self._unfinished))
-
-    @property
-    def open(self) -> bool:
-        """Whether a map or a route that is not expanded yet will add tasks."""
-        return self._unexpanded > 0
-
-    @property
-    def running(self) -> int:
-        """Tasks that run."""
-        return len(self._unfinished) - len(self._reasons)
+        :param seconds: since the start.
+        :param paused: whether a pause covers the run as a whole.
+        """
+        facts = self._facts
+        known = sum(self.counts.values())
+        waits: list[tuple[str, int]] | None = None
+        if facts is not None:
+            known = max(known, sum(facts.known.values()))
+            now = self.started + seconds
+            waits = [("retry", sum(until > now for until in facts.retries.values()))]
+            waits += [("slot", n) for n in (facts.waits_for_slot(), *facts.over_map_limits().values())]
+        return progress_of(
+            self.counts,
+            known=known,
+            open=facts is not None and facts.open,
+            waits=waits,
+            paused=paused,
+            left_s=seconds_left(self.counts, known=known, seconds=seconds),
+        )
 
     @property
     def running_longest(self) -> str:
         """The id of the task that runs for the longest time; empty if none runs."""
         return next(iter(self._running), "")
 
-    def seconds_left(self, seconds: float) -> float | None:
-        """Estimate the seconds until all tasks have ended, from the mean rate so far.
-
-        :param seconds: since the start.
-        :return: None while more tasks may come, or too few have ended.
-        """
-        if self.open or self.finished < LEAST_ENDED or self.finished >= self.known:
-            return None
-        return (self.known - self.finished) * seconds / self.finished
-
     @property
-    def blocked(self) -> tuple[int, str]:
-        """How many tasks wait for a permission or a resource, and the most frequent reason."""
-        (reason, _), *_ = self._blocked.most_common(1) or [("", 0)]
-        return len(self._reasons), reason
+    def blocked(self) -> tuple[str, str]:
+        """The most frequent reason for which tasks are blocked, and the name of such tasks; empty if there is none."""
+        (found, _), *_ = self._blocked.most_common(1) or [(("", ""), 0)]
+        return found
 
     def summary(self, event: LifecycleEvent) -> str:
         """Describe the end of the run in one line, without its error."""
         status = event.status or RunStatus.CANCELLED
-        parts = [f"{count} {state.value.lower()}" for state, count in sorted(self.ended.items()) if count]
+        ended = {state: self.counts[state] - self.recorded[state] for state in sorted(ENDED_STATES)}
+        parts = [f"{count} {state.value.lower()}" for state, count in ended.items() if count]
+        if recorded := self.recorded.total():
+            parts.append(f"{recorded} {TAKEN}")
         seconds = max(event.timestamp - self.started, 0.0)
         tasks = f": {', '.join(parts)}" if parts else ""
         return f"{status.value.lower()} after {duration(seconds)}{tasks}"

@@ -23,7 +23,7 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import describe
 from cascade.interfaces.wire import new_token
 from cascade.runtime._graph.keys import without_run_parts
-from cascade.runtime._graph.node import TASKS, Kind, Node
+from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.settings import RunIdentity
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from cascade.runtime._scheduler.graph_counts import GraphCounts
 
 _log = get_logger("cascade.bus")
-_EXPANDING = {Kind.MAP, Kind.ROUTE}
 
 ProgressReport = tuple[float, float | None, str, str]
 """How far a task is: done, total, a message, and the unit of both numbers."""
@@ -47,7 +46,6 @@ class EventEmitter:
         bus: EventBus,
         clock: Clock,
         *,
-        graph_changed: Callable[[int, int], None] | None = None,
         facts: RunFacts | None = None,
         attempt: int = 1,
         kept: int = 0,
@@ -62,7 +60,6 @@ class EventEmitter:
         self.wants_tasks: Callable[[], bool] = partial(bus.wants, TaskStateEvent)
         """Whether the bus has a subscriber for what becomes of tasks; asked before each task."""
         self._clock = clock
-        self._graph_changed = graph_changed
         self._facts = facts
         self._graph_counts = _graph_counts(facts) if facts is not None else None
         self._closed = False
@@ -158,14 +155,6 @@ class EventEmitter:
             return
         if self._graph_counts is not None:
             self._graph_counts.add(nodes, by)
-        if self._graph_changed is None:
-            return
-        tasks = sum(node.kind in TASKS and not node.definition.structural for node in nodes)
-        for each in nodes if by is None else (by,):
-            if each.items is not None:
-                tasks += each.items.unstarted  # they will be no new nodes
-        unexpanded = sum(node.kind in _EXPANDING for node in nodes) - (by is not None)
-        self._graph_changed(tasks, unexpanded)
 
     def built(self, state: RunState) -> None:
         """Note that the first graph is built; ``state`` counts tasks that are ready and wait."""
