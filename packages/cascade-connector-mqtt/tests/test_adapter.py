@@ -17,6 +17,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.mqtt._aiomqtt_client import AiomqttClient
+from cascade.connectors.mqtt._properties import of_answer
+from cascade.interfaces import ReplyTo
 from cascade.transport.faults import LinkLost, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 from cascade.transport.state_log import QuietLogger
@@ -43,7 +45,8 @@ def packet_of(item: Outgoing) -> bytes:
     paho: Any = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     paho._sock = MagicMock()
     paho._packet_queue = lambda _command, packet, *_: packets.append(bytes(packet))
-    paho._send_publish(1, item.topic.encode(), item.payload.encode(), item.qos)
+    properties = None if item.correlation is None else of_answer(item.correlation)
+    paho._send_publish(1, item.topic.encode(), item.payload.encode(), item.qos, properties=properties)
     paho._sock = None
     (packet,) = packets
     return packet
@@ -51,12 +54,18 @@ def packet_of(item: Outgoing) -> bytes:
 
 @pytest.mark.parametrize("qos", [0, 1])
 @pytest.mark.parametrize("topic", ["a", "größe/√"])
-@pytest.mark.parametrize("near", [128, 16_384])
-async def test_a_packet_is_measured_to_the_byte(qos: int, topic: str, near: int) -> None:
-    """Also where its length takes one byte more, and where a character takes several (MQTT 5.0, section 1.5.5)."""
+@pytest.mark.parametrize(
+    ("near", "correlation"),
+    [(128, None), (128, b""), (128, b"x" * 24), (16_384, None), (16_384, b"x" * 124), (16_384, b"x" * 125)],
+)
+async def test_a_packet_is_measured_to_the_byte(
+    qos: int, topic: str, near: int, correlation: bytes | None
+) -> None:
+    """Also where a length takes one byte more, and where a character takes several (MQTT 5.0, section 1.5.5)."""
     sizes = set()
-    for length in range(near - 20, near + 2):
-        item = Outgoing(0, topic, "é" + "x" * (length - 2), qos, False)
+    for length in range(near - 25, near + 2):
+        text = "é" + "x" * (length - 2 - len(correlation or b""))
+        item = Outgoing(0, topic, text, qos, False, correlation=correlation)
         size = len(packet_of(item))
         context = aiomqtt.Client("broker", protocol=V5)
         context.publish = AsyncMock()  # type: ignore[method-assign]
@@ -249,3 +258,58 @@ async def test_only_a_whole_number_of_seconds_is_an_expiry(left: Any, found: flo
     )
     (message,) = client.arrived()
     assert message.expires_in == found
+
+
+@pytest.mark.parametrize(
+    ("properties", "found"),
+    [
+        (None, None),
+        ({}, None),
+        ({"CorrelationData": b"9"}, None),
+        ({"ResponseTopic": "answers/1"}, ReplyTo("answers/1")),
+        ({"ResponseTopic": "a", "CorrelationData": b"\xff\x00"}, ReplyTo("a", b"\xff\x00")),
+        ({"ResponseTopic": "a", "CorrelationData": ""}, ReplyTo("a")),
+        ({"ResponseTopic": ""}, None),
+        ({"ResponseTopic": "a/+"}, None),
+        ({"ResponseTopic": "a/#"}, None),
+        ({"ResponseTopic": "a\x00"}, None),
+        ({"ResponseTopic": "/" * 250}, None),
+        ({"ResponseTopic": 7}, None),
+    ],
+)
+async def test_a_message_shows_where_its_sender_expects_an_answer(
+    properties: dict[str, Any] | None, found: ReplyTo | None
+) -> None:
+    """Only if something can be published there: whoever answers must not lose the link for what a sender writes."""
+    context = aiomqtt.Client("broker")
+    client = adapter(context)
+    came = None if properties is None else SimpleNamespace(**properties)
+    context._queue.put_nowait(MagicMock(topic=aiomqtt.Topic("a"), payload=b"", retain=False, properties=came))
+    (message,) = client.arrived()
+    assert message.reply_to == found
+
+
+@pytest.mark.parametrize("version", ["V311", "V5"])
+async def test_what_only_mqtt_5_has_is_sent_with_mqtt_5_only(version: str) -> None:
+    """Correlation data, and the option that shows of live requests whether they are retained; other filters have none."""
+    context = aiomqtt.Client("broker", protocol=aiomqtt.ProtocolVersion[version])
+    context.publish = AsyncMock()  # type: ignore[method-assign]
+    context.subscribe = AsyncMock(return_value=[])  # type: ignore[method-assign]
+    client = adapter(context)
+    await client.publish(Outgoing(0, "a", "{}", 1, False, correlation=b"9"))
+    await client.subscribe([("cascade/requests/press/+", 0), ("cascade/#", 1)])
+    await client.subscribe("cascade/requests/press/+", 1)
+    (several,), (one, *_) = (each.args for each in context.subscribe.call_args_list)
+    if version == "V311":
+        assert "properties" not in context.publish.call_args.kwargs
+        assert (several, one) == (
+            [("cascade/requests/press/+", 0), ("cascade/#", 1)],
+            "cascade/requests/press/+",
+        )
+        return
+    assert context.publish.call_args.kwargs["properties"].CorrelationData == b"9"
+    (first, requests), (second, others) = several
+    assert (first, requests.QoS, requests.retainAsPublished) == ("cascade/requests/press/+", 0, True)
+    assert (second, others) == ("cascade/#", 1)
+    ((name, options),) = one
+    assert (name, options.QoS, options.retainAsPublished) == ("cascade/requests/press/+", 1, True)

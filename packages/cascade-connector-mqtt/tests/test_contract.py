@@ -3,26 +3,34 @@
 Its connectors reach the broker through a proxy, which breaks their links; the witnesses do not.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 import aiomqtt
 import pytest
+import pytest_asyncio
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import Connector
 from cascade.testkit import Broker
-from cascade.testkit.connector import Ability, Completing, ConnectorContract, ThroughProxy
+from cascade.testkit.connector import Ability, Answers, Completing, ConnectorContract, ThroughProxy
 from testing_tools.aedes import Aedes
 from testing_tools.iotcore import IotCore
 from testing_tools.odd_broker import OddBroker
 from testing_tools.rabbitmq import RabbitMq
+from testing_tools.requesting import Requester
 
-pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.usefixtures("patient"),
+    pytest.mark.wrong_messages("requests that no engine would obey", "cascade/requests/#"),
+]
 
 
 class OnBroker(ThroughProxy, ConnectorContract):
-    abilities = frozenset(Ability)
+    """With MQTT 3.1.1, which does not transmit where a request expects its answer."""
+
+    abilities = frozenset(Ability) - {Ability.REQUESTS}
     keywords: ClassVar[dict[str, Any]] = {}
 
     async def make(self) -> Connector:
@@ -51,7 +59,16 @@ class TestOnMosquitto(OnBroker):
 
 
 class TestOnMosquittoWithMqtt5(TestOnMosquitto):
+    abilities = frozenset(Ability)
     keywords: ClassVar[dict[str, Any]] = {"protocol": aiomqtt.ProtocolVersion.V5}
+
+    async def ask(self, topic: str, payload: bytes) -> Answers:
+        return await self.requester.ask(topic, payload)
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def requester_ends(self, shared: Broker) -> AsyncIterator[None]:
+        async with Requester(shared.host, shared.port) as self.requester:
+            yield
 
 
 class OnOddBroker(OnBroker):

@@ -3,19 +3,30 @@
 Its connectors reach the server through a proxy, which breaks their links; the witnesses do not.
 """
 
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
 import nats
 import pytest
+import pytest_asyncio
 
 from cascade.connectors.nats import NatsConnector
 from cascade.interfaces import Connector
+from cascade.interfaces.subjects import subject_of
 from cascade.testkit.brokers import NatsServer
-from cascade.testkit.connector import Ability, ConnectorContract, ThroughProxy
+from cascade.testkit.connector import Ability, Answers, ConnectorContract, ThroughProxy
 
-pytestmark = pytest.mark.broker
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.wrong_messages("requests that no engine would obey", "cascade/requests/#"),
+]
 
 
 class TestOnNats(ThroughProxy, ConnectorContract):
     abilities = frozenset(Ability)
+    asking: Any
+    """The client that sends requests, from the first one on."""
 
     async def make(self) -> Connector:
         return NatsConnector(
@@ -27,6 +38,27 @@ class TestOnNats(ThroughProxy, ConnectorContract):
 
     async def make_named(self, source_id: str) -> Connector:
         return NatsConnector(self.proxy.host, self.proxy.port, source_id=source_id)
+
+    async def ask(self, topic: str, payload: bytes) -> Answers:
+        found: list[dict[str, Any]] = []
+
+        async def take(message: Any) -> None:
+            found.append(json.loads(message.data))
+
+        if self.asking is None:
+            self.asking = await nats.connect(self.server.nats_url)
+        inbox = self.asking.new_inbox()
+        await self.asking.subscribe(inbox, cb=take)
+        await self.asking.publish(subject_of(topic), payload, reply=inbox)
+        await self.asking.flush()
+        return lambda: [*found]
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def asking_ends(self, environment: None) -> AsyncIterator[None]:
+        self.asking = None
+        yield
+        if self.asking is not None:
+            await self.asking.close()
 
     async def send_bytes(self, topic: str, payload: bytes) -> None:
         client = await nats.connect(self.server.nats_url)

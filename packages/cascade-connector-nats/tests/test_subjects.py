@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.connectors.nats._subjects import WILL, arrived_topic, cover, is_hidden
+from cascade.connectors.nats._subjects import WILL, arrived_topic, cover, is_hidden, reply_of
+from cascade.interfaces import ReplyTo
 from cascade.interfaces.filters import first_match
 from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
 from cascade.interfaces.topics import matches
@@ -36,6 +37,27 @@ def test_another_spelling_of_a_subject_has_no_topic(subject: str) -> None:
     assert (
         arrived_topic("cascade.constraints.global.=40pause", delivery) == "cascade/constraints/global/@pause"
     )
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        ("_INBOX.VcjHtyZ0p4TlUPqVQXiOZf.1", ReplyTo("_INBOX/VcjHtyZ0p4TlUPqVQXiOZf/1", is_inbox=True)),
+        ("_INBOX_alice.a.1", ReplyTo("_INBOX_alice/a/1", is_inbox=True)),
+        ("cascade.responses.line=203.b7", ReplyTo("cascade/responses/line 3/b7")),
+        ("cascade.constraints.global.=40pause", ReplyTo("cascade/constraints/global/@pause")),
+        ("$JS.API.STREAM.PURGE.KV_cascade", None),
+        ("$KV.cascade.cascade.status.a", None),
+        ("cascade.responses.*", None),
+        ("cascade.constraints.=67lobal", None),
+        ("a.=FF", None),
+        ("a.=00", None),
+        ("", None),
+    ],
+)
+def test_a_reply_subject_is_a_topic_or_nothing(reply: str, found: ReplyTo | None) -> None:
+    """Of all others a service could be made to answer where the server obeys; only inboxes are for answers alone."""
+    assert reply_of(reply) == found
 
 
 def nats_matches(pattern: str, subject: str) -> bool:

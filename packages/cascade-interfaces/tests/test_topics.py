@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.matcher import MQTTMatcher
 
-from cascade.interfaces import InvalidTopicError
+from cascade.interfaces import InvalidTopicError, ReplyTo
 from cascade.interfaces.topics import (
     TopicMatcher,
     ack_topic,
@@ -18,11 +18,18 @@ from cascade.interfaces.topics import (
     decode_level,
     encode_level,
     is_control,
+    is_request,
+    is_response_to,
     matches,
     parse_ack_topic,
+    parse_request_topic,
+    parse_response_topic,
     parse_state_topic,
     parse_status_topic,
     parse_telemetry_topic,
+    request_filters,
+    request_topic,
+    response_topic,
     state_topic,
     status_topic,
     sync_filter,
@@ -271,3 +278,62 @@ def test_a_matcher_knows_whether_anything_stands_in_it() -> None:
     assert list(matcher.match("a/b")) == [2]
     matcher.remove("a/+", 2)
     assert [*seen, matcher.has_filters] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("parse", "build", "kind"),
+    [
+        (parse_request_topic, request_topic, "requests"),
+        (parse_response_topic, response_topic, "responses"),
+    ],
+)
+def test_topics_of_requests_and_responses_tell_whom_they_name(
+    parse: Callable[[str], Any], build: Callable[[str | None, str], str], kind: str
+) -> None:
+    """A source of any name, also one that is called like every one of them; a topic of another shape tells nothing."""
+    for source in (None, "press-line-3", "a/b", "@all", "ü %+#"):
+        for last in ("audit", "b7.x_-", "no such/+", "grün"):
+            assert parse(check_topic(build(source, last))) == (source, last)
+    assert build(None, "x") == f"cascade/{kind}/@all/x"
+    for other in ("", "/a", "/a/", "//b", "/a/b/c", "/%ff/b", "s/a/b"):
+        assert parse(f"cascade/{kind}{other}") is None
+    assert parse("x/" + build("a", "b")) is None
+
+
+def test_the_filters_of_a_source_bring_its_requests_and_those_to_every_one() -> None:
+    """And no others."""
+    filters = request_filters("line 3")
+    for filter_ in filters:
+        check_filter(filter_)
+    for source, wanted in (("line 3", True), (None, True), ("line", False), ("@all", False)):
+        topic = request_topic(source, "audit")
+        assert is_request(topic)
+        assert any(matches(each, topic) for each in filters) is wanted
+    assert all(map(is_request, filters))
+    assert not is_request(response_topic("line 3", "b7"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "request_", "expected"),
+    [
+        ("cascade/responses/press/b7", "cascade/requests/press/audit", True),
+        ("cascade/responses/press/client/9", "cascade/requests/press/audit", True),
+        ("cascade/responses/@all/b7", "cascade/requests/@all/audit", True),
+        ("cascade/responses/@all/b7", "cascade/requests/press/audit", False),
+        ("cascade/responses/press/b7", "cascade/requests/@all/audit", False),
+        ("cascade/responses/press/", "cascade/requests/press/audit", False),
+        ("cascade/responses/press-2/b7", "cascade/requests/press/audit", False),
+        ("cascade/responses/pr%65ss/b7", "cascade/requests/press/audit", False),
+        ("cascade/constraints/global/@pause", "cascade/requests/press/audit", False),
+        ("cascade/requests/press/audit", "cascade/requests/press/audit", False),
+        ("answers", "cascade/requests/press/audit", False),
+        ("cascade/responses/press/b7", "cascade/status/press", False),
+    ],
+)
+def test_a_request_is_answered_only_below_the_responses_of_whom_it_names(
+    reply: str, request_: str, expected: bool
+) -> None:
+    """Who may send a request could otherwise have its answer published where only the engine may write."""
+    assert is_response_to(reply, request_) is expected
+    assert ReplyTo(reply, b"9").is_permitted(request_) is expected
+    assert ReplyTo(reply, is_inbox=True).is_permitted(request_)

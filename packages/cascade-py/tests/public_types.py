@@ -170,10 +170,11 @@ def connectors_fulfil_the_protocols() -> None:
         link: protocols.Connector = made
         nowait: protocols.SupportsPublishNowait = made
         watch: protocols.SupportsWatch = made
+        replies: protocols.SupportsReplies = made
         flush: protocols.SupportsFlush = made
         statistics: protocols.SupportsStatistics = made
         TelemetrySubscriber(EventBus(), link)
-        _ = (nowait, watch, flush, statistics)
+        _ = (nowait, watch, replies, flush, statistics)
     assert_type(MqttConnector.from_url("mqtts://user@broker:8883"), MqttConnector)
     assert_type(cs.connector("mqtt", hostname="broker"), cs.Connector)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cascade.interfaces import Connector
+from cascade.interfaces import Connector, ReplyTo
 from cascade.runtime import LocalConnector, LocalHub
-from cascade.testkit.connector import Ability, ConnectorContract
+from cascade.testkit.connector import Ability, Answers, ConnectorContract
 
 
 class TestLocalConnector(ConnectorContract):
@@ -16,6 +16,12 @@ class TestLocalConnector(ConnectorContract):
 
     async def make(self) -> Connector:
         return LocalConnector(self.hub)
+
+    async def ask(self, topic: str, payload: bytes) -> Answers:
+        answers = f"{self.topic()}/answers"
+        seen = await self.observe(answers)
+        self.hub.publish(topic, payload, reply_to=ReplyTo(answers))
+        return lambda: [data for _, data in seen()]
 
     async def send_bytes(self, topic: str, payload: bytes) -> None:
         self.hub.publish(topic, payload)

@@ -141,6 +141,18 @@ a_closed_watch_ends: YieldsAfterItsEnd EndsOnceOnly
 a_watch_with_an_invalid_filter_is_refused: WatchesAnything
 """)
 
+REPLIERS = faults("""
+none: Replier
+each_request_gets_its_own_answer_once: ForgetsCorrelationData AnswersOnAnotherTopic AnswersTwice AnswersTheLatest
+ BlocksUntilItHasAnswered
+a_message_that_expects_no_answer_shows_none: ShowsAnAddressThatWasNotSent BlocksUntilItHasAnswered
+an_answer_without_a_link_waits_for_it: ForgetsCorrelationData AnswersOnAnotherTopic LosesAnAnswerWithoutALink
+ RaisesWithoutALink
+an_answer_from_another_thread_is_refused: ForgetsCorrelationData AnswersOnAnotherTopic AnswersTwice
+ AnswersFromAnyThread
+a_live_request_shows_whether_it_is_retained: HidesThatARequestIsRetained TakesEveryRequestForRetained
+""")
+
 LINKS = faults("""
 connect_returns_without_an_answer: WaitsForALink
 a_subscription_made_without_a_link_is_made_when_it_is_back: WaitsToSubscribe
@@ -218,11 +230,12 @@ a_kept_failure_is_a_result_that_lists_count_as_failed: ForgetsWhyAStepFailed
         ("publishing_mutants.py", PUBLISHERS, ("-p", "leaping")),
         ("subscribing_mutants.py", SUBSCRIBERS, ("-p", "leaping")),
         ("watching_mutants.py", WATCHERS, ("-p", "leaping")),
+        ("replying_mutants.py", REPLIERS, ("-p", "leaping")),
         ("linking_mutants.py", LINKS, ("-p", "leaping")),
         ("executor_mutants.py", EXECUTORS, ()),  # these have threads, which no fake clock can skip
         ("state_mutants.py", STATES, ()),
     ],
-    ids=["connectors", "publishers", "subscribers", "watchers", "links", "executors", "states"],
+    ids=["connectors", "publishers", "subscribers", "watchers", "repliers", "links", "executors", "states"],
 )
 def test_each_mutant_fails_exactly_the_test_that_names_its_fault(
     tmp_path: Path, run_pytest: Run, mutants: str, faults: dict[str, set[str]], words: tuple[str, ...]

@@ -29,7 +29,7 @@ class TinyStream:
 
     def take(self, topic: str, payload: bytes, *, retain: bool) -> None:
         (self.known.add if payload else self.known.discard)(topic)
-        self.items.put_nowait(Message(topic, payload, retain=retain))
+        self.items.put_nowait(self.owner.message_of(topic, payload, retain=retain))
 
     def __aiter__(self) -> Self:
         return self
@@ -78,6 +78,9 @@ class Watcher(Tiny):
         for stream in self.streams:
             if stream.wants(topic):
                 stream.take(topic, payload, retain=False)
+
+    def message_of(self, topic: str, payload: bytes, *, retain: bool) -> Message:
+        return Message(topic, payload, retain=retain)
 
     def begin(self, stream: TinyStream) -> None:
         stream.links += 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
-from cascade.interfaces import Linked, Lost, Message
+from cascade.interfaces import Linked, Lost, Message, ReplyTo
 from cascade.interfaces.watch import Complete
 from cascade.testkit import eventually
 from cascade.transport.incoming.callbacks import CallbackQueue
@@ -205,3 +205,16 @@ async def test_a_message_that_is_not_json_is_decoded_once_and_wrong_for_everybod
         await queue.stop(reason="end")
     assert (counts.discarded, counts.delivered) == ({"undecodable": 3}, 3)
     assert got == [{"n": 1}] * 3
+
+
+async def test_the_address_of_an_answer_counts_as_bytes_of_a_watch(mocker: MockerFixture) -> None:
+    """Requests with much correlation data are bounded like others, and each that is read has its own."""
+    mocker.patch("cascade.transport.incoming.watches.WATCH_BYTES", 100)
+    queue = WatchQueue(["a"], delivery())
+    asked = [ReplyTo("b", b"%d" % number * 40) for number in range(4)]
+    for each in asked:
+        queue.offer(IncomingMessage("a", b"", reply_to=each))
+    assert [await queue.next() for _ in range(3)] == [
+        Lost("queue full"),
+        *(Message("a", b"", retain=False, reply_to=each) for each in asked[2:]),
+    ]

@@ -272,3 +272,12 @@ def test_an_outbox_is_half_full_by_messages_or_by_bytes() -> None:
     assert seen == [False, True, False, True]
     assert filled(6, max_bytes=23).half_full
     assert not filled(6, max_bytes=24).half_full
+
+
+def test_correlation_data_counts_as_bytes_that_wait() -> None:
+    """A client that asks with much of it must not fill the memory of who answers."""
+    outbox = filled(0, max_bytes=100)
+    assert outbox.accept("a", "{}", 1, False, correlation=b"x" * 97) == ""
+    assert outbox.accept("a", "{}", 1, False, correlation=b"x" * 98) == "too large"
+    (item,) = taken(outbox)
+    assert (item.correlation, item.size) == (b"x" * 97, 100)

@@ -173,6 +173,25 @@ def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
     assert desk.actions == [Complete(True, frozenset({"c/a"}))]
 
 
+def test_live_requests_are_passed_on_whatever_their_flag_and_leave_no_topic_to_ask_for_again() -> None:
+    """With MQTT 5 a live request shows whether it is retained; asking again by name would bring the next one twice."""
+    desk = Desk(filters=("cascade/requests/press/+",))
+    desk.establish()
+    topic = "cascade/requests/press/audit"
+    assert [desk.hear(topic, retain=kept) for kept in (False, True, False, True)] == [True] * 4
+    assert desk.hear(topic, empty=True)
+    desk.hear(topic, retain=False)
+    desk.check_again()
+    desk.hear(CANARY)
+    desk.echo()
+    assert desk.actions == [Complete(True, frozenset())]
+    desk.hear(topic)
+    desk.check_again()
+    desk.hear(CANARY)
+    desk.echo()
+    assert of(desk.actions, Subscribe) == [Subscribe((topic,))]
+
+
 def test_a_large_recheck_goes_out_in_packets_of_two_hundred() -> None:
     desk = Desk()
     topics = [f"c/{n}" for n in range(450)]

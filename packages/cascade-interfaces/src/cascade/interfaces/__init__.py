@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "abilities": """ConnectorStatistics Delivery Lacking Limitation SupportsBacklog SupportsBroker SupportsCheck SupportsDelivery SupportsExtend SupportsFlush
-        SupportsKeep SupportsLimitations SupportsLink SupportsPublishNowait
+        SupportsKeep SupportsLimitations SupportsLink SupportsPublishNowait SupportsReplies
         SupportsResize SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream supports""",
     "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
     "call_context": """CallContext Directive InCall Middleware ReportChannel RunningCall StepInfo SupportsCallContext""",
@@ -46,7 +46,7 @@ _MODULES = {
         StepEvents StepRecord StepState StepSummary SupportsControlMemory""",
     "state_errors": """RunChangedError RunEndedError RunInUseError RunInputsError StateUnavailable StepInDoubtError
         StepKeepsDyingError UnreadableResultError""",
-    "watch": """Complete Linked Lost Message WatchItem""",
+    "watch": """Complete Linked Lost Message ReplyTo WatchItem""",
     "wire": """UndecodableMessageError""",
 }
 

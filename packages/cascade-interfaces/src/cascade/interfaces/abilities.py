@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, TypeVar,
 
 if TYPE_CHECKING:
     from cascade.interfaces.connector import Payload
-    from cascade.interfaces.watch import WatchItem
+    from cascade.interfaces.watch import ReplyTo, WatchItem
 
 
 _AbilityT = TypeVar("_AbilityT")
@@ -136,6 +136,21 @@ class SupportsExtend(Protocol):
 
     def shrink(self, *filters: str) -> None:
         """Remove exact topics; those that the stream does not have are ignored."""
+        ...
+
+
+@runtime_checkable
+class SupportsReplies(Protocol):
+    """Ability: answer a message of a watch where its sender expects the answer (``Message.reply_to``)."""
+
+    def answer_nowait(self, reply_to: ReplyTo, payload: Payload) -> None:
+        """Publish an answer, at QoS 1 and not retained, and return at once; what ``publish`` promises holds for it.
+
+        It waits for a link like any other message, and every call is one answer. The connector does not judge the
+        address: see ``ReplyTo.is_permitted``.
+
+        :raises WrongThreadError: if called from a thread that is not the event loop's.
+        """
         ...
 
 

@@ -29,6 +29,10 @@ STORE_TOPIC = "cascade/constraints/@store"
 """Holds the identity of the broker's store; it is not a register."""
 
 _CONSTRAINTS = "cascade/constraints/"
+_REQUESTS = "cascade/requests/"
+_RESPONSES = "cascade/responses/"
+_EVERY = "@all"
+"""In place of a source: every one. No encoded name is equal to it."""
 _CONTROL_LANE = ("cascade/status/", "cascade/sync/", "cascade/state/")
 
 
@@ -150,7 +154,7 @@ def canary_topic(source_id: str) -> str:
 
 
 def state_topic(source_id: str, kind: str) -> str:
-    """Return the topic of a process's report: ``kind`` is ``constraints``, ``runs``, ``graph`` ..."""
+    """Return the topic of a process's report: ``kind`` is ``constraints``, ``runs``, ``workflows`` ..."""
     return f"cascade/state/{encode_level(source_id)}/{kind}"
 
 
@@ -181,6 +185,62 @@ def parse_ack_topic(topic: str) -> str | None:
     'press-line-3'
     """
     return _parse_source_topic(topic, "ack")
+
+
+def request_topic(source_id: str | None, workflow: str) -> str:
+    """Return the topic of requests for a run of a workflow, by one source, or by every one (None).
+
+    >>> request_topic("line 3", "audit"), request_topic(None, "audit")
+    ('cascade/requests/line%203/audit', 'cascade/requests/@all/audit')
+    """
+    return f"{_REQUESTS}{_encode_source(source_id)}/{encode_level(workflow)}"
+
+
+def request_filters(source_id: str) -> tuple[str, str]:
+    """Return the filters of the requests to a source: its own, and those to every one."""
+    return f"{_REQUESTS}{encode_level(source_id)}/+", f"{_REQUESTS}{_EVERY}/+"
+
+
+def parse_request_topic(topic: str) -> tuple[str | None, str] | None:
+    """Return ``(source_id, workflow)`` of a request's topic, or None for any other topic; the source None: every one.
+
+    >>> parse_request_topic("cascade/requests/@all/audit")
+    (None, 'audit')
+    """
+    return _parse_addressed_topic(topic, _REQUESTS)
+
+
+def is_request(topic: str) -> bool:
+    """Return whether a topic, or a filter, is one of requests: whether these are retained shows also in live ones."""
+    return topic.startswith(_REQUESTS)
+
+
+def response_topic(source_id: str | None, request_id: str) -> str:
+    """Return the topic of the responses of a source to the request with an id.
+
+    The requester may name another one with MQTT 5: below those of the source, or of every one (None) if it asks every one.
+    """
+    return f"{_RESPONSES}{_encode_source(source_id)}/{encode_level(request_id)}"
+
+
+def parse_response_topic(topic: str) -> tuple[str | None, str] | None:
+    """Return ``(source_id, request_id)`` of a response's topic, or None for any other topic; the source None: every one.
+
+    >>> parse_response_topic("cascade/responses/press-line-3/b7")
+    ('press-line-3', 'b7')
+    """
+    return _parse_addressed_topic(topic, _RESPONSES)
+
+
+def is_response_to(topic: str, request_topic: str) -> bool:
+    """Return whether a topic is below the responses of the source, or of every one, that a request names.
+
+    They are compared as texts, as access rules compare them.
+    """
+    if parse_request_topic(request_topic) is None:
+        return False
+    below = f"{_RESPONSES}{request_topic.split('/')[2]}/"
+    return topic.startswith(below) and len(topic) > len(below)
 
 
 def is_control(topic: str) -> bool:
@@ -305,6 +365,21 @@ def _parse_source_topic(topic: str, kind: str) -> str | None:
         return decode_level(levels[2])
     except InvalidTopicError:
         return None
+
+
+def _encode_source(source_id: str | None) -> str:
+    return _EVERY if source_id is None else encode_level(source_id)
+
+
+def _parse_addressed_topic(topic: str, below: str) -> tuple[str | None, str] | None:
+    levels = topic.removeprefix(below).split("/")
+    if not topic.startswith(below) or len(levels) != 2 or "" in levels:
+        return None
+    try:
+        source, last = map(decode_level, levels)
+    except InvalidTopicError:
+        return None
+    return None if levels[0] == _EVERY else source, last
 
 
 def _filter_levels(topic_filter: str) -> list[str]:

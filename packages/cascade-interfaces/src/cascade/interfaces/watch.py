@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cascade.interfaces.topics import is_response_to
+
 
 class Linked:
     """The link is up and every filter of the watch has been acknowledged by the peer.
@@ -30,14 +32,42 @@ class Lost(NamedTuple):
     reason: str
 
 
+class ReplyTo(NamedTuple):
+    """Where the sender of a message expects an answer, for ``SupportsReplies``.
+
+    The sender alone has chosen it, and an answer leaves with the rights of the one who answers: ask ``is_permitted`` before.
+    """
+
+    topic: str
+    """Where the sender listens."""
+    correlation: bytes | None = None
+    """By which the sender recognizes the answer; it is copied into the answer."""
+    is_inbox: bool = False
+    """Whether the network has made the topic for answers alone: nothing obeys what arrives there."""
+
+    def is_permitted(self, request_topic: str) -> bool:
+        """Return whether a request may be answered there: in an inbox, or below the responses of the source that it names.
+
+        >>> ReplyTo("cascade/responses/press/9").is_permitted("cascade/requests/press/audit")
+        True
+        >>> ReplyTo("cascade/constraints/global").is_permitted("cascade/requests/press/audit")
+        False
+        """
+        return self.is_inbox or is_response_to(self.topic, request_topic)
+
+
 class Message(NamedTuple):
     """One message, undecoded, in its order of arrival."""
 
     topic: str
     payload: bytes
     retain: bool
+    """Whether it comes from the retained set; of a request also, where the network transmits it, whether it was
+    published to be retained (MQTT 5, not 3.1.1)."""
     expires_in: float | None = None
     """Seconds until the message expires, counted from its arrival, if the network transmits them; None if unknown."""
+    reply_to: ReplyTo | None = None
+    """Where its sender expects an answer; None if nowhere, or if the network does not transmit it (MQTT 3.1.1)."""
 
 
 class Complete(NamedTuple):

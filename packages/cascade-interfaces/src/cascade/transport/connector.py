@@ -32,6 +32,7 @@ from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
     from cascade.interfaces.abilities import ConnectorStatistics
+    from cascade.interfaces.watch import ReplyTo
 
 _FULL = (
     "%s:%s: the outbox is full: the oldest messages are dropped and counted until there is room; "
@@ -220,13 +221,24 @@ class NetworkConnector(ABC):
         session = self._lifecycle.on_this_loop("deliver_nowait")
         self._accept_text(session, topic, payload, qos, False, settled)
 
+    def _answer(self, reply_to: ReplyTo, payload: Payload) -> None:
+        """Do what ``SupportsReplies`` says, for a connector whose network transmits where answers are expected."""
+        session = self._lifecycle.on_this_loop("answer_nowait")
+        self._accept(session, reply_to.topic, payload, 1, False, reply_to.correlation)
+
     def _accept(
-        self, session: Session[Any] | None, topic: str, payload: Payload, qos: int, retain: bool
+        self,
+        session: Session[Any] | None,
+        topic: str,
+        payload: Payload,
+        qos: int,
+        retain: bool,
+        correlation: bytes | None = None,
     ) -> None:
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(check_topic(topic), payload)
         text, replaced = encode_payload(payload) if session is not None else ("", 0)
-        self._accept_text(session, topic, text, qos, retain)
+        self._accept_text(session, topic, text, qos, retain, correlation=correlation)
         if replaced:
             self._outbox.sanitized += 1
 
@@ -238,13 +250,14 @@ class NetworkConnector(ABC):
         qos: int,
         retain: bool,
         settled: Callable[[Delivery], None] | None = None,
+        correlation: bytes | None = None,
     ) -> None:
         if qos not in QOS:
             raise no_qos(qos)
         if session is None:
             self._refuse(topic, settled)
             return
-        if problem := self._outbox.accept(topic, text, qos, retain, settled):
+        if problem := self._outbox.accept(topic, text, qos, retain, settled, correlation):
             self._log_drop(problem)
         session.wake()
         if topic in self._report_topics:

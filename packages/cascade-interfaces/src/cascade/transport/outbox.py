@@ -29,9 +29,10 @@ class Outgoing:
     """One message that is sent, encoded; ``seq`` is its place in the order of acceptance.
 
     :param settled: called once, when the message is sent or dropped.
+    :param correlation: of an answer: bytes by which its receiver recognizes it.
     """
 
-    __slots__ = ("payload", "qos", "retain", "seq", "settled", "strikes", "suspects", "topic")
+    __slots__ = ("correlation", "payload", "qos", "retain", "seq", "settled", "strikes", "suspects", "topic")
 
     def __init__(
         self,
@@ -41,7 +42,9 @@ class Outgoing:
         qos: int,
         retain: bool,
         settled: Callable[[Delivery], None] | None = None,
+        correlation: bytes | None = None,
     ) -> None:
+        self.correlation = correlation
         self.seq = seq
         self.topic = topic
         self.payload = payload
@@ -55,7 +58,7 @@ class Outgoing:
 
     @property
     def size(self) -> int:
-        return len(self.payload) + len(self.topic)
+        return len(self.payload) + len(self.topic) + len(self.correlation or b"")
 
 
 class Outbox:
@@ -131,18 +134,20 @@ class Outbox:
         qos: int,
         retain: bool,
         settled: Callable[[Delivery], None] | None = None,
+        correlation: bytes | None = None,
     ) -> str:
         """Queue a message; return why a message was dropped for it, or ``""``.
 
         ``FULL`` is returned once for each link only, however often a burst fills the outbox.
 
         :param settled: called once, when the message is sent or dropped; it must not raise.
+        :param correlation: of an answer: bytes by which its receiver recognizes it.
 
         :raises InvalidTopicError: if nothing can be published to the topic.
         """
         overtakes = is_control(check_topic(topic))
         self.accepted += 1
-        item = Outgoing(self.accepted, topic, payload, qos, retain, settled)
+        item = Outgoing(self.accepted, topic, payload, qos, retain, settled, correlation)
         if overtakes:
             return self._accept_control(item)
         if item.size > self._max_bytes:

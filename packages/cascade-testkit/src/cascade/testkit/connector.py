@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.completing import Completing
-from cascade.testkit._contract.harness import Harness, Inbox, Observer
+from cascade.testkit._contract.harness import Answers, Harness, Inbox, Observer
 from cascade.testkit._contract.life import Life
 from cascade.testkit._contract.linking import Linking
 from cascade.testkit._contract.presence import Presence
 from cascade.testkit._contract.publishing import Publishing
+from cascade.testkit._contract.replying import Replying
 from cascade.testkit._contract.retaining import Retaining
 from cascade.testkit._contract.settling import Settling
 from cascade.testkit._contract.subscribing import Subscribing
@@ -28,6 +29,7 @@ from cascade.testkit._contract.watching import Watching
 
 __all__ = [
     "Ability",
+    "Answers",
     "Completing",
     "ConnectorContract",
     "Harness",
@@ -37,6 +39,7 @@ __all__ = [
     "Observer",
     "Presence",
     "Publishing",
+    "Replying",
     "Retaining",
     "Settling",
     "Subscribing",
@@ -46,6 +49,6 @@ __all__ = [
 
 
 class ConnectorContract(
-    Life, Publishing, Settling, Subscribing, Retaining, Watching, Completing, Linking, Presence
+    Life, Publishing, Settling, Subscribing, Retaining, Watching, Replying, Completing, Linking, Presence
 ):
     """Every section of the contract. Give ``make`` and ``abilities``; see :class:`Harness` for the other hooks."""

@@ -8,6 +8,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from cascade.connectors.mqtt import _properties
 from cascade.connectors.mqtt._aiomqtt_internals import UNANSWERED, Internals, internals_of
 from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.incoming.message import IncomingMessage
@@ -121,7 +122,12 @@ class AiomqttClient:
         if (limit := self._internals.broker_limit) is not None and (size := _packet_size(item)) > limit:
             raise MessageTooLarge(size, limit)
         try:
-            if item.retain:
+            if item.correlation is not None and self._internals.has_properties:
+                properties = _properties.of_answer(item.correlation)
+                await self.native.publish(
+                    item.topic, payload=item.payload, qos=item.qos, properties=properties
+                )
+            elif item.retain:
                 await self.native.publish(item.topic, payload=item.payload, qos=item.qos, retain=True)
             else:
                 await self.native.publish(item.topic, payload=item.payload, qos=item.qos)
@@ -133,8 +139,14 @@ class AiomqttClient:
 
     async def subscribe(self, filters: str | list[tuple[str, int]], qos: int = 0) -> list[int | None]:
         options = {"qos": qos} if qos else {}
+        wanted: Any = filters
+        if self._internals.has_properties:
+            wanted, options = (
+                _properties.with_options([(filters, qos)] if isinstance(filters, str) else filters),
+                {},
+            )
         try:
-            return refusals(await self.native.subscribe(filters, **options))
+            return refusals(await self.native.subscribe(wanted, **options))
         except (_MqttError, OSError) as exc:
             raise self._lost(exc) from exc
 
@@ -230,9 +242,16 @@ def refusals(granted: Any) -> list[int | None]:
 
 
 def _packet_size(item: Outgoing) -> int:
-    """Return the bytes of a PUBLISH of MQTT 5 without properties; section 3.3."""
-    rest = 2 + len(item.topic.encode()) + (2 if item.qos else 0) + 1 + len(item.payload.encode())
-    return 1 + max(1, (rest.bit_length() + 6) // 7) + rest
+    """Return the bytes of a PUBLISH of MQTT 5; section 3.3."""
+    properties = 0 if item.correlation is None else _properties.size_of_answer(item.correlation)
+    rest = 2 + len(item.topic.encode()) + (2 if item.qos else 0) + len(item.payload.encode())
+    rest += _length_size(properties) + properties
+    return 1 + _length_size(rest) + rest
+
+
+def _length_size(length: int) -> int:
+    """Return the bytes of a variable byte integer; MQTT 5.0, section 1.5.5."""
+    return max(1, (length.bit_length() + 6) // 7)
 
 
 def _incoming(message: Any) -> IncomingMessage:
@@ -242,12 +261,9 @@ def _incoming(message: Any) -> IncomingMessage:
     elif not isinstance(payload, bytes):
         payload = bytes(payload or b"")
     return IncomingMessage(
-        str(message.topic), payload, retain=message.retain is True, expires_in=_expires_in(message)
+        str(message.topic),
+        payload,
+        retain=message.retain is True,
+        expires_in=_properties.expires_in(message),
+        reply_to=_properties.reply_to(message),
     )
-
-
-def _expires_in(message: Any) -> float | None:
-    """Return the seconds that a message has left, or None: only MQTT 5 transmits them."""
-    properties = getattr(message, "properties", None)
-    left = None if properties is None else getattr(properties, "MessageExpiryInterval", None)
-    return float(left) if isinstance(left, int) else None

@@ -127,6 +127,9 @@ class Internals:
     complete = False
     """Whether the client is one of aiomqtt 2."""
 
+    has_properties = False
+    """Whether it speaks MQTT 5, which transmits properties with messages and options with subscriptions."""
+
     receive_maximum: int | None = None
     """How many messages of QoS 1 and 2 the broker allows in flight, if it said so."""
 
@@ -208,6 +211,7 @@ class Aiomqtt2(Internals):
         paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect, logger)
         paho.on_socket_close = functools.partial(self._closing, paho.on_socket_close, logger)
         if paho.protocol == _MQTT_5:
+            self.has_properties = True
             if "properties" not in given:
                 context._properties = _limit_packets()
             self.packet_limit = getattr(context._properties, "MaximumPacketSize", None)

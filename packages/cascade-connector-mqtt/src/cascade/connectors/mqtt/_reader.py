@@ -23,6 +23,7 @@ from cascade.transport.outbox import Outgoing
 
 if TYPE_CHECKING:
     from cascade.connectors.mqtt._client_port import ClientPort
+    from cascade.interfaces.watch import ReplyTo
 
 
 PROBE_TIMEOUT = 2.0
@@ -101,7 +102,7 @@ class DuplicateFilter:
         for topic_filter in list(self._refused):
             self.grant(topic_filter)
 
-    def is_duplicate(self, topic: str, payload: bytes) -> bool:
+    def is_duplicate(self, topic: str, payload: bytes, reply_to: ReplyTo | None = None) -> bool:
         """Return whether a live message is a duplicate of one that passed before."""
         if not self.sent or len(self._known) < 2:
             return False
@@ -112,7 +113,7 @@ class DuplicateFilter:
         matching = sum(1 for _ in self._granted.match(topic))
         if matching < 2:
             return False
-        return self._account(hash((topic, payload)), matching - 1)
+        return self._account(hash((topic, payload, reply_to)), matching - 1)
 
     def _meets_another(self, topic_filter: str) -> bool:
         if has_wildcard(topic_filter):
@@ -239,5 +240,7 @@ class Reader:
 
     def _take(self, message: IncomingMessage) -> None:
         self._dispatcher.delivery.received += 1
-        if message.retain or not self._duplicates.is_duplicate(message.topic, message.payload):
+        if message.retain or not self._duplicates.is_duplicate(
+            message.topic, message.payload, message.reply_to
+        ):
             self._dispatcher.dispatch(message)

@@ -25,8 +25,10 @@ from cascade.connectors.mqtt._aiomqtt_internals import LOGGER
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.connectors.mqtt.config import Settings
+from cascade.interfaces.connector import Payload
 from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.watch import ReplyTo
 from cascade.transport.connector import NetworkConnector
 from cascade.transport.credentials import warn_of_plain_password
 from cascade.transport.event_loop import NO_SOCKETS, watches_sockets
@@ -100,6 +102,13 @@ class MqttConnector(NetworkConnector):
     def _client(self) -> Any:
         link = self._link
         return link.client.native if isinstance(link, MqttLink) else None
+
+    def answer_nowait(self, reply_to: ReplyTo, payload: Payload) -> None:
+        """Answer a request that came with MQTT 5, with its correlation data; see ``SupportsReplies``.
+
+        :raises WrongThreadError: if called from another thread than the loop's.
+        """
+        self._answer(reply_to, payload)
 
     def problem_of(self, loop: asyncio.AbstractEventLoop) -> str:
         return "" if watches_sockets(loop) else NO_SOCKETS

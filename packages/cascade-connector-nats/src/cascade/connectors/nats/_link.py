@@ -12,7 +12,7 @@ from cascade.connectors.nats._client import NOT_ALLOWED, NatsClient
 from cascade.connectors.nats._kept import Keeping, KeptTelemetry
 from cascade.connectors.nats._retained import RetainedMessages
 from cascade.connectors.nats._store import TELEMETRY, Store
-from cascade.connectors.nats._subjects import WILL, arrived_topic, is_hidden
+from cascade.connectors.nats._subjects import WILL, arrived_topic, is_hidden, reply_of
 from cascade.interfaces.subjects import subject_of, subjects_of
 from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.incoming.callbacks import CallbackQueue
@@ -147,7 +147,9 @@ class NatsLink(QueueLink):
             return
         if (topic := arrived_topic(subject, self._dispatcher.delivery)) is None:
             return
-        self._offer_live(topic_filter, IncomingMessage(topic, data))
+        # of telemetry it is where the sender awaits the stream's acknowledgement
+        reply_to = reply_of(reply) if reply and not topic.startswith(TELEMETRY) else None
+        self._offer_live(topic_filter, IncomingMessage(topic, data, reply_to=reply_to))
 
 
 def _is_telemetry(queue: CallbackQueue) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from cascade.interfaces.filters import disjoint, overlap
 from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
-from cascade.interfaces.topics import status_topic
+from cascade.interfaces.topics import check_topic, status_topic
+from cascade.interfaces.watch import ReplyTo
 from cascade.transport.incoming.message import UNDECODABLE, DeliveryCounts
 
 MAX_SUBJECT = 2_048
@@ -14,6 +15,8 @@ MAX_SUBJECT = 2_048
 WILL = ".=will"
 """The end of the key that an unnamed process keeps alive; no topic has it, as ``=`` stands before two digits."""
 _STATUS = status_topic("") + "+"
+_INBOX = "_INBOX"
+"""How the subjects for answers begin; the prefix of a user of its own usually does, too."""
 # the latter is an escaped $, which no wildcard matches
 _INTERNAL = ("$", "_INBOX.", "=24")
 
@@ -33,6 +36,23 @@ def cover(filters: Iterable[str]) -> list[str]:
 def is_hidden(subject: str) -> bool:
     """Return whether a subject is one of the server or of a client library, or of a topic that begins with ``$``."""
     return subject.startswith(_INTERNAL)
+
+
+def reply_of(reply: str) -> ReplyTo | None:
+    """Return where the answer to a message is expected, from its reply subject.
+
+    None if no topic has this subject: such as those of JetStream's own interface, which obeys what is sent there.
+
+    >>> reply_of("_INBOX.a.1"), reply_of("$JS.API.STREAM.PURGE.x")
+    (ReplyTo(topic='_INBOX/a/1', correlation=None, is_inbox=True), None)
+    """
+    try:
+        topic = check_topic(topic_of(reply))
+    except ValueError:
+        return None
+    if subject_of(topic) != reply:
+        return None
+    return ReplyTo(topic, is_inbox=reply.startswith(_INBOX))
 
 
 def arrived_topic(subject: str, delivery: DeliveryCounts) -> str | None:

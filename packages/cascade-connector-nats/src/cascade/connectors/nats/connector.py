@@ -15,7 +15,9 @@ from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._kept import Keeping
 from cascade.connectors.nats._link import NatsLink
 from cascade.interfaces.abilities import Limitation
+from cascade.interfaces.connector import Payload
 from cascade.interfaces.distribution import install_line
+from cascade.interfaces.watch import ReplyTo
 from cascade.transport.connector import NetworkConnector
 from cascade.transport.credentials import warn_of_plain_password
 from cascade.transport.faults import Fault
@@ -76,6 +78,13 @@ class NatsConnector(NetworkConnector):
         :param name: known to the server for 8 days without a link; two connectors at the same time share the messages.
         """
         self._keeping = Keeping(name, stored)
+
+    def answer_nowait(self, reply_to: ReplyTo, payload: Payload) -> None:
+        """Answer a request of NATS on its reply subject; see ``SupportsReplies``.
+
+        :raises WrongThreadError: if called from another thread than the loop's.
+        """
+        self._answer(reply_to, payload)
 
     async def limitations(self) -> Sequence[Limitation]:
         """Return what the server cannot do for this user, such as to keep constraints; none without a link."""

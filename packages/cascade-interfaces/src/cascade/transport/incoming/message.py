@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from typing import Any
 
+from cascade.interfaces.watch import ReplyTo
 from cascade.interfaces.wire import UndecodableMessageError, decode_payload
 
 OVERFLOW = "queue full"
@@ -31,15 +32,22 @@ class DeliveryCounts:
 class IncomingMessage:
     """One message that arrived, decoded when the first callback needs its data."""
 
-    __slots__ = ("_data", "_error", "expires_in", "payload", "retain", "topic")
+    __slots__ = ("_data", "_error", "expires_in", "payload", "reply_to", "retain", "topic")
 
     def __init__(
-        self, topic: str, payload: bytes, *, retain: bool = False, expires_in: float | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        expires_in: float | None = None,
+        reply_to: ReplyTo | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
         self.retain = retain
         self.expires_in = expires_in
+        self.reply_to = reply_to
         self._data: dict[str, Any] | None = None
         self._error: UndecodableMessageError | None = None
 

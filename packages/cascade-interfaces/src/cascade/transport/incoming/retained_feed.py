@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from cascade.interfaces.filters import first_match
-from cascade.interfaces.topics import parse_status_topic
+from cascade.interfaces.topics import is_request, parse_status_topic
 from cascade.interfaces.watch import Complete, Linked
 from cascade.transport.incoming.dispatcher import Queue
 from cascade.transport.incoming.message import IncomingMessage
@@ -91,7 +91,7 @@ class RetainedFeed:
             if live and birth == data:
                 return  # it is renewed
         if live or (data and (position > self._has or topic in self._added)):
-            self._queue.offer(IncomingMessage(topic, data, retain=not live))
+            self._queue.offer(IncomingMessage(topic, data, retain=not live or is_request(topic)))
 
     def live(self, message: IncomingMessage) -> None:
         """Take a message that is not retained: behind those of the first set."""

@@ -87,7 +87,7 @@ class WatchQueue:
         """Queue a message; when the queue is full, discard the oldest items."""
         if self.retained is not None and not self._hear(self.retained, message):
             return
-        item = Message(message.topic, message.payload, message.retain, message.expires_in)
+        item = Message(message.topic, message.payload, message.retain, message.expires_in, message.reply_to)
         if self._holding:
             self._hold(item)
         else:
@@ -301,4 +301,7 @@ class Watch(AsyncIterator[WatchItem]):
 
 
 def _size(message: Message) -> int:
-    return len(message.payload) + len(message.topic)
+    size = len(message.payload) + len(message.topic)
+    if (reply_to := message.reply_to) is not None:
+        size += len(reply_to.topic) + len(reply_to.correlation or b"")
+    return size

@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from typing import NamedTuple
 
-from cascade.interfaces.topics import canary_topic, matches, sync_filter, sync_topic
+from cascade.interfaces.topics import canary_topic, is_request, matches, sync_filter, sync_topic
 from cascade.interfaces.watch import Complete
 from cascade.transport.retained_proof.known_topics import Canary, KnownTopics, in_packets
 
@@ -260,6 +260,12 @@ class RetainedSet:
         if matches(self._own, topic):
             passed = any(each.startswith(_SYNC) and matches(each, topic) for each in self._filters)
             return passed, self._hear_own(topic, empty=empty, retain=retain, now=now)
+        if is_request(topic):
+            # Live ones show the flag, too, so it says nothing of the order. Those without it leave no trace: to ask for
+            # their topics again by name would bring the next one twice.
+            if retain or empty:
+                self._topics.note(topic, empty=empty, retain=retain)
+            return True, []
         if retain and self._topics.has_newer(topic):
             return False, []
         if retain and (self._check.echo_waits or self._phase in _BEHIND_AN_ECHO):

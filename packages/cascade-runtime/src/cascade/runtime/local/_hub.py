@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from cascade.interfaces import Complete, Linked
-from cascade.interfaces.topics import TopicMatcher, check_topic
+from cascade.interfaces import Complete, Linked, ReplyTo
+from cascade.interfaces.topics import TopicMatcher, check_topic, is_request
 from cascade.runtime._support.loops import cancel
 from cascade.runtime.local._retained import RetainedMessages
 from cascade.transport.event_loop import AutoResetEvent
@@ -43,15 +43,18 @@ class LocalHub:
         """The latest ``Complete`` of a watch, until a topic of its set comes or goes: a large set is not made again."""
         self._filters: TopicMatcher[tuple[Session, Queue]] = TopicMatcher()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, reply_to: ReplyTo | None = None
+    ) -> None:
         """Deliver bytes as they are, also such as no connector would send; empty ones clear.
 
+        :param reply_to: where an answer is expected; its topic alone has to tell the answer from others.
         :raises InvalidTopicError: if the topic is not one to publish to.
         """
         check_topic(topic)
         with self._lock:
             has_changed = retain and self._retained.keep(topic, payload)
-            message = IncomingMessage(topic, payload)
+            message = IncomingMessage(topic, payload, retain=retain and is_request(topic), reply_to=reply_to)
             for session, queues in self._receivers(topic).items():
                 if has_changed:
                     for queue in queues:

@@ -17,6 +17,7 @@ from cascade.interfaces import (
     Lost,
     MessageCallback,
     Payload,
+    ReplyTo,
     Subscription,
 )
 from cascade.interfaces.logs import get_logger
@@ -40,7 +41,7 @@ _DRAIN_SECONDS = 1.0
 class LocalConnector:
     """A connector to a hub in this process, with retained messages, wildcards and order as with a broker.
 
-    It has every ability: ``publish_nowait``, ``deliver_nowait``, ``watch``, ``flush``, ``statistics``,
+    It has every ability: ``publish_nowait``, ``deliver_nowait``, ``watch``, ``answer_nowait``, ``flush``, ``statistics``,
     ``connected``, ``source_id``. QoS makes no difference, because nothing is lost on the way.
     ``disconnect`` lets callbacks finish what has arrived, for up to a second.
 
@@ -127,6 +128,13 @@ class LocalConnector:
         text, replaced = encode_payload(payload)
         self._sanitized += bool(replaced)
         self._send(topic, text, retain=retain)
+
+    def answer_nowait(self, reply_to: ReplyTo, payload: Payload) -> None:
+        """Deliver an answer to those who listen where a request expects it; see ``SupportsReplies``.
+
+        :raises WrongThreadError: if called from another thread than that of the event loop.
+        """
+        self.publish_nowait(reply_to.topic, payload)
 
     def deliver_nowait(
         self, topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]

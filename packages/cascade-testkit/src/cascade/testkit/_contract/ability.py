@@ -20,6 +20,8 @@ class Ability(Enum):
     SETTLEMENT = "has deliver_nowait, and reports what became of each message"
     WATCH = "has watch"
     EXTEND = "can change the exact topics of an open watch (extend, shrink)"
+    REPLIES = "has answer_nowait"
+    REQUESTS = "transmits where the sender of a message expects an answer (ask)"
     FLUSH = "has flush"
     STATISTICS = "has statistics"
     LINK_STATE = "has connected"
@@ -31,6 +33,7 @@ MEMBERS: Mapping[Ability, str] = MappingProxyType(
         Ability.PUBLISH_NOWAIT: "publish_nowait",
         Ability.SETTLEMENT: "deliver_nowait",
         Ability.WATCH: "watch",
+        Ability.REPLIES: "answer_nowait",
         Ability.FLUSH: "flush",
         Ability.STATISTICS: "statistics",
         Ability.LINK_STATE: "connected",

@@ -20,6 +20,7 @@ _TURNS = 10
 
 Seen = list[tuple[str, dict[str, Any]]]
 Observer = Callable[[], Seen]
+Answers = Callable[[], list[dict[str, Any]]]
 
 
 def _no_environment(self: object) -> None:
@@ -84,6 +85,14 @@ class Harness(Declaring):
 
     async def send_bytes(self, topic: str, payload: bytes) -> None:
         """Send raw bytes, as a foreign program would (``BYTES``)."""
+        raise NotImplementedError
+
+    async def ask(self, topic: str, payload: bytes) -> Answers:
+        """Send a request, not retained, as a foreign program would that is not behind a link of ``interrupt`` (``REQUESTS``).
+
+        Return a function that lists the answers to this one request so far, oldest first. If the network has correlation
+        data, all requests of a test expect their answers on one topic, so that only this tells them apart.
+        """
         raise NotImplementedError
 
     async def interrupt(self) -> None:
