@@ -167,7 +167,9 @@ def _active_run() -> dict[str, Component]:
         + repr([*map(str, ENDED_STATES)])
         + ") | map(attribute=1) | sum)"
     )
-    progress = f"{{{{ (100 * {ended} / run.known) | round | int if run and run.known and not run.open else 'None' }}}}"
+    progress = (
+        f"{{{{ [100 * {ended} // run.known, 99] | min if run and run.known and not run.open else 'None' }}}}"
+    )
     time_left = "{{ run.eta_s if run and run.eta_s is defined else 'None' }}"
     return {
         "progress": _number("Progress", run + progress, unit="%"),

@@ -17,7 +17,7 @@ from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTab
 from cascade.runtime._support.run_facts import GraphFacts
 from cascade.wire import reports
 from cascade.wire.message import encoded_size, to_wire
-from cascade.wire.progress import seconds_left
+from cascade.wire.progress import Progress, progress_of, seconds_left
 from cascade.wire.reports import GraphNode, GraphReport, RecentRun, RunGraph, RunsReport, Summary
 from cascade.wire.series import clean_tags
 
@@ -58,6 +58,7 @@ class RowMaker:
     :param waits: see :data:`Waits`.
     :param ids: returns the id of a register by its topic.
     :param lost: messages that were dropped for good so far.
+    :param paused: whether a pause covers all runs.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class RowMaker:
         waits: Waits = lambda run: {},
         ids: Callable[[str], str] = lambda topic: "",
         lost: int = 0,
+        paused: bool = False,
     ) -> None:
         self._now = now
         self._clean = clean
         self._waits = waits
         self._id_of = ids
         self._lost = lost
+        self._paused = paused
 
     def rows(self, runs: Iterable[ActiveRun], room: int) -> list[reports.ActiveRun]:
         """Return rows that fit into ``room`` bytes together, with as much detail as fits for all of them."""
@@ -94,13 +97,13 @@ class RowMaker:
 
     def _row(self, run: ActiveRun, waits: Mapping[Wait, int], detail: Detail) -> reports.ActiveRun:
         counts, graph = run.counts(), run.facts.graph
-        known = max(sum(run.facts.known.values()), sum(counts.values()))
+        known = _known(run, counts)
         reasons = self._reasons(run, waits)
         names = run.names()
         if len(names) > detail.tasks:
             names = nlargest(detail.tasks, names, key=lambda name: _activity(run, name))
         # until when is not known
-        paused = any(each.type == "pause" for each in reasons)
+        paused = self._paused or any(each.type == "pause" for each in reasons)
         return reports.ActiveRun(
             run_id=run.run_id,
             token=run.token,
@@ -220,26 +223,43 @@ def _activity(run: ActiveRun, name: str) -> tuple[bool, int]:
     return active, run.known(name)
 
 
-def summary_report(runs: RunTable, *, up: bool, paused: bool, now: float) -> dict[str, Any]:
-    """Return the body of ``cascade/state/{source}/summary``: scalars only."""
-    counts = [run.counts() for run in runs.active()]
+def summary_report(
+    runs: RunTable, *, up: bool, paused: bool, now: float, waits: Waits = lambda run: {}
+) -> dict[str, Any]:
+    """Return the body of ``cascade/state/{source}/summary``: scalars only.
 
-    def total(*states: str) -> int:
-        return sum(each.get(state, 0) for each in counts for state in states)
+    :param waits: see :data:`Waits`.
+    """
+    found = [_progress(run, waits(run)) for run in runs.active()]
+
+    def total(word: str) -> int:
+        return sum(each.tasks.get(word, 0) for each in found)
 
     return to_wire(
         Summary(
             up=int(up),
-            runs=len(counts),
-            running=total("RUNNING"),
-            waiting=total("BLOCKED", "RETRYING"),
-            completed=runs.history.completed + total("COMPLETED"),
-            failed=runs.history.failed + total("FAILED"),
+            runs=len(found),
+            running=total("running"),
+            waiting=total("waiting"),
+            completed=runs.history.completed + total("completed"),
+            failed=runs.history.failed + total("failed"),
             paused=paused,
             last_status=runs.history.last_status,
             ts=timestamp(now),
         )
     )
+
+
+def _progress(run: ActiveRun, waits: Mapping[Wait, int]) -> Progress:
+    """Return the numbers of a run as every screen shows them."""
+    counts = run.counts()
+    # the run's own counts know when the next attempt begins
+    reasons = [("retry", counts.get("RETRYING", 0)), *((wait.why, n) for wait, n in waits.items())]
+    return progress_of(counts, known=_known(run, counts), open=run.facts.open, waits=reasons)
+
+
+def _known(run: ActiveRun, counts: Mapping[str, int]) -> int:
+    return max(sum(run.facts.known.values()), sum(counts.values()))
 
 
 def graph_report(runs: Iterable[ActiveRun], *, head: Mapping[str, Any], now: float) -> dict[str, Any]:

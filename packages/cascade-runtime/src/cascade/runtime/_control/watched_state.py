@@ -172,7 +172,8 @@ class WatchedState:
 
         self._carry_over()
         now = self._clock.now()
-        rows = RowMaker(now, clean=self._clean, waits=self._waits, ids=id_of, lost=self.lost())
+        paused = self._paused()
+        rows = RowMaker(now, clean=self._clean, waits=self._waits, ids=id_of, lost=self.lost(), paused=paused)
         active = self.runs.active()
         return runs_report(
             active,
@@ -180,13 +181,14 @@ class WatchedState:
             rows,
             head={**head, **self._names},
             count=len(active),
-            paused=self._paused(),
+            paused=paused,
             now=now,
         )
 
     def summary_body(self, *, up: bool) -> dict[str, Any]:
         """Return the body of the summary."""
-        return summary_report(self.runs, up=up, paused=self._paused(), now=self._clock.now())
+        now = self._clock.now()
+        return summary_report(self.runs, up=up, paused=self._paused(), now=now, waits=self._waits)
 
     def graphs_changed(self) -> bool:
         """Return whether the graphs have changed since this was last asked; one without a node is not shown yet."""
