@@ -28,9 +28,11 @@ def prepare(folder: Path) -> bytes:
     except OSError as exc:
         if isinstance(exc, StateUnavailable):
             raise
-        raise StateUnavailable(
-            str(folder), f"cannot be used as a folder: {exc.strerror or exc}; name another one"
-        ) from exc
+        if exc.strerror is None:
+            # a text of our own
+            raise StateUnavailable(str(folder), str(exc)) from exc
+        cause = f"cannot be used as a folder: {exc.strerror}: {exc.filename}"
+        raise StateUnavailable(str(folder), f"{cause}; name another one") from exc
 
 
 def check(folder: Path) -> None:
