@@ -248,6 +248,18 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: cs.resource(scope="thread")(generator), "resource(scope=): needs run or task, not 'thread'"),
     (lambda: cs.inject(5), "inject(resource): takes a resource or its name, not 5"),
+    (
+        lambda: cs.workflow(5),
+        "a workflow needs a function that returns what a call of a task returns, not 5",
+    ),
+    (
+        lambda: cs.workflow(name="every night")(plain),
+        "workflow(name=): needs a Python identifier of ASCII letters, not 'every night'",
+    ),
+    (
+        lambda: cs.workflow(overlap="wait")(plain),
+        "workflow(overlap=): needs 'skip', 'queue' or 'allow', not 'wait'",
+    ),
     # call a task
     (add, "task 'add': missing a required argument: 'a'; its signature is add(a: int, b: int = 2) -> int"),
     (
@@ -1024,7 +1036,7 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     (lambda: cs.run(add(1), state="/dev/null"), "state /dev/null: is not a folder; name another one"),
     (
         lambda: cs.run(add(1), state="/dev/null/runs"),
-        "state /dev/null/runs: cannot be used as a folder: File exists; name another one",
+        "state /dev/null/runs: cannot be used as a folder: File exists: /dev/null; name another one",
     ),
     (lambda: cs.run(add(1), resume=True), "run(resume=): needs 'auto' or 'cancelled', not True"),
     (
@@ -1068,6 +1080,16 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     (
         lambda: cs.ThreadExecutor(max_workers=4),
         "ThreadExecutor() got an unexpected keyword argument 'max_workers'; did you mean workers=?",
+    ),
+    (lambda: cs.SqliteState(""), "SqliteState(folder): needs a folder, such as 'runs', not ''"),
+    (lambda: cs.SqliteCache(""), "SqliteCache(path): needs a file, such as 'cache.db', not ''"),
+    (
+        lambda: cs.run(add(n) for n in range(3)),
+        "<generator object <lambda>.<locals>.<genexpr> at 0x...> of type generator is not a lazy result; pass several targets as one list",
+    ),
+    (
+        lambda: cs.run(map(add, [1, 2])),
+        "<map object at 0x...> of type map is not a lazy result; pass several targets as one list",
     ),
     # declare and call tasks
     (lambda: cs.task("resize"), "'resize' is a text; for a name write @cs.task(name='resize')"),
@@ -1354,6 +1376,7 @@ ELSEWHERE = {
     ", not an object": "test_wire.py",
     "not JSON: ": "test_wire.py",
     "does not support watch(), which is needed to receive constraints": "test_manager.py",
+    " has no parameter ": "test_starting.py",
     " itself; return a call that does not need this task's value": "test_expansion_costs.py",
     " is done and its value has been released; pass every result that the returned calls need to the task as an argument": (
         "test_language.py"

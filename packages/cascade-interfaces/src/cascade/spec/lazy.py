@@ -552,7 +552,8 @@ def not_lazy(value: object, advice: str = "") -> InvalidTargetError:
         name = value._declared().name
         return InvalidTargetError(value, advice=f"it is the task itself; call it: {name}(...)")
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, Collection) else ()
-    if any(isinstance(each, LazyResult) for each in items):
+    # an iterator is not read: it may be endless
+    if isinstance(value, Iterator) or any(isinstance(each, LazyResult) for each in items):
         several = "pass each of its items by itself" if advice else "pass several targets as one list"
         advice = f"{advice}; {several}" if advice else several
     return InvalidTargetError(value, advice=advice)

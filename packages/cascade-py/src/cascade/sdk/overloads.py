@@ -18,6 +18,8 @@ P = ParamSpec("P")
 T = LazyResult  # short, so that a type checker's list of the forms can be read
 
 # A lazy result derives from Any, and a tuple is a sequence: so the forms overlap, and the first one counts.
+# Each form names every setting, although type checkers print them all for a misspelled one: a form with **kwargs: Any
+# for tuples would also take a single lazy result, with whatever it is given.
 
 
 class RunsTargets(Protocol[P]):

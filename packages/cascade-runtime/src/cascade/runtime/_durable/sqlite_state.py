@@ -74,6 +74,8 @@ class SqliteState:
         retry_for: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
+        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+            raise ConfigurationError("SqliteState(folder)", "needs a folder, such as 'runs'", value=folder)
         _check_number("max_value_bytes", max_value_bytes, least=1)
         _check_number("keep_runs", 1 if keep_runs is None else keep_runs, least=1)
         if not isinstance(retry_for, int | float) or not 0 <= retry_for < float("inf"):

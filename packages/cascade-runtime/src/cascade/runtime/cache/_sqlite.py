@@ -45,6 +45,8 @@ class SqliteCache:
         required: bool = False,
         clock: Clock | None = None,
     ) -> None:
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise ConfigurationError("SqliteCache(path)", "needs a file, such as 'cache.db'", value=path)
         for setting, value in (("max_bytes", max_bytes), ("max_value_bytes", max_value_bytes)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(
