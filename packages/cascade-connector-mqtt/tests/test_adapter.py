@@ -280,7 +280,7 @@ async def test_only_a_whole_number_of_seconds_is_an_expiry(left: Any, found: flo
 async def test_a_message_shows_where_its_sender_expects_an_answer(
     properties: dict[str, Any] | None, found: ReplyTo | None
 ) -> None:
-    """Only if something can be published there: whoever answers must not lose the link for what a sender writes."""
+    """Row 57: only if something can be published there: whoever answers must not lose the link for what a sender writes."""
     context = aiomqtt.Client("broker")
     client = adapter(context)
     came = None if properties is None else SimpleNamespace(**properties)

@@ -94,7 +94,7 @@ async def test_mosquitto_rr_gets_its_answer_with_its_correlation_data(mosquitto:
 
 @pytest.mark.process
 async def test_a_retained_request_is_recognised_live_and_after_a_restart(mosquitto: Broker) -> None:
-    """So it is refused in both cases; the same request without the flag, or with MQTT 3.1.1, is not marked."""
+    """Row 58: so it is refused in both cases; the same request without the flag, or with MQTT 3.1.1, is not marked."""
     retained = ["-t", TOPIC, "-m", "{}", "-r", "-q", "1"]
     async with serving(mosquitto) as service:
         for words in (["-t", TOPIC, "-m", "{}"], ["-V", "5", *retained], ["-V", "311", *retained]):
@@ -111,7 +111,7 @@ async def test_a_retained_request_is_recognised_live_and_after_a_restart(mosquit
 
 
 async def test_an_answer_goes_nowhere_else(mosquitto: Broker) -> None:
-    """A response topic that is not below the responses of whom the request names gets nothing, and the next request its answer."""
+    """Row 57: a response topic that is not below the responses of whom the request names gets nothing."""
     async with (
         serving(mosquitto) as service,
         Requester(mosquitto.host, mosquitto.port) as requester,

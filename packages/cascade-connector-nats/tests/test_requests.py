@@ -63,7 +63,7 @@ async def test_requests_of_nats_py_get_their_own_answers(nats_server: NatsServer
 
 
 async def test_an_answer_goes_nowhere_else(nats_server: NatsServer) -> None:
-    """Not into the bucket, to JetStream or to another topic, which the requester might not write itself."""
+    """Row 57: not into the bucket, to JetStream or to another topic, which the requester might not write itself."""
     elsewhere = [
         "$JS.API.STREAM.PURGE.KV_cascade",
         "$KV.cascade.cascade.constraints.global",

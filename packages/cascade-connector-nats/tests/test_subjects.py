@@ -56,7 +56,7 @@ def test_another_spelling_of_a_subject_has_no_topic(subject: str) -> None:
     ],
 )
 def test_a_reply_subject_is_a_topic_or_nothing(reply: str, found: ReplyTo | None) -> None:
-    """Of all others a service could be made to answer where the server obeys; only inboxes are for answers alone."""
+    """Row 57: by all others a service could be made to answer where the server obeys; only inboxes are for answers alone."""
     assert reply_of(reply) == found
 
 

@@ -333,7 +333,7 @@ def test_the_filters_of_a_source_bring_its_requests_and_those_to_every_one() -> 
 def test_a_request_is_answered_only_below_the_responses_of_whom_it_names(
     reply: str, request_: str, expected: bool
 ) -> None:
-    """Who may send a request could otherwise have its answer published where only the engine may write."""
+    """Row 57: who may send a request could otherwise have its answer published where only the engine may write."""
     assert is_response_to(reply, request_) is expected
     assert ReplyTo(reply, b"9").is_permitted(request_) is expected
     assert ReplyTo(reply, is_inbox=True).is_permitted(request_)

@@ -87,7 +87,7 @@ class Replying(Harness):
 
     @needs(Ability.WATCH, Ability.REQUESTS, Ability.RETAINED)
     async def test_a_live_request_shows_whether_it_is_retained(self) -> None:
-        """A program that obeys requests refuses one that would come again at each of its starts; no other topic shows it."""
+        """Row 58: a program that obeys requests refuses one that would come again at each of its starts."""
         topic, connector = request_topic(self.topic().rpartition("/")[2], "audit"), await self.open()
         witness = await self._opened(await self.make_witness())
         async with self._requests(connector, topic) as stream:
