@@ -16,7 +16,7 @@ from cascade.testkit import Broker, eventually, unique_topic
 
 pytestmark = pytest.mark.usefixtures("patient")
 
-CONNECT, PUBLISH = 1, 3
+CONNECT, PUBLISH, SUBSCRIBE, DISCONNECT = 1, 3, 8, 14
 MAX_PACKET = 4 * 1024 * 1024
 """What CONNECT of MQTT 5 states, in bytes."""
 
@@ -27,8 +27,11 @@ PACKET_LIMIT = 100
 class StrictBroker:
     """Takes a few messages at a time, as HiveMQ does, and small ones only; it cuts the link of who sends more."""
 
-    def __init__(self, receive_maximum: int) -> None:
+    def __init__(self, receive_maximum: int, answers_after: float = 0.0) -> None:
         self.receive_maximum = receive_maximum
+        self.answers_after = answers_after
+        self.versions: list[int] = []
+        self.ends: list[int] = []
         self.largest = 0
         self.connections = 0
         self.most = 0
@@ -41,15 +44,34 @@ class StrictBroker:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while len(self._open) <= self.receive_maximum:
                 kind, body = await self._packet(stream)
+                self.ends += [kind] if kind == DISCONNECT else []
                 if kind == CONNECT:
+                    self.versions.append(body[6])
+                    await asyncio.sleep(self.answers_after)
+                    if body[6] < 5:
+                        out.write(b"\x20\x02\x00\x00")
+                        continue
                     limits = b"\x21" + self.receive_maximum.to_bytes(2) + b"\x27" + PACKET_LIMIT.to_bytes(4)
                     out.write(b"\x20\x0b\x00\x00\x08" + limits)
                 elif kind == PUBLISH:
                     self._take(body, out)
+                elif kind == SUBSCRIBE:
+                    out.write(self._granted(body))
         out.close()
 
+    def _granted(self, body: bytes) -> bytes:
+        properties = b"\x00" if self.versions[-1] == 5 else b""
+        rest, granted = body[2 + len(properties) :], b""
+        while rest:
+            rest = rest[3 + int.from_bytes(rest[:2]) :]
+            granted += b"\x00"
+        answer = body[:2] + properties + granted
+        return b"\x90" + bytes([len(answer)]) + answer
+
     async def _packet(self, stream: asyncio.StreamReader) -> tuple[int, bytes]:
-        first, size = await stream.readexactly(2)  # of less than 128 bytes
+        first, size = await stream.readexactly(2)
+        if size >= 128:
+            size += 128 * ((await stream.readexactly(1))[0] - 1)
         if first >> 4 == PUBLISH:
             self.largest = max(self.largest, 2 + size)
         return first >> 4, await stream.readexactly(size)
@@ -187,3 +209,24 @@ async def test_a_process_with_a_name_speaks_mqtt_5_where_the_broker_does(
             limit = connector.statistics().packet_limit
             assert (limit is not None) == newer
         assert older == ({(broker.host, broker.port)} if kind == "nats_server" else set())
+
+
+@pytest.mark.parametrize(("window", "versions"), [(400, [5, 4, 4]), (3, [5, 5])])
+async def test_a_distant_broker_that_takes_few_messages_at_a_time_gets_mqtt_3_1_1(
+    window: int, versions: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stock mosquitto states 20: 100 messages a second at 200 ms. It is asked once, and the link ends without a will."""
+    monkeypatch.setattr("cascade.connectors.mqtt.connector._older_brokers", set())
+    monkeypatch.setattr("cascade.connectors.mqtt._aiomqtt_client.NEWER_SECONDS", 60.0)
+    caplog.set_level("INFO")
+    broker = StrictBroker(3, answers_after=0.02)
+    server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(2):
+            async with MqttConnector("127.0.0.1", port, source_id="far", window=window, required=True):
+                pass
+    lines = [line for line in caplog.messages if "takes 3 messages at a time" in line]
+    assert len(lines) == (window == 400)
+    assert broker.versions == versions
+    assert broker.ends or window == 3

@@ -27,9 +27,10 @@ except ImportError:  # the connector's constructor says what to install
 _VERSIONS = {3: "V31", 4: "V311", 5: "V5", "3.1": "V31", "3.1.1": "V311", "5": "V5"}
 """aiomqtt's names for the versions of MQTT, by their number on the wire and by their own."""
 
-
 NEWER_SECONDS = 0.5
 """In which a broker has to answer a CONNECT of MQTT 5 before 3.1.1 is tried: some that do not know it stay silent."""
+LEAST_RATE = 800
+"""Messages a second that the Receive Maximum of MQTT 5 has to permit, or 3.1.1 is used, which has no such limit."""
 
 
 class AiomqttClient:
@@ -42,7 +43,8 @@ class AiomqttClient:
     :param undecodable: called for each message that is discarded because its topic is not UTF-8.
     :param logger: gets what the client logs.
     :param older: returns another context, of MQTT 3.1.1, for a broker that does not take that of MQTT 5.
-    :param on_older: called when the broker has taken that.
+    :param on_older: called when the broker has taken that; with the Receive Maximum and the round trip in seconds if
+        they are the reason.
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class AiomqttClient:
         undecodable: Callable[[], None],
         logger: QuietLogger,
         older: Callable[[], Any] | None = None,
-        on_older: Callable[[], None] = lambda: None,
+        on_older: Callable[[tuple[int, float] | None], None] = lambda reason: None,
     ) -> None:
         self.native: Any = None
         self._rejections: list[int] = []
         self._older, self._on_older = older, on_older
+        self._closed = False
         self._given = given
         self._settings: dict[str, Any] = {
             "connect_timeout": connect_timeout,
@@ -89,20 +92,38 @@ class AiomqttClient:
         return self._internals.packet_limit
 
     async def connect(self, answer_timeout: float) -> None:
-        older = self._older
-        if older is None:
+        if self._older is None:
             await self._connect(answer_timeout)
             return
+        too_slow = None
         try:
             await self._connect(min(answer_timeout, NEWER_SECONDS))
+            if (too_slow := self._throttled()) is None:
+                return
+            await self._leave()
         except _MqttError as exc:
-            if not _may_be_older(exc):
+            if too_slow is None and not _may_be_older(exc):
                 raise
-        else:
-            return
-        self._use(older())
+        if self._closed:
+            raise _MqttError("abandoned")
+        self._use(self._older())
         await self._connect(answer_timeout)
-        self._on_older()
+        self._on_older(too_slow)
+
+    def _throttled(self) -> tuple[int, float] | None:
+        """Return the Receive Maximum and the round trip if they permit fewer messages a second than a run may need."""
+        most, round_trip = self._internals.receive_maximum, self._internals.round_trip
+        if most is None or most >= self._settings["window"] or most >= LEAST_RATE * round_trip:
+            return None
+        return most, round_trip
+
+    async def _leave(self) -> None:
+        """Disconnect so that the broker does not send the will."""
+        self.native = None
+        try:
+            await self._context.__aexit__(None, None, None)
+        finally:
+            self._internals.close()
 
     async def _connect(self, answer_timeout: float) -> None:
         self._internals.set_answer_timeout(answer_timeout)
@@ -166,6 +187,7 @@ class AiomqttClient:
         self._internals.ignore_answers()
 
     def close(self) -> None:
+        self._closed = True
         self._internals.close()
 
     def close_in_child(self) -> None:

@@ -38,6 +38,8 @@ class SocketService:
         self._paho = context._client
         self._connect = context._client_connect
         self._upkeep: asyncio.Task[None] | None = None
+        self.asked_at = math.inf
+        """When CONNECT was written, on the clock of the loop."""
         context._client_connect = self._connect_in_thread
         self._paho.on_socket_open = None
         self._paho.on_socket_register_write = self._register_write
@@ -49,6 +51,7 @@ class SocketService:
 
     def _connect_in_thread(self) -> None:
         self._connect()
+        self.asked_at = self._loop.time()
         # the loop is closed, so no task waits
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._begin)
@@ -132,6 +135,9 @@ class Internals:
 
     receive_maximum: int | None = None
     """How many messages of QoS 1 and 2 the broker allows in flight, if it said so."""
+
+    round_trip = 0.0
+    """Seconds between CONNECT and the answer to it, if the broker stated a Receive Maximum."""
 
     broker_limit: int | None = None
     """How many bytes the largest packet to the broker may have, if it said so."""
@@ -238,6 +244,7 @@ class Aiomqtt2(Internals):
         self.broker_limit = getattr(args[3], "MaximumPacketSize", None)
         if most := getattr(args[3], "ReceiveMaximum", 0):
             self.receive_maximum = most
+            self.round_trip = max(0.0, asyncio.get_running_loop().time() - self._service.asked_at)
             paho._max_inflight_messages = min(paho.max_inflight_messages or most, most)
         original(paho, *args)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Self
 
 try:
@@ -47,7 +46,7 @@ log = config.NETWORK.log
 _UNNAMED = "a user without a name"
 
 _older_brokers: set[tuple[str, int]] = set()
-"""Brokers that take MQTT 3.1.1 and not MQTT 5, by address: later connections of this process do not ask again."""
+"""Brokers with which MQTT 3.1.1 is used, by address: later connections of this process do not try MQTT 5 again."""
 
 
 class MqttConnector(NetworkConnector):
@@ -147,19 +146,34 @@ class MqttConnector(NetworkConnector):
             undecodable=self._discard_undecodable,
             logger=self._client_logger,
             older=context if newer else None,
-            on_older=partial(_older_brokers.add, (self.hostname, self.port)),
+            on_older=self._note_older,
         )
 
     def _newer_version(self) -> dict[str, Any]:
         """Return the keyword of MQTT 5 for a process with a name: it limits what the broker may send.
 
-        Empty if the user has chosen, or the broker is known not to take it.
+        Empty if the user has chosen, or the broker is known not to take it. The user's time limit may be too long for
+        a broker that stays silent.
         """
         decided = {"protocol", "clean_session", "timeout"} & self._mqtt.client.keys()
         known = (self.hostname, self.port) in _older_brokers
         if not self._settings.named or decided or known or not is_client(aiomqtt.Client):
             return {}
         return {"protocol": protocol_version("5")}
+
+    def _note_older(self, too_slow: tuple[int, float] | None) -> None:
+        """Remember a broker for which MQTT 3.1.1 is the better choice.
+
+        :param too_slow: its Receive Maximum and the round trip in seconds, if it takes MQTT 5.
+        """
+        _older_brokers.add((self.hostname, self.port))
+        if too_slow is not None:
+            most, seconds = too_slow
+            log.info(
+                "%s:%d takes %d messages at a time with MQTT 5, too few for a round trip of %.0f ms: MQTT 3.1.1 is used, "
+                "which does not limit what the broker sends; set max_inflight_messages 400 there",
+                self.hostname, self.port, most, seconds * 1000,
+            )  # fmt: skip
 
     def make_link(self, client: AiomqttClient, parts: LinkParts) -> MqttLink:
         return MqttLink(client, parts, settings=self._mqtt, duplicates=self._duplicates)
