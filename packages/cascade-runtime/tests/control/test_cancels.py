@@ -8,7 +8,7 @@ from fakes import FakeClock
 from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.limits import Cancel
-from cascade.runtime._control.cancels import Arrivals, Cancels
+from cascade.runtime._control.cancels import Arrival, Arrivals, Cancels
 from cascade.runtime._control.constraint_parsing import parse
 from cascade.runtime._control.registers import Registers
 
@@ -115,3 +115,17 @@ def test_the_report_says_why_a_cancel_covers_nothing_and_the_log_says_it_once() 
     # a command that waits must still read that its run was cancelled
     process.do("end a")
     assert process.answer == ("applied", "")
+
+
+def test_cancels_by_the_thousand_take_no_more_memory_than_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I6: none is remembered that is refused; of those that came and went between connections, the latest are."""
+    monkeypatch.setattr("cascade.runtime._control.cancels.MAX_ARRIVALS", 8)
+    clock, known = FakeClock(), dict[str, Arrival]()
+    payload = json.dumps({"type": "cancel", "expires_at": clock.now() + HOUR}).encode()
+    for connection in range(5):
+        registers = Registers(clock, limit=3, cancels=Cancels(clock, known))
+        for number in range(50):
+            topic = constraint_topic(f"task:{connection}-{number}", "cancel")
+            registers.apply(topic, parse(topic, payload))
+        assert len(known) <= 8
+    assert [topic for topic in known if "/4-" in topic] == list(known)[-3:]

@@ -12,6 +12,9 @@ from cascade.interfaces import Clock
 from cascade.runtime._admission.limits import Cancel
 from cascade.runtime._control.constraint_parsing import Constraint
 
+MAX_ARRIVALS = 16_384
+"""Cancels that are remembered, more than an engine keeps as registers; of more, those that came first are forgotten."""
+
 # the order of arrivals and of the beginnings of runs in this process; no clock decides it
 _moments = itertools.count(1)
 
@@ -58,7 +61,7 @@ class Cancels:
         return list(self._arrivals)
 
     def forget(self, topic: str) -> None:
-        """Forget a cancel that was cleared."""
+        """Forget a cancel that was cleared or refused."""
         self._arrivals.pop(topic, None)
 
     def covering(self, topic: str, constraint: Constraint, *, live: bool = False) -> Constraint:
@@ -72,9 +75,8 @@ class Cancels:
             return msgspec.structs.replace(constraint, rule=Cancel(until=constraint.expires_at))
         known = self._arrivals.get(topic)
         if known is None or live or known.constraint != constraint:
-            self._drop_expired()
             known = Arrival(constraint, next(_moments), by_clock=self.in_first_set and not live)
-            self._arrivals[topic] = known
+            self._remember(topic, known)
         return self._covering(known, constraint)
 
     def known(self, topic: str, constraint: Constraint) -> Constraint:
@@ -97,8 +99,15 @@ class Cancels:
         )
         return msgspec.structs.replace(constraint, rule=Cancel(covered, constraint.expires_at))
 
-    def _drop_expired(self) -> None:
+    def _remember(self, topic: str, arrival: Arrival) -> None:
+        self._arrivals.pop(topic, None)
+        self._arrivals[topic] = arrival
+        if len(self._arrivals) <= MAX_ARRIVALS:
+            return
         now = self._clock.now()
-        for topic, (constraint, _, _) in list(self._arrivals.items()):
+        for each, (constraint, _, _) in list(self._arrivals.items()):
             if constraint.expires_at is not None and constraint.expires_at < now:
-                del self._arrivals[topic]
+                del self._arrivals[each]
+        # more than one, so that not every arrival searches all of them
+        while len(self._arrivals) > MAX_ARRIVALS * 3 // 4:
+            del self._arrivals[next(iter(self._arrivals))]

@@ -275,6 +275,7 @@ class Registers:
         if problem := self._no_room(topic, constraint):
             self.over_limit += 1
             self._over_limit_since += 1
+            self.cancels.forget(topic)
             self._note_problem(topic, Problem(Status.REJECTED, problem, constraint.id))
         else:
             self._set(topic, constraint)
