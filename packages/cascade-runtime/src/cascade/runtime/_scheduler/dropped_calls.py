@@ -11,8 +11,8 @@ from cascade.spec import LazyResult, call_of, place_of_call
 
 _log = get_logger("cascade.engine")
 
-Made = dict[Node, list[tuple[LazyResult[Any], tuple[str, int]]]]
-"""The lazy results that running tasks have made, with file and line."""
+Made = dict[Node, dict[int, tuple[LazyResult[Any], tuple[str, int]]]]
+"""The lazy results that running tasks have made, by their identity, with file and line."""
 
 
 def note_call(
@@ -23,17 +23,17 @@ def note_call(
     :param replaced: the lazy result whose place it takes.
     :param depth: calls between this one and the making of the lazy result.
     """
-    calls = made.setdefault(node, [])
+    calls = made.setdefault(node, {})
     if replaced is not None:
-        calls[:] = [entry for entry in calls if entry[0] is not replaced and entry[0] is not lazy]
-    calls.append((lazy, place_of_call(depth + 1)))
+        calls.pop(id(replaced), None)
+    calls[id(lazy)] = lazy, place_of_call(depth + 1)
 
 
 def warn_of_dropped(made: Made, node: Node) -> None:
     """Log each call of a task that has ended which nothing refers to any more, once for each place in its code."""
     calls = made.pop(node, None)
     while calls:
-        lazy, (file, line) = calls.pop()
+        _, (lazy, (file, line)) = calls.popitem()
         # this variable and the function's argument are the only references
         if sys.getrefcount(lazy) > 2 or call_of(lazy).definition.structural:
             continue
