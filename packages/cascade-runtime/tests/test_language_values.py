@@ -247,9 +247,10 @@ MISSING: list[tuple[Any, Any, str]] = [
 async def test_an_item_that_is_not_there_names_the_value_and_what_it_has(
     value: Any, use: Any, message: str
 ) -> None:
-    """The call that gave the value and the names in it, never their values; no frame of Cascade."""
+    """The call that gave the value and the names in it, never their values, and for watchers not the names; no frame of Cascade."""
     with pytest.raises(MissingItemError) as caught:
         await Engine().run(use(give(value)))
     assert message in str(caught.value)
+    assert caught.value.public.endswith("Error: the item or attribute is not in the value of give (give:0)")
     frames = [frame.filename for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert not any("_scheduler" in name for name in frames)

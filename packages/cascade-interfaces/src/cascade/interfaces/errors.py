@@ -166,7 +166,10 @@ class MissingItemError(UsageError, LookupError):
         self.of = of
         self.has = has
         found = f"; it has {has}" if has else ""
-        super().__init__(f"{problem}: not in the value of {of}{found}")
+        super().__init__(
+            f"{problem}: not in the value of {of}{found}",
+            public=f"{problem.partition(':')[0]}: the item or attribute is not in the value of {of}",
+        )
 
 
 class ResourceNotFoundError(UsageError, LookupError):
