@@ -229,12 +229,13 @@ async def test_a_run_returns_its_failures_with_the_values_that_there_are() -> No
     with pytest.raises(ExceptionGroup):
         _ = one.value
     listed: RunResult[Any] = await Engine().run(
-        [bad, fine, total([bad]), task(read).map(sensor=[1, 2])], on_failure="return"
+        [bad, fine, total([bad]), task(read).map(sensor=[1, 2]), task(read_by_calls)(2)], on_failure="return"
     )
-    first, value, skipped, mapped = listed.values
+    first, value, skipped, mapped, returned = listed.values
     assert (first, value, mapped.item) == (failure, 10, 1)
-    assert skipped == Failure("it did not run: a task that it needs failed", "", "total:0")
-    assert [each.task_id for each in listed.failures] == ["read:0", "read:2[1]"]
+    assert returned.error == failure.error
+    assert skipped == Failure("it has no value: a task that it needs failed", "", "total:0")
+    assert [each.task_id for each in listed.failures] == ["read:0", "read:2[1]", returned.task_id]
     whole = await Engine().run((fine, total([])), on_failure="return")
     assert (whole.status, whole.value, whole.failures) == (RunStatus.SUCCEEDED, (10, 0), ())
 
@@ -255,7 +256,7 @@ async def test_a_run_that_is_cancelled_returns_what_it_had(hub: LocalHub) -> Non
     async with LocalConnector(hub) as operator:
         await operator.publish(constraint_topic("run:r1", "cancel"), {"type": "cancel"}, retain=True)
         result = await running
-    unfinished = Failure("it did not run: the run ended before", "", "wait:0")
+    unfinished = Failure("it has no value: the run ended before", "", "wait:0")
     assert (result.status, result.values) == (RunStatus.CANCELLED, [10, unfinished])
     with pytest.raises(RunCancelledError):
         _ = result.value
@@ -271,6 +272,11 @@ CAUSES: list[tuple[Any, Any, str]] = [
         "read:0[1]: OSError: sensor 2 does not answer (1 of 2 failed)",
     ),
     ("return", task(read)(2), "read:0: OSError: sensor 2 does not answer"),
+    (
+        "continue",
+        [task(read).map(sensor=[1, 2]), task(read)(2)],
+        "read:0[1]: OSError: sensor 2 does not answer (2 tasks failed)",
+    ),
     (
         "continue",
         [task(read)(2), task(read)(2)],

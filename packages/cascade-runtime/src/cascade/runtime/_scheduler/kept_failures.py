@@ -62,8 +62,14 @@ def value_of(keeper: Node, failure: Failure) -> Any:
 
 def values_of(targets: Iterable[Node], failures: Sequence[Failure]) -> list[Any]:
     """Return the values of a run's targets, and failures in the places of those that have none."""
-    by_key = {failure.task_id: failure for failure in failures}
-    return [_value_or_failure(node, by_key) for node in targets]
+    by_call: dict[str, Failure] = {}
+    for failure in failures:
+        key = failure.task_id
+        by_call[key] = failure
+        # a map has the first failure of its items, and a call the first of those that it returned
+        for end in (at for at, each in enumerate(key) if each in "[~"):
+            by_call.setdefault(key[:end], failure)
+    return [_value_or_failure(node, by_call) for node in targets]
 
 
 def _value_or_failure(node: Node, failures: dict[str, Failure]) -> Any:
@@ -71,25 +77,24 @@ def _value_or_failure(node: Node, failures: dict[str, Failure]) -> Any:
         return node.value
     if node.status is Status.SKIPPED and not node.skipped_by_failure:
         return None
-    of_item = (each for key, each in failures.items() if key.startswith(f"{node.key}["))
-    found = failures[node.key] if node.key in failures else next(of_item, None)
-    if found is not None:
-        return found
+    if node.key in failures:
+        return failures[node.key]
     why = "a task that it needs failed" if node.status is Status.SKIPPED else "the run ended before"
-    return Failure(f"it did not run: {why}", "", node.key, node.item)
+    return Failure(f"it has no value: {why}", "", node.key, node.item)
 
 
-def cause_of(first: Node | None, error: Exception, failed: int) -> str:
+def cause_of(error: Exception, first: Node | None = None, *, failed: int = 0, of_map: int = 0) -> str:
     """Return why a run failed, in one line: ``measure:0[33]: OSError: sensor 4 does not answer (1 of 200 failed)``.
 
     :param first: the task that failed first; None if the error is not a task's.
     :param failed: how many tasks failed; 0 if the first failure ended the run.
+    :param of_map: how many of these are items of the same map as ``first``.
     """
     text = describe(error)
     if first is None:
         return text
     items = first.origin
-    if isinstance(items, MapItems) and 0 < failed <= items.size:
+    if isinstance(items, MapItems) and 0 < failed == of_map:
         number = f" ({failed} of {items.size} failed)"
     else:
         number = f" ({failed} tasks failed)" if failed > 1 else ""

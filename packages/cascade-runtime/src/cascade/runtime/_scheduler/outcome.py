@@ -49,6 +49,8 @@ class RunOutcome:
         self._errors: list[Exception] = []
         self._first_failed: Node | None = None
         self._first_error: Exception | None = None
+        self._failed_of_map = 0
+        """How many tasks failed that are items of the same map as the first."""
         self._failures = failures
         self._kept: dict[Node, Failure] = {}
         """Calls that will have a value although a task failed which they returned, with that failure."""
@@ -71,8 +73,9 @@ class RunOutcome:
         from cascade.runtime._scheduler.kept_failures import cause_of
 
         if isinstance(error, ExceptionGroup) and self._errors:
-            return cause_of(self._first_failed, self._errors[0], len(self._errors))
-        return cause_of(self._first_failed if error is self._first_error else None, error, 0)
+            failed, of_map = len(self._errors), self._failed_of_map
+            return cause_of(self._errors[0], self._first_failed, failed=failed, of_map=of_map)
+        return cause_of(error, self._first_failed if error is self._first_error else None)
 
     def close(self) -> None:
         """End the run if nothing else has."""
@@ -251,6 +254,7 @@ class RunOutcome:
         mark(error, node, self._run_id)
         if self._first_failed is None:
             self._first_failed, self._first_error = node, error
+        self._failed_of_map += node.origin is self._first_failed.origin
         if not self._continue_on_failure:
             self.finished.set_exception(error)
             return
@@ -260,7 +264,10 @@ class RunOutcome:
         self.conclude()
 
     def _keep(self, node: Node, continuation_target: Node, keeper: Node, failure: Failure) -> None:
-        """Give ``keeper`` a value although a task failed; a call that returned the task has it once all it needs is settled."""
+        """Give ``keeper`` a value although a task failed.
+
+        A call that returned the task gets it when everything that it needs is settled.
+        """
         if keeper in (node, continuation_target):
             self._complete_failed(keeper, continuation_target, failure)
             return
@@ -281,7 +288,8 @@ class RunOutcome:
 def as_failure(error: BaseException) -> Exception | None:
     """Return a task's failure in place of an error that would end the program; None if it must end it.
 
-    A task that calls ``sys.exit`` has failed: nobody reads its status. A coroutine that raises GeneratorExit could not clean up.
+    A task that calls ``sys.exit`` has failed: nobody reads its status. So has a coroutine that raises
+    GeneratorExit: it could not clean up.
     """
     if isinstance(error, SystemExit):
         code = "" if error.code is None else f"{error.code!r}"

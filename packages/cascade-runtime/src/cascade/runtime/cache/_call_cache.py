@@ -132,12 +132,11 @@ class CallCache:
         ``args`` and ``kwargs`` hold values, no lazy results. If several equal calls wait at the
         same time, one computes and all get its value; if it fails or is cancelled, the next one
         computes. A failing cache is logged once and otherwise ignored, unless it is required.
+        A call that takes a kept failure is computed and not stored: other runs may have the value that is missing here.
 
         :raises UncacheableArgumentError: if no key can be computed for an argument.
         :raises CacheFileError: if the task is cached by a file and did not write it.
         :raises CacheUnavailable: if a required cache cannot be used.
-        A call that takes a kept failure is computed and not stored: its value says nothing about other runs.
-
         :raises Exception: what ``compute`` raises.
         """
         incomplete = any(map(_holds_failure, (*args, *kwargs.values())))
