@@ -215,7 +215,7 @@ async def test_a_process_with_a_name_speaks_mqtt_5_where_the_broker_does(
 async def test_a_distant_broker_that_takes_few_messages_at_a_time_gets_mqtt_3_1_1(
     window: int, versions: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stock mosquitto states 20: 100 messages a second at 200 ms. It is asked once, and the link ends without a will."""
+    """Row 37: a stock mosquitto states 20, so 100 messages a second at 200 ms. It is asked once, and the link ends without a will."""
     monkeypatch.setattr("cascade.connectors.mqtt.connector._older_brokers", set())
     monkeypatch.setattr("cascade.connectors.mqtt._aiomqtt_client.NEWER_SECONDS", 60.0)
     caplog.set_level("INFO")
