@@ -47,15 +47,6 @@ def test_a_rate_limit_holds_across_runs_and_loops(shared: bool) -> None:
     assert found == ["called"] * 2 + ["waits"] * 4
 
 
-async def test_a_rate_limit_holds_across_engines_at_the_same_time(no_leaks: None) -> None:
-    """Six engines of one connector have the tokens together, also while it stays connected."""
-    hub = LocalHub()
-    hub.publish(TOPIC, RATE, retain=True)
-    async with LocalConnector(hub, source_id="line-3") as connector:
-        found = await asyncio.gather(*(attempt(connector) for _ in range(6)))
-    assert sorted(found) == ["called"] * 2 + ["waits"] * 4
-
-
 @pytest.mark.parametrize("away", [False, True], ids=["connected", "between two connections"])
 async def test_a_clear_drops_the_bucket(away: bool, no_leaks: None) -> None:
     """After a clear the same limit begins with a full bucket, also if no engine was connected at the clear."""

@@ -1,12 +1,9 @@
 """The contents of an engine's reports, and when they are due."""
 
-import itertools
 import json
 
-from control_parts import MAX_BYTES, MAX_ENTRIES, REPEAT, Registers, ReportSchedule, constraints_report, parse
+from control_parts import MAX_BYTES, MAX_ENTRIES, Registers, constraints_report, parse
 from fakes import FakeClock
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cascade.interfaces.topics import constraint_topic
 
@@ -59,33 +56,3 @@ def test_a_report_fits_into_64_kib_and_begins_with_what_matters() -> None:
     assert report["effective"][0]["topic"] == f"{GLOBAL}/@pause"
     assert report["more"] == 2_001 - len(report["applied"])
     assert report["effective_more"] == 2_001 - len(report["effective"])
-
-
-@given(st.lists(st.floats(0.001, 3), min_size=1, max_size=60))
-def test_a_report_follows_soon_but_not_too_often(gaps: list[float]) -> None:
-    """The first report follows a change within 5 ms; many changes cause at most 5 reports a second."""
-    schedule = ReportSchedule(soon=0.002, interval=0.2)
-    now = 0.0
-    sent: list[float] = []
-    for gap in gaps:
-        changed = now = now + gap
-        schedule.touch(now)
-        due = schedule.due()
-        assert due is not None
-        assert due <= max(changed + 0.005, (sent[-1] if sent else -1.0) + 0.2)
-        if due <= now + gap:
-            now = max(now, due)
-            schedule.sent(now)
-            sent.append(now)
-    assert all(later - earlier >= 0.2 - 1e-9 for earlier, later in itertools.pairwise(sent))
-
-
-def test_a_report_is_repeated_while_a_run_is_active() -> None:
-    """It is due every 10 s without any change, for late observers, but never without a run."""
-    schedule = ReportSchedule(soon=0.002, interval=0.2)
-    assert schedule.due() is None
-    schedule.touch(1.0)
-    schedule.sent(1.0)
-    assert schedule.due() is None
-    schedule.repeating = True
-    assert schedule.due() == 1.0 + REPEAT

@@ -11,7 +11,7 @@ from control_parts import ConstraintStream, cancel, exact_topics
 from fakes import FakeClock
 from live_stream import Live
 
-from cascade.interfaces import Complete, Linked, Lost, WatchItem
+from cascade.interfaces import Linked, WatchItem
 from cascade.interfaces.topics import CONSTRAINTS_FILTER
 from cascade.testkit import eventually
 
@@ -57,34 +57,6 @@ def topics_of(*scopes: str) -> tuple[str, ...]:
     return tuple(topic for scope in scopes for topic in exact_topics(scope))
 
 
-async def test_topics_of_ended_runs_are_dropped_together_a_second_after_the_first_end(
-    streams: Streams,
-) -> None:
-    """The runs that end within the second add nothing to the wait; what is watched still stays."""
-    stream, clock = streams.stream, streams.clock
-    (live,) = streams.opened
-    began = clock.ticks
-    assert stream.due() is None
-    for scope in ("run:a", "run:b", "run:c"):
-        assert stream.add_scope(scope)
-    assert live.changes == [("extend", topics_of(each)) for each in ("run:a", "run:b", "run:c")]
-    live.changes.clear()
-    stream.remove_scope("run:a")
-    clock.ticks += 0.5
-    stream.remove_scope("run:c")
-    assert stream.due() == began + 1.0
-    clock.ticks = began + 0.99
-    stream.tick()
-    assert live.changes == []
-    clock.ticks = began + 1.0
-    stream.tick()
-    stream.tick()
-    assert live.changes == [("shrink", topics_of("run:a", "run:c"))]
-    assert stream.due() is None
-    stream.open()
-    assert streams.opened[-1].filters == (*topics_of("run:b", "global"), CONSTRAINTS_FILTER)
-
-
 async def test_no_messages_of_a_run_are_on_their_way_on_a_stream_that_has_failed(streams: Streams) -> None:
     """Its topics are in the first packet of the next stream; a drop that fails does no harm either."""
     streams.opened[0].fault = OSError("closed")
@@ -96,37 +68,6 @@ async def test_no_messages_of_a_run_are_on_their_way_on_a_stream_that_has_failed
     assert not streams.stream.add_scope("run:b")
     streams.stream.open()
     assert streams.opened[-1].filters == (*topics_of("run:b", "global"), CONSTRAINTS_FILTER)
-
-
-async def test_the_stream_before_is_closed_and_what_it_still_had_is_not_handled(streams: Streams) -> None:
-    """An item of an earlier link must not count for the set of the new one; the close is not a failure."""
-    old = streams.opened[0]
-    old.items.put_nowait(Linked())
-    await eventually(lambda: streams.handled)
-    old.items.put_nowait(Complete(proved=True, topics=frozenset()))
-    streams.stream.open()
-    new = streams.opened[1]
-    await eventually(lambda: old.is_closed)
-    assert not new.is_closed
-    new.items.put_nowait(Lost("link down"))
-    await eventually(lambda: len(streams.handled) == 2)
-    assert streams.handled == [Linked(), Lost("link down")]
-    assert (streams.failures, streams.closed) == ([], [])
-
-
-@pytest.mark.parametrize("error", [None, OSError("broken")])
-async def test_a_stream_that_ends_is_closed_and_its_cause_passed_on(
-    streams: Streams, error: Exception | None
-) -> None:
-    """What came before is handled; an end without an error is passed on, too."""
-    (live,) = streams.opened
-    live.items.put_nowait(Linked())
-    live.items.put_nowait(error)
-    await eventually(lambda: streams.failures)
-    assert streams.failures == [error]
-    assert streams.handled == [Linked()]
-    assert live.is_closed
-    assert streams.closed == []
 
 
 async def test_a_loop_that_cancels_the_reader_closes_and_an_end_does_not(streams: Streams) -> None:

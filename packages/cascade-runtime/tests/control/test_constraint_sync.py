@@ -1,13 +1,10 @@
 """Which registers a retained set removes and which it keeps, tested without a broker: sets, deadlines, stores."""
 
 import json
-from typing import Any
 
 import pytest
 from control_parts import COMPLETE_LIMIT, MAX_PROBLEMS, MAX_REGISTERS, READ_LIMIT, Registers, Sync, SyncState
 from fakes import FakeClock
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cascade.interfaces import Complete, Message
 from cascade.interfaces.topics import STORE_TOPIC
@@ -153,23 +150,6 @@ def test_row_17_no_complete_set_in_time_is_degraded(bench: Bench) -> None:
     assert not bench.sync.late
 
 
-def test_a_stream_that_failed_is_reopened_at_once_and_then_with_back_off(bench: Bench) -> None:
-    """The first new stream is opened at once; if that fails too, the next attempt is delayed, up to a minute."""
-    pauses = []
-    for _ in range(8):
-        bench.sync.failed()
-        assert bench.sync.reopen_at is not None
-        pauses.append(bench.sync.reopen_at - bench.clock.ticks)
-        bench.clock.ticks = bench.sync.reopen_at
-        assert bench.sync.tick()
-        bench.sync.opened()
-        bench.sync.linked()
-    assert pauses == [0, 2, 4, 8, 16, 32, 60, 60]
-    bench.complete()
-    bench.sync.failed()
-    assert bench.sync.reopen_at == bench.clock.ticks
-
-
 def test_row_19_a_lost_store_keeps_the_constraints(bench: Bench) -> None:
     """Row 19: when the known identity of the store is gone, the set is kept as stale; messages still apply."""
     bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
@@ -222,21 +202,6 @@ def test_another_store_in_the_set_replaces_the_constraints(bench: Bench) -> None
     assert bench.held == {LIMIT_TOPIC}
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [b"?", b"[]", b'{"store": 1}', b"[" * 50_000, b'{"store": "B", "x": "%s"}' % (b"x" * 65_536)],
-    ids=["garbage", "list", "number", "deep", "long"],
-)
-def test_an_invalid_store_identity_is_ignored(bench: Bench, payload: bytes) -> None:
-    """An invalid payload on the store's topic means neither a lost store nor a new one."""
-    bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
-    bench.sync.linked()
-    bench.receive(STORE_TOPIC, payload, retain=True)
-    bench.complete(STORE_TOPIC)
-    assert bench.state is SyncState.SYNCED
-    assert not bench.sync.store_replaced
-
-
 def test_i6_a_too_long_topic_is_kept_shortened(bench: Bench) -> None:
     """I6 in bytes: of a topic of 60,000 characters only the beginning is kept, with the reason of its rejection."""
     longest = f"cascade/constraints/run/{'x' * 1_000}"
@@ -278,38 +243,6 @@ def test_a_set_that_takes_the_room_of_another_one_is_fetched_again(bench: Bench)
     assert not bench.sync.tick()
 
 
-names = st.sampled_from(["task/a", "task/b", "task/c", "run/1"]).map("cascade/constraints/{}/@pause".format)
-events = st.lists(
-    st.one_of(
-        st.tuples(st.sampled_from(["live", "live clear", "retained"]), names),
-        st.tuples(st.sampled_from(["complete", "expire"]), st.just("")),
-    ),
-    max_size=15,
-)
-
-
-@given(events)
-def test_a_set_that_is_the_same_object_as_before_removes_what_an_equal_one_removes(taken: list[Any]) -> None:
-    """A connector may repeat the set that it has reported: only topics of messages since then are looked at."""
-    same, equal = Bench(), Bench()
-    held = frozenset[str]()
-    for kind, topic in taken:
-        if kind == "retained":
-            held |= {topic}
-        for bench in (same, equal):
-            if kind == "complete":
-                bench.complete_with(held if bench is same else frozenset([*held]))
-            elif kind == "expire":
-                bench.clock.ticks += 10
-                bench.registers.expire()
-            else:
-                bench.receive(
-                    topic, b"" if "clear" in kind else PAUSE, expires_in=5 if "live" in kind else None
-                )
-        assert same.held == equal.held
-        assert same.state is equal.state
-
-
 def test_more_topics_than_are_remembered_are_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that is repeated still removes each register that it lacks."""
     monkeypatch.setattr("cascade.runtime._control.register_sync._MAX_HEARD", 3)
@@ -332,13 +265,3 @@ def test_a_standstill_leaves_time_to_read_and_never_takes_any(bench: Bench) -> N
     bench.clock.ticks += 60
     bench.sync.stood_still()
     assert bench.sync.due() == bench.clock.ticks + READ_LIMIT
-
-
-def test_a_first_store_identity_changes_nothing(bench: Bench) -> None:
-    """If it was absent before, the set is taken as usual, without a warning."""
-    bench.go_through((PAUSE_TOPIC, PAUSE))
-    bench.receive(STORE_TOPIC, b'{"store": "A"}')
-    assert not bench.sync.store_replaced
-    bench.go_through((LIMIT_TOPIC, LIMIT), store="A")
-    assert bench.held == {LIMIT_TOPIC}
-    assert not bench.sync.store_replaced

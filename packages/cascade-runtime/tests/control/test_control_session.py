@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,6 @@ from fakes import Plain
 from live_stream import Live
 
 from cascade.interfaces import (
-    Complete,
     ConfigurationError,
     ConnectorStatistics,
     Linked,
@@ -27,7 +25,7 @@ from cascade.interfaces import (
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import EventBus
 from cascade.testing import ManualClock
-from cascade.testkit import eventually, time_limit
+from cascade.testkit import eventually
 from cascade.transport.waiting import AwakeTimeout
 
 
@@ -152,17 +150,6 @@ async def test_what_was_prepared_for_a_run_that_did_not_begin_is_undone(bench: B
     assert set(bench.controller.policy.gates.by_key) == {("run:first", "pause")}
 
 
-async def test_a_run_on_a_connector_without_a_link_begins_at_once_without_a_word(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """No constraint can arrive, and the connector has said that it has no link."""
-    async with bench_on(Connector()) as bench:
-        bench.connector.linked = False
-        async with time_limit(60):
-            await bench.begin("r", seconds=1e9)
-        assert warnings(caplog) == []
-
-
 @pytest.mark.parametrize("kind", [Connector, Uncounted])
 async def test_a_run_that_cannot_wait_any_longer_begins_with_a_warning(
     kind: type[Uncounted], caplog: pytest.LogCaptureFixture
@@ -175,30 +162,6 @@ async def test_a_run_that_cannot_wait_any_longer_begins_with_a_warning(
         "the broker's constraints are not known yet; the run starts without them and applies "
         "them when they arrive. To wait for them, set require_control=True"
     )
-
-
-@pytest.mark.parametrize("linked", [False, True])
-async def test_a_run_that_requires_control_waits_for_it_without_any_limit(
-    linked: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Also without a link, and although its timeout is over; its report says what it waits for."""
-    async with bench_on(Connector(), required=True) as bench:
-        bench.connector.linked = linked
-        beginning = asyncio.create_task(bench.begin("r", seconds=0.0))
-        await eventually(lambda: bench.connector.streams)
-        await bench.give(Linked())
-        bench.clock.advance(4.0)
-        await eventually(lambda: any(body["runs"] for body in bench.connector.runs))
-        (row,) = bench.connector.runs[-1]["runs"]
-        assert [each["why"] for each in row["waiting"]] == ["sync"]
-        assert not beginning.done()
-        await bench.give(Complete(proved=True, topics=frozenset()))
-        await beginning
-        bench.connector.runs.clear()
-        bench.clock.advance(60.0)
-        await eventually(lambda: bench.connector.runs)
-        assert bench.connector.runs[-1]["runs"][0]["waiting"] == []
-        assert warnings(caplog) == []
 
 
 async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_required() -> None:

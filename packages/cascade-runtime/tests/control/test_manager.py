@@ -161,19 +161,6 @@ async def test_row_23_a_constraint_ends_by_the_engines_own_timer(hub: LocalHub, 
         await shows("expired")
 
 
-async def test_only_its_own_scopes_concern_an_engine(hub: LocalHub, no_leaks: None) -> None:
-    """Of sources and projects only the engine's own are in force and reported as applied."""
-    async with Setting(hub, project_id="acme") as setting:
-        for scope in ("source/press-3", "source/press-4", "project/acme", "project/default"):
-            setting.publish(f"cascade/constraints/{scope}", PAUSE)
-        await eventually(lambda: len(setting.manager.registers) == 2)
-        assert setting.in_force == {("source:press-3", "pause"), ("project:acme", "pause")}
-        await eventually(lambda: len(setting.report.get("applied", ())) == 2)
-        assert set(setting.report["applied"]) == {
-            f"cascade/constraints/{scope}" for scope in ("source/press-3", "project/acme")
-        }
-
-
 async def test_i8_only_the_last_engine_on_a_connector_reports_stopped(hub: LocalHub, no_leaks: None) -> None:
     """I8: two engines with one connector share one report; while one has a run, its constraints stand there."""
     watcher = Watcher()
@@ -299,20 +286,6 @@ async def test_a_set_that_arrives_while_the_process_stands_still_is_not_late(
         await setting.manager.synced()
         assert setting.manager.sync.state is SyncState.SYNCED
     assert "does not answer" not in caplog.text
-
-
-async def test_what_a_sync_lifts_is_one_warning(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
-    """A constraint that was cleared while the engine was away is named by one WARNING when it is lifted."""
-    setting.publish(f"{GLOBAL}/@pause", PAUSE)
-    await eventually(lambda: setting.gates)
-    setting.begin_run("r1")  # without a run the manager ends when its user disconnects
-    await setting.connector.disconnect()
-    setting.publish(f"{GLOBAL}/@pause", b"")
-    await setting.connector.connect()
-    await eventually(lambda: not setting.gates)
-    await eventually(lambda: setting.manager.sync.state is SyncState.SYNCED)
-    (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert f"no longer has these constraints, they are lifted: {GLOBAL}/@pause" in line
 
 
 async def test_after_a_stream_that_failed_a_run_waits_for_the_next_set(setting: Setting) -> None:

@@ -1,9 +1,6 @@
 """One manager follows a connector for as long as it is connected, over all runs of all its engines."""
 
 import asyncio
-import gc
-import threading
-import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,9 +12,6 @@ from cascade.interfaces import TaskState
 from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import task
 from cascade.testkit import eventually
-
-LIMIT = 50.0
-"""Seconds after which what has not happened is a failure."""
 
 
 @task
@@ -59,16 +53,6 @@ async def connector(hub: LocalHub, desk: Desk) -> AsyncIterator[Counted]:
     """A connector that its user has connected."""
     async with Counted(hub, source_id="line-3") as made:
         yield made
-
-
-async def test_the_next_run_of_a_connected_connector_fetches_nothing(desk: Desk, connector: Counted) -> None:
-    """Five runs of five engines are one watch and one session of reports, which name the birth."""
-    for number in range(5):
-        assert await Engine(connector=connector).run(step(number)) == number
-    assert connector.watches == 1
-    await eventually(lambda: desk.reports and desk.reports[-1]["sync"] == "synced")
-    assert len({report["session"] for report in desk.reports}) == 1
-    assert {report["presence"] for report in desk.reports} == {"5f0c9b1e"}
 
 
 async def test_a_pause_set_between_two_runs_holds_the_first_task(desk: Desk, connector: Counted) -> None:
@@ -118,62 +102,3 @@ async def test_a_disconnect_during_a_run_keeps_the_constraints(
     run.cancel()
     await asyncio.wait({run})
     await eventually(lambda: not engine._parts.admission.policy.constrained)
-
-
-def test_a_loop_that_is_closed_ends_the_manager(hub: LocalHub) -> None:
-    """A user who never disconnects, and runs one loop after the other, has a manager for each loop."""
-    connector = Counted(hub, source_id="line-3")
-    engine = Engine(connector=connector)
-
-    async def session(number: int) -> int:
-        await connector.connect()
-        return await engine.run(step(number))
-
-    assert [asyncio.run(session(number)) for number in range(3)] == [0, 1, 2]
-    assert connector.watches == 3
-
-
-async def test_neither_engine_nor_connector_is_kept_alive(hub: LocalHub, no_leaks: None) -> None:
-    """An engine that nothing else refers to is forgotten, and so is a connector after its disconnect."""
-    connector = Counted(hub, source_id="line-3")
-    await connector.connect()
-    engine = Engine(connector=connector)
-    await engine.run(step(1))
-    admission, gone = weakref.ref(engine._parts.admission), weakref.ref(connector)
-    del engine
-    await eventually(lambda: is_forgotten(admission))
-    await connector.disconnect()
-    del connector
-    await eventually(lambda: is_forgotten(gone))
-
-
-async def test_an_engine_whose_call_ran_on_is_forgotten_after_a_later_run(
-    hub: LocalHub, desk: Desk, connector: Counted
-) -> None:
-    """It is kept while its call counts, also under a constraint, and forgotten at the end of the next run."""
-    release, began = threading.Event(), threading.Event()
-
-    @task(mode="thread")
-    def stuck() -> None:
-        began.set()
-        release.wait(LIMIT)
-
-    await desk.put("task:stuck", "concurrency", limit=5)
-    engine = Engine(connector=connector, stop_timeout=0.01)
-    run = asyncio.create_task(engine.run(stuck()))
-    await eventually(began.is_set)
-    run.cancel()
-    await asyncio.wait({run})
-    await eventually(lambda: desk.reports and desk.reports[-1]["in_scope_running"] == 1)
-    assert await Engine(connector=connector).run(step(1)) == 1
-    assert engine._parts.admission.policy.gates.running == 1  # the limit still counts the call
-    release.set()
-    await eventually(lambda: engine._parts.admission.policy.gates.running == 0)
-    assert await Engine(connector=connector).run(step(2)) == 2
-    assert engine._parts.admission.on_step is None
-    assert not engine._parts.admission.policy.constrained
-
-
-def is_forgotten(reference: weakref.ref[Any]) -> bool:
-    gc.collect()
-    return reference() is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from admission_parts import AdmissionController, AdmissionPolicy
-from control_parts import COMPLETE_LIMIT, ActiveRun, ConstraintManager
+from control_parts import ActiveRun, ConstraintManager
 from live_stream import Live
 
 from cascade.interfaces import (
@@ -120,20 +120,6 @@ async def bench() -> AsyncIterator[Bench]:
     await made.manager.stop()
 
 
-async def test_a_second_run_reads_nothing_that_an_earlier_process_obeyed(bench: Bench) -> None:
-    """The first run has read it; what this process obeys since then counts."""
-    bench.store.content = saved(PAUSE)
-    await bench.manager.remember(bench.store, forget=False)
-    assert bench.manager.registers.has_in_force(PAUSE)
-    await bench.hold()
-    assert not bench.manager.registers.has_in_force(PAUSE)
-    await eventually(lambda: bench.store.topics == set())
-    bench.store.content = saved(PAUSE)
-    await bench.manager.remember(bench.store, forget=False)
-    assert not bench.manager.registers.has_in_force(PAUSE)
-    assert bench.store.calls == ["load", "save"]
-
-
 async def test_a_second_run_that_forgets_begins_with_what_the_broker_has(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -148,11 +134,6 @@ async def test_a_second_run_that_forgets_begins_with_what_the_broker_has(
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
-def saved(*topics: str) -> Mapping[str, Any]:
-    pause: dict[str, Any] = {"id": "p", "scope": "global", "type": "pause", "params": {}, "expires_at": None}
-    return {"v": 1, "project_id": "default", "store": None, "registers": dict.fromkeys(topics, pause)}
-
-
 @pytest.mark.parametrize("proved", [True, False])
 async def test_a_run_waits_for_its_own_topics_only_if_the_set_is_not_proved(
     bench: Bench, proved: bool
@@ -165,22 +146,6 @@ async def test_a_run_waits_for_its_own_topics_only_if_the_set_is_not_proved(
         await asyncio.sleep(0)
     assert waiting.done() is proved
     await bench.give(Complete(proved=proved, topics=frozenset()))
-    await waiting
-
-
-@pytest.mark.parametrize("proved", [True, False])
-async def test_only_a_proved_set_ends_the_wait_of_a_run_that_requires_control(
-    bench: Bench, proved: bool
-) -> None:
-    await bench.give(Linked(), Complete(proved=proved, topics=frozenset()))
-    await bench.manager.synced(required=False)
-    waiting = asyncio.create_task(bench.manager.synced(required=True))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert waiting.done() is proved
-    await bench.give(Lost("queue is full"))
-    assert not bench.manager.sync.has_set
-    await bench.hold()
     await waiting
 
 
@@ -201,33 +166,6 @@ async def test_a_report_of_runs_names_organisation_and_project(
     await manager.stop()
     runs = connector.of("runs")[-1]
     assert (runs["org_id"], runs["project_id"]) == (org or "local", "plant")
-
-
-async def test_each_state_of_the_sync_has_its_word_in_the_report(bench: Bench) -> None:
-    """The words of the protocol, which other programs compare with; a set that nothing proves is degraded."""
-    states = []
-
-    async def note() -> None:
-        bench.clock.advance(1.0)
-        await eventually(lambda: bench.connector.of("constraints"))
-        states.append(bench.connector.of("constraints")[-1]["sync"])
-        bench.connector.sent.clear()
-
-    identity = frozenset({STORE_TOPIC})
-    await bench.give(Linked())
-    await note()
-    await bench.give(store("s-1"), Complete(proved=True, topics=identity))
-    await note()
-    await bench.give(Complete(proved=False, topics=identity))
-    await note()
-    await bench.give(Complete(proved=True, topics=frozenset()))
-    await note()
-    await bench.give(Lost("gap"), Linked())
-    bench.clock.advance(COMPLETE_LIMIT)
-    await note()
-    await bench.manager.stop()
-    states.append(bench.connector.of("constraints")[-1]["sync"])
-    assert states == ["syncing", "synced", "degraded", "stale", "degraded", "stopped"]
 
 
 async def test_reports_mask_what_any_engine_of_the_connector_masks(bench: Bench) -> None:

@@ -52,23 +52,6 @@ def memory_of(store: Store) -> ControlMemory:
     return ControlMemory(store, "line-3", "plant", clock=FakeClock())
 
 
-async def test_of_several_sets_during_a_write_the_latest_is_written_next() -> None:
-    """No set is written behind a later one, and a set that was replaced meanwhile is not written at all."""
-    store = Store()
-    memory = memory_of(store)
-    store.may_write.clear()
-    memory.save({}, "first")
-    await store.writes.wait()
-    memory.save({}, "second")
-    memory.save({}, "third")
-    store.may_write.set()
-    await memory.flush(60.0)
-    assert [each["store"] for each in store.written] == ["first", "third"]
-    memory.save({}, "fourth")
-    await memory.flush(60.0)
-    assert [each["store"] for each in store.written] == ["first", "third", "fourth"]
-
-
 async def test_a_write_that_hangs_holds_the_end_for_a_limited_time_and_is_not_cancelled() -> None:
     """A slow disk may still take it."""
     store = Store()

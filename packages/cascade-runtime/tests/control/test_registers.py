@@ -239,20 +239,3 @@ def test_the_next_expiry_is_the_earliest_also_after_many_have_moved(
     for number in range(40):
         assert registers.next_expiry() == clock.ticks + 1_300 + 2 * number
         send(registers, topics[number], b"")
-
-
-def test_a_repeated_message_moves_its_expiry(registers: Registers, clock: FakeClock) -> None:
-    """Repeating a message prolongs it without any other change; the rounding of brokers moves nothing."""
-    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 10)
-    first, revision = registers.next_expiry(), registers.revision
-    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 9.5)
-    assert registers.next_expiry() == first
-    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 20)
-    assert registers.next_expiry() == clock.ticks + 20
-    send(registers, GLOBAL, PAUSE)
-    assert registers.next_expiry() is None
-    assert registers.revision == revision
-    send(registers, GLOBAL, PAUSE, deadline=clock.ticks)
-    assert statuses(registers) == ["expired"]
-    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 5)
-    assert statuses(registers) == ["applied"]

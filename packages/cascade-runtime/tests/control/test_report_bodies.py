@@ -1,7 +1,6 @@
 """Each report, whole: which keys it has, what stands in them, and which texts are masked."""
 
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
 from typing import Any
 
 from admission_parts import Wait
@@ -9,14 +8,11 @@ from control_parts import (
     ActiveRun,
     RowMaker,
     RunHistory,
-    RunTable,
-    host_report,
     runs_report,
 )
 
-from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
 from cascade.interfaces.wire import timestamp
-from cascade.runtime import LocalConnector
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}
 BEGAN = 1_800_000_000.0
@@ -123,57 +119,3 @@ def test_no_end_is_estimated_while_a_pause_holds_tasks() -> None:
             "runs"
         ]
         assert ("eta_s" in row) is is_estimated
-
-
-def test_what_remains_of_a_run_that_has_ended() -> None:
-    """With its name and tags only where it has them; its error is masked, too."""
-    table, run = RunTable(), busy_run()
-    table.begin(run)
-    table.end("r1", status=RunStatus.FAILED, error="secret: no", now=BEGAN + 7.5, clean=mask)
-    table.begin(ActiveRun("r2", "add", BEGAN))
-    table.end("r2", status=RunStatus.SUCCEEDED, now=BEGAN + 1)
-    second, first = reported([], table.history)["recent"]
-    assert first == {
-        "run_id": "r1",
-        "target": "*** target",
-        "name": "*** name",
-        "tags": {"site": "***"},
-        "status": "Failed",
-        "error": "***: no",
-        "started": timestamp(BEGAN),
-        "ended": timestamp(BEGAN + 7.5),
-        "attempt": 3,
-        "duration_ms": 7500.0,
-        "counts": {"RUNNING": 1, "COMPLETED": 10, "BLOCKED": 2, "RETRYING": 1},
-    }
-    assert second == {
-        "run_id": "r2",
-        "target": "add",
-        "status": "Succeeded",
-        "error": "",
-        "started": timestamp(BEGAN),
-        "ended": timestamp(BEGAN + 1),
-        "attempt": 1,
-        "duration_ms": 1000.0,
-        "counts": {},
-    }
-    assert (table.history.completed, table.history.failed) == (10, 0)
-
-
-def test_a_host_reports_its_link_without_what_a_newer_report_replaced() -> None:
-    """A report that was superseded was not lost; the other counts stand as the connector has them."""
-    names = ("connections", "accepted", "sent", "pending", "sanitized", "received", "delivered", "window")
-    counts = {name: number for number, name in enumerate(names, 1)}
-
-    class Counting(LocalConnector):
-        def statistics(self) -> Any:
-            dropped = {"superseded": 50, "outbox full": 3, "too large": 4}
-            return SimpleNamespace(**counts, dropped=dropped, discarded={"a": 1, "b": 2})
-
-    made = host_report(Counting(), head=HEAD, labels={"site": "secret"}, clean=mask, now=BEGAN)
-    assert made["link"] == {**counts, "dropped": 7, "discarded": 3}
-    assert made["labels"] == {"site": "***"}
-    assert (made["v"], made["source"], made["ts"]) == ("1.0", "line", timestamp(BEGAN))
-    assert set(made) == {
-        *HEAD, "os", "machine", "python", "cascade", "cpus", "load1", "rss", "memory", "link", "labels", "ts",
-    }  # fmt: skip

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 from admission_parts import Wait
-from control_parts import MAX_BYTES, ActiveRun, RowMaker, RunTable, graph_report, runs_report, summary_report
-from fakes import recent_run
+from control_parts import MAX_BYTES, ActiveRun, RowMaker, RunTable, graph_report, runs_report
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
-from cascade.interfaces.wire import timestamp
 from cascade.wire import to_wire
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}
@@ -116,31 +114,6 @@ def test_the_time_left_is_that_of_the_tasks_left() -> None:
     assert "eta_s" not in row_of(10, 40, now=20.0, started=25.0)
 
 
-def test_reasons_come_with_the_most_tasks_first_and_begin_anew_when_they_return() -> None:
-    """A retry is one until its time has come; the next of several counts."""
-    run, pause, slot = ActiveRun("r1", "add", 0.0), Wait("constraint", "topic", "pause"), Wait("slot")
-    run.facts.retries.update({"a:0": 5.0, "a:1": 30.0, "a:2": 20.0})
-
-    def reasons(now: float, **waiting: int) -> list[dict[str, Any]]:
-        found = {each: waiting.get(each.why, 0) for each in (pause, slot)}
-        (row,) = RowMaker(now, waits=lambda _: found).rows([run], MAX_BYTES)
-        return [to_wire(each) for each in row.waiting]
-
-    first = reasons(10.0, constraint=2, slot=7)
-    assert [(each["why"], each["n"]) for each in first] == [("slot", 7), ("constraint", 2), ("retry", 2)]
-    assert first[-1]["until"] == timestamp(20.0)
-    assert reasons(11.0, constraint=3)[0]["since"] == timestamp(10.0)
-    assert [each["why"] for each in reasons(40.0, constraint=1)] == ["constraint"]
-    assert reasons(50.0, constraint=3, slot=1)[1]["since"] == timestamp(50.0)
-
-
-def test_a_run_counts_the_messages_that_were_lost_since_it_began() -> None:
-    run = ActiveRun("r1", "add", 0.0)
-    run.lost_before = 5
-    assert RowMaker(1.0, lost=7).rows([run], MAX_BYTES)[0].lost == 2
-    assert RowMaker(1.0, lost=3).rows([run], MAX_BYTES)[0].lost == 0
-
-
 def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
     """One task that runs says more than many that have ended."""
     run = ActiveRun("r1", "add", 0.0)
@@ -152,13 +125,3 @@ def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
     assert len(row.tasks) == 100
     assert "one" in row.tasks
     assert row.tasks_more == 101
-
-
-def test_a_summary_adds_the_tasks_of_active_runs_to_those_of_before() -> None:
-    table, run = RunTable(), ActiveRun("r1", "add", 0.0)
-    table.history.ended(recent_run(0, "Failed"), completed=5, failed=3)
-    table.begin(run)
-    for number, state in enumerate((TaskState.FAILED, TaskState.COMPLETED, TaskState.RETRYING)):
-        run.count(TaskStateEvent("r1", f"a:{number}", "a", state, 1.0, 5.0))
-    summary = summary_report(table, up=True, paused=False, now=10.0)
-    assert (summary["completed"], summary["failed"], summary["waiting"]) == (6, 4, 1)

@@ -15,7 +15,7 @@ from control_parts import (
 )
 from fakes import FakeClock
 
-from cascade.interfaces import Complete, Message, Payload, RunStatus
+from cascade.interfaces import Complete, Payload
 from cascade.runtime import LocalConnector
 
 
@@ -109,33 +109,6 @@ def test_a_failing_sync_is_logged_once_also_after_a_late_link(caplog: pytest.Log
     assert levels(caplog) == ["WARNING", "INFO"]
 
 
-def test_a_host_is_reported_at_once_and_every_60_seconds() -> None:
-    """Also between runs; not without a link, and at most once when it was due meanwhile."""
-    bench = Bench(named=True)
-    bench.sync.linked()
-    start = bench.clock.ticks
-    assert bench.seconds_of("host", 150) == [start, start + 60, start + 120]
-    bench.sync.lost()
-    assert bench.seconds_of("host", 300) == []
-    bench.sync.linked()
-    start = bench.clock.ticks
-    assert bench.seconds_of("host", 61) == [start, start + 60]
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_the_graph_of_an_engine_without_a_name_is_repeated_every_10_seconds(named: bool) -> None:
-    """While a run is active; a named engine's is retained, so it is published when it changes."""
-    bench = Bench(named=named)
-    bench.sync.linked()
-    bench.begin_run().facts.graph.add_call("add", "add", "call")
-    began = bench.clock.ticks
-    first, *more = bench.seconds_of("graph", 31)
-    assert first == pytest.approx(began, abs=0.2)
-    assert more == pytest.approx([] if named else [first + 10, first + 20, first + 30], abs=0.2)
-    assert all(retain is named for _, retain in bench.sent.at)
-    assert len(bench.seconds_of("runs", 31)) == 3
-
-
 @pytest.mark.parametrize("named", [False, True])
 def test_a_graph_without_a_node_replaces_only_what_an_earlier_process_may_have_left(named: bool) -> None:
     """It shows nothing; a named engine still publishes it once, and the graph follows with its first node."""
@@ -147,52 +120,3 @@ def test_a_graph_without_a_node_replaces_only_what_an_earlier_process_may_have_l
     bench.reporter.runs.touch()
     bench.reporter.check_runs()
     assert bench.seconds_of("graph", 5) != []
-
-
-def test_only_the_report_of_constraints_waits_until_they_are_in_force() -> None:
-    """It must not claim what is not in force yet; runs and host are reported meanwhile."""
-    bench = Bench(named=True)
-    bench.sync.linked()
-    bench.sync.receive(Message("cascade/constraints/global/@pause", b'{"type":"pause"}', retain=True))
-    bench.begin_run()
-    bench.clock.ticks += 1
-    bench.reporter.publish_due()
-    assert {kind for kind, _ in bench.sent.at} == {"runs", "summary", "host"}
-    bench.registers.take_changes()
-    bench.reporter.publish_due()
-    assert [kind for kind, _ in bench.sent.at].count("constraints") == 1
-
-
-def test_reports_wait_for_a_link_and_the_last_ones_do_not_once_there_was_one() -> None:
-    """Without any report so far there is nothing to replace."""
-    bench = Bench(named=True)
-    bench.begin_run()
-    bench.clock.ticks += 60
-    assert bench.reporter.due() is None
-    bench.reporter.publish_due()
-    bench.reporter.publish_end()
-    bench.reporter.publish_last()
-    bench.reporter.publish_down(stopped=True)
-    assert bench.sent.at == []
-    bench.sync.linked()
-    bench.reporter.publish_due()
-    bench.sync.lost()
-    bench.sent.at.clear()
-    bench.reporter.publish_last()
-    assert ("constraints", True) in bench.sent.at
-    bench.sent.at.clear()
-    bench.reporter.publish_down(stopped=False)
-    assert "constraints" not in {kind for kind, _ in bench.sent.at}
-    bench.reporter.publish_down(stopped=True)
-    assert ("constraints", True) in bench.sent.at
-
-
-def test_the_summary_of_the_end_of_a_run_follows_soon() -> None:
-    """Nothing disconnects: it is published without a further change."""
-    bench = Bench(hears_disconnect=True)
-    bench.sync.linked()
-    bench.begin_run()
-    bench.seconds_of("runs", 5)
-    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
-    bench.reporter.publish_end()
-    assert bench.seconds_of("summary", 1) == [round(bench.clock.ticks - 1, 1)]

@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 
-from cascade.interfaces import Complete, ConnectorStatistics, WatchItem, WatchStream
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
 from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
-from cascade.transport.outbox import SUPERSEDED
 from cascade.wire import ActiveRun, RunGraph, RunsReport, View, run_rows, seconds
 
 SOURCE = "press-3"
@@ -141,28 +139,6 @@ async def test_a_run_shows_what_is_known_what_runs_and_how_long_it_took(
     await eventually(lambda: watcher.report is not None and watcher.report.recent)
 
 
-async def test_the_items_of_a_map_are_known_when_it_expands(
-    hub: LocalHub, watcher: Watcher, gate: Gate
-) -> None:
-    """A map over a task's value is `open` until its items are known."""
-    first = asyncio.Event()
-
-    @task
-    async def numbers() -> list[int]:
-        await first.wait()
-        return list(range(20))
-
-    going = asyncio.create_task(engine(hub).run(add(gate.hold.map(number=numbers()))))
-    row = await until_running(watcher, 1)
-    assert (row.known, row.open) == (2, True)
-    first.set()
-    await eventually(lambda: watcher.run is not None and watcher.run.known == 22)
-    row = await until_running(watcher, 20)
-    assert row.open is False
-    gate.open.set()
-    await going
-
-
 async def test_a_run_that_ended_stands_in_recent_with_its_error_masked(
     hub: LocalHub, watcher: Watcher
 ) -> None:
@@ -260,58 +236,6 @@ async def test_items_that_the_limit_of_their_map_holds_back_are_counted(
     await eventually(lambda: watcher.waiting() == {"slot hold": 7})
     gate.open.set()
     assert await going == 36
-
-
-class LateSet(LocalConnector):
-    """A connector to a broker that keeps the end of its retained set back."""
-
-    def __init__(self, hub: LocalHub) -> None:
-        super().__init__(hub, source_id=SOURCE)
-        self.complete = asyncio.Event()
-
-    def watch(self, *filters: str) -> Any:
-        return self._held(super().watch(*filters))
-
-    async def _held(self, stream: WatchStream) -> AsyncIterator[WatchItem]:
-        async for item in stream:
-            if isinstance(item, Complete):
-                await self.complete.wait()
-            yield item
-
-
-async def test_a_run_that_waits_for_the_constraints_says_so(hub: LocalHub, watcher: Watcher) -> None:
-    """`sync`, for all tasks, until the retained set is there."""
-    connector = LateSet(hub)
-    going = asyncio.create_task(Engine(connector=connector, require_control=True).run(add([1, 2])))
-    await eventually(lambda: watcher.waiting() == {"sync": 1})
-    connector.complete.set()
-    assert await going == 3
-
-
-class Dropping(LocalConnector):
-    """A connector that has dropped messages."""
-
-    def __init__(self, hub: LocalHub) -> None:
-        super().__init__(hub, source_id=SOURCE)
-        self.dropped = {"the outbox is full": 2, SUPERSEDED: 5}
-
-    def statistics(self) -> ConnectorStatistics:
-        return super().statistics()._replace(dropped=dict(self.dropped))
-
-
-async def test_a_run_shows_how_many_messages_were_lost_since_it_began(
-    hub: LocalHub, watcher: Watcher, gate: Gate
-) -> None:
-    """`lost`: dropped for good; not those before the run, and no report whose next one came."""
-    connector = Dropping(hub)
-    going = asyncio.create_task(Engine(connector=connector).run(add([gate.hold(1), gate.hold(2)])))
-    row = await until_running(watcher, 2)
-    assert row.lost == 0
-    connector.dropped = {"the outbox is full": 4, "too large": 1, SUPERSEDED: 9}
-    write(hub, "task:hold", "concurrency", limit=1)  # causes a report
-    await eventually(lambda: watcher.run is not None and watcher.run.lost == 3)
-    gate.open.set()
-    await going
 
 
 @pytest.mark.full
@@ -457,20 +381,3 @@ def graph_of(watcher: Watcher) -> RunGraph:
 
 
 # Bounds
-
-
-async def test_a_graph_of_many_calls_has_one_node_for_each_name(
-    hub: LocalHub, watcher: Watcher, gate: Gate
-) -> None:
-    """Above 300 nodes: `folded`, with how many calls each node stands for."""
-    going = asyncio.create_task(engine(hub).run(add([gate.hold(number) for number in range(301)])))
-    await eventually(
-        lambda: SOURCE in watcher.view.engines and watcher.view.engines[SOURCE].graph is not None
-    )
-    await eventually(lambda: graph_of(watcher).folded)
-    graph = graph_of(watcher)
-    assert {node.name: node.known for node in graph.nodes} == {"hold": 301, "add": 1}
-    names = [node.name for node in graph.nodes]
-    assert [(names[int(start)], names[int(end)]) for start, end, *_ in graph.edges] == [("hold", "add")]
-    gate.open.set()
-    await going
