@@ -40,23 +40,6 @@ class Racing(SystemClock):
 HOUR = 3600.0
 
 
-class HeldDelays(SystemClock):
-    """The machine's clock, except that waits of an hour and more end when the test says so."""
-
-    def __init__(self) -> None:
-        self._held: list[Callable[[], object]] = []
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
-        if seconds >= HOUR:
-            self._held.append(callback)
-        return asyncio.get_running_loop().call_later(seconds, callback)
-
-    def end_delays(self) -> None:
-        for callback in self._held:
-            callback()
-        self._held.clear()
-
-
 class Run(AdmittedRun):
     """A run as admission knows it, which only records how it is called."""
 

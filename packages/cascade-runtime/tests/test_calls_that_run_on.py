@@ -134,23 +134,6 @@ def run_id(desk: DeskAndEngine) -> str:
     return desk.events[0].run_id
 
 
-async def test_another_attempt_waits_for_what_the_one_before_still_uses(
-    desk: DeskAndEngine, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The time of an attempt is up, but its call has the GPU: the next one says what it waits for."""
-    limits = limits_of(HOUR, monkeypatch)
-    run = asyncio.create_task(
-        desk.engine.run(stuck.task().with_timeout(HOUR).with_retry(2).with_constraints(gpu=1))
-    )
-    await eventually(lambda: stuck.running)
-    pass_now(limits[0])
-    await eventually(lambda: desk.told("stuck") == ["RUNNING", "RETRYING", "BLOCKED"])
-    assert stuck.begun == 1
-    stuck.release.set()
-    assert await run == 2
-    assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
-
-
 async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAndEngine, stuck: Stuck) -> None:
     """A run does not wait for ever for a call that cannot be stopped; the GPU is in use all the same."""
     run = asyncio.create_task(desk.engine.run(stuck.task().with_constraints(gpu=1)))
@@ -161,32 +144,6 @@ async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAnd
     await eventually(lambda: desk.told("after") == ["BLOCKED"])
     stuck.release.set()
     assert await second == 0
-
-
-@pytest.mark.parametrize("known_before", [True, False], ids=["constrained", "unconstrained"])
-@pytest.mark.parametrize("another", [True, False], ids=["two engines", "one engine"])
-async def test_between_runs_a_call_that_runs_on_is_counted_until_it_has_ended(
-    stuck: Stuck, known_before: bool, another: bool
-) -> None:
-    """The run is over, and the connector stays connected: 0 in scope means that nothing of it runs."""
-    hub = LocalHub()
-    async with Desk(hub) as desk, LocalConnector(hub, source_id="line-3") as connector:
-        engine = Engine(connector=connector, stop_timeout=0.01)
-        if known_before:
-            await desk.put("task:stuck", "concurrency", limit=1)
-        run = asyncio.create_task(engine.run(stuck.task()))
-        await eventually(lambda: stuck.running)
-        run.cancel()
-        await asyncio.wait({run})
-        if another:  # it takes the constraints over
-            assert await Engine(connector=connector).run(next_one(stuck).with_constraints()) == 1
-        await desk.put("task:stuck", "pause")
-        await eventually(lambda: in_scope(desk)[-1:] == [1], LIMIT)
-        stuck.release.set()
-        await eventually(lambda: in_scope(desk)[-1:] == [0], LIMIT)
-        assert not stuck.running
-        await desk.lift("task:stuck", "pause")
-        assert await engine.run(stuck.task()) == 2
 
 
 def in_scope(desk: Desk) -> list[int]:

@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import pytest
-from desk import Desk, limits_of, pass_now
+from desk import Desk, limits_of
 
 from cascade.interfaces import ProgressEvent, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
@@ -14,8 +13,6 @@ from cascade.spec import task
 from cascade.testkit import eventually
 
 """Seconds after which what has not happened is a failure."""
-HOUR = 3600.0
-"""A time limit that ends when the test says so."""
 
 
 class Long:
@@ -26,9 +23,6 @@ class Long:
         self.passed = 0
         self.ended = 0
         self.task = task(name="long", mode="thread")(self._run)
-
-    def has_begun(self, times: int) -> bool:
-        return self.begun == times
 
     def has_ended(self, times: int) -> bool:
         return self.ended == times
@@ -125,19 +119,3 @@ async def test_the_time_limit_of_a_paused_thread_stands_still(
     await desk.put("task:long", "cancel", expires_at=4e9)
     await eventually(lambda: long.ended)
     await finish(desk, run)
-
-
-async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(
-    desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each attempt has its own checkpoints: the one whose time is up is over, its successor is not."""
-    long, limits = Long(), limits_of(HOUR, monkeypatch)
-    run = desk.run(long.task().with_timeout(HOUR).with_retry(3))
-    for attempt in (1, 2, 3):
-        await eventually(partial(long.has_begun, attempt))
-        await eventually(partial(long.has_ended, attempt - 1))
-        pass_now(limits[attempt - 1])
-    await eventually(lambda: long.ended == 3)
-    await finish(desk, run)
-    assert long.begun == 3
-    assert desk.states() == ["RUNNING", "RETRYING", "RETRYING", "FAILED"]

@@ -240,38 +240,6 @@ async def test_a_call_is_cancelled_at_its_checkpoint_before_it_is_stopped(
     await executor.close()
 
 
-@pytest.mark.usefixtures("long_stop")
-async def test_a_close_leaves_no_call_to_a_worker_that_goes_on(tmp_path: Path) -> None:
-    """Of the calls of one worker, the one that runs is cancelled, and none of the others begins."""
-    executor = ProcessExecutor(1)
-    folders = [tmp_path / str(number) for number in range(4)]
-    for folder in folders:
-        folder.mkdir()
-    calls = [asyncio.create_task(executor.run(stand_firm, (str(folder), False), {})) for folder in folders]
-    await eventually((folders[0] / "passed").exists, LIMIT)
-    await executor.close()
-    ended = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(error) for error in ended] == [ExecutorUnavailable] * 4
-    assert [path.relative_to(tmp_path) for path in tmp_path.glob("*/passed")] == [Path("0/passed")]
-    assert (folders[0] / "errors").read_text().split() == ["CancelledError"]
-
-
-@pytest.mark.usefixtures("long_stop")
-async def test_a_call_whose_worker_is_lost_while_the_executor_closes_does_not_run_again(
-    tmp_path: Path,
-) -> None:
-    """Although it would otherwise: no worker is started any more."""
-    executor = ProcessExecutor(1, reruns=1)
-    call = asyncio.create_task(executor.run(stand_firm, (str(tmp_path), True), {}))
-    await eventually((tmp_path / "passed").exists, LIMIT)
-    closing = asyncio.create_task(executor.close())
-    await eventually((tmp_path / "errors").exists, LIMIT)
-    os.kill(number_in(tmp_path / "worker"), signal.SIGKILL)
-    await closing
-    with pytest.raises(ExecutorUnavailable, match="closed while the task ran"):
-        await call
-
-
 @pytest.mark.parametrize(
     ("done", "answer"),
     [(3, "reported"), (True, "reported"), ("x", "cs.checkpoint(done=): needs a number, not 'x'")],

@@ -211,23 +211,6 @@ async def test_context_variables_do_not_leak_between_tasks() -> None:
     assert var.get() == "caller"
 
 
-async def test_a_large_run_yields_to_other_tasks() -> None:
-    """Work is cut into turns: a neighbour on the loop gets its turn again and again during 10,000 tasks."""
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    neighbour = asyncio.create_task(other())
-    await Engine().run(collect(*[double(n) for n in range(10_000)]))
-    neighbour.cancel()
-    await asyncio.wait({neighbour})
-    assert turns > 4
-
-
 def lag_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if "holds the event loop" in r.getMessage()]
 
@@ -351,19 +334,3 @@ async def test_an_engine_refuses_a_run_of_an_id_that_it_runs() -> None:
         await engine.run(again(), run_id="night")
     assert await engine.run(again(), run_id="day") == 2
     assert await engine.run(double(2), run_id="night") == 4
-
-
-async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:
-    """Python's "During handling of the above exception" reaches the code that runs the graph."""
-
-    @task
-    async def bad() -> None:
-        try:
-            _ = dict[str, int]()["key"]
-        except KeyError:
-            raise ValueError("consequence")  # noqa: B904 - this is what people write
-
-    with pytest.raises(ValueError, match="consequence") as caught:
-        await Engine().run(bad())
-    assert isinstance(caught.value.__context__, KeyError)
-    assert not caught.value.__suppress_context__

@@ -66,18 +66,6 @@ async def test_a_task_reported_as_running_has_a_thread(modes: list[str], runs: i
     assert (running, most) == (0, 2)
 
 
-async def test_an_executor_that_no_task_needs_is_not_started() -> None:
-    """A cluster that is down fails only runs that need it, before their first task."""
-    cluster = Cluster(up=False)
-    engine = Engine(executors={"cluster": cluster})
-    assert await engine.run(double(1)) == 2
-    assert (cluster.starts, cluster.settled) == (0, 0)
-    events = watch_tasks(engine)
-    with pytest.raises(ExecutorUnavailable, match="no answer"):
-        await engine.run([double(1), far(1)])
-    assert events == []
-
-
 @task
 async def known_late() -> Any:
     return far(1)

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 from desk import limits_of, pass_now
-from observers import lines_of, watch
-from simple_tasks import double, fail
+from observers import lines_of
+from simple_tasks import double
 
-from cascade.interfaces import RunCancelledError, TaskState, TaskStateEvent
-from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.tracebacks import show_arguments
-from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.runtime import Engine
 from cascade.spec import inject, resource, task
 from cascade.testkit import eventually
 
@@ -36,25 +34,6 @@ async def note_of(lazy: Any) -> str:
     return str(note)
 
 
-async def test_a_note_lists_eight_arguments_and_says_when_there_are_more() -> None:
-    """The eighth is there; a ninth is only hinted at; without arguments the note names the task alone."""
-
-    @task(mode="inline")
-    def eight(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> None:
-        raise ValueError("no")
-
-    @task(mode="inline")
-    def nine(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, *, i: int) -> None:
-        raise ValueError("no")
-
-    listed = "a=0, b=1, c=2, d=3, e=4, f=5, g=6, h=7"
-    with show_arguments():
-        noted = [await note_of(each) for each in (eight(*range(8)), nine(*range(8), i=8), refuse())]
-    assert noted[0] == f"in task 'eight' (eight:0) of run night, called with {listed}"
-    assert noted[1] == f"in task 'nine' (nine:0) of run night, called with {listed}, …"
-    assert noted[2] == "in task 'refuse' (refuse:0) of run night"
-
-
 async def test_what_is_written_to_a_journal_names_arguments_and_shows_no_value() -> None:
     """Only a terminal, or who asks for it, gets the values; a result of another task is named by its task."""
     call = refuse(double(1), user="ada", words=["s3cret"])
@@ -66,30 +45,6 @@ async def test_what_is_written_to_a_journal_names_arguments_and_shows_no_value()
             note = await note_of(call)
         assert ("s3cret" in note) == ("s3cret" in expected), note
         assert "from double:0" in note or "double" in note
-
-
-@pytest.mark.parametrize("failures", [20, 22])
-async def test_an_error_that_ends_a_run_lists_twenty_failures_before_it(failures: int) -> None:
-    """In their order; of further ones it gives the number, if there are any."""
-    hub = LocalHub()
-    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
-    events = watch(engine)
-    targets = [*(fail(str(n)) for n in range(failures)), task(asyncio.Event().wait)()]
-    run = asyncio.create_task(engine.run(targets, on_failure="continue"))
-    failed = TaskState.FAILED
-    await eventually(
-        lambda: sum(isinstance(e, TaskStateEvent) and e.state is failed for e in events) == failures
-    )
-    async with LocalConnector(hub, source_id="desk") as desk:
-        topic = constraint_topic(f"run:{events[0].run_id}", "cancel")
-        await desk.publish(topic, {"type": "cancel"}, 1, retain=True)
-        with pytest.raises(RunCancelledError) as raised:
-            await run
-    (note,) = raised.value.__notes__
-    first, *lines = note.splitlines()
-    assert first == f"before that, {failures} of the run's tasks had failed:"
-    shown = [line.split(",")[0].strip() for line in lines]
-    assert shown == [f"ValueError: {n}" for n in range(20)] + (["and 2 more"] if failures > 20 else [])
 
 
 async def test_a_run_logs_how_many_calls_it_leaves_behind(

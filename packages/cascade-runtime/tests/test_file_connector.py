@@ -17,8 +17,6 @@ from cascade.interfaces import (
     ConfigurationError,
     InvalidPayloadError,
     InvalidTopicError,
-    SupportsWatch,
-    WrongThreadError,
 )
 from cascade.runtime import Engine, FileConnector
 from cascade.spec import task
@@ -73,19 +71,6 @@ async def test_secrets_are_masked_in_the_file(tmp_path: Path) -> None:
         await Engine(connector=FileConnector(path)).run(fail())
     assert "password=***" in path.read_text("utf-8")
     assert "hunter2" not in path.read_text("utf-8")
-
-
-async def test_only_telemetry_is_written(tmp_path: Path) -> None:
-    """Reports and presence are for observers that are there; nothing can be received."""
-    path = tmp_path / "run.jsonl"
-    async with FileConnector(path) as to_file:
-        await to_file.publish("cascade/state/me/runs", {"n": 1})
-        await to_file.publish("cascade/telemetry/a/b/c/progress", {})
-        await to_file.publish(TOPIC, None)
-        assert await to_file.flush(LIMIT)
-        assert path.read_text("utf-8").count("\n") == 2
-        assert not isinstance(to_file, SupportsWatch)
-    assert [line["topic"] for line in lines(path)] == ["cascade/telemetry/a/b/c/progress", TOPIC]
 
 
 @pytest.mark.parametrize("where", ["full", "folder", "missing", "forbidden"])
@@ -219,27 +204,6 @@ def test_what_is_no_path_is_refused() -> None:
             FileConnector(wrong)  # type: ignore[arg-type]
 
 
-async def test_it_connects_once_and_belongs_to_its_loop(tmp_path: Path) -> None:
-    """A second connect changes nothing; another loop may neither connect nor disconnect nor publish."""
-    to_file = FileConnector(tmp_path / "run.jsonl")
-    await to_file.disconnect()  # does nothing
-    async with to_file:
-        await to_file.connect()
-        await to_file.publish(TOPIC, {"n": 1})
-
-        async def elsewhere() -> None:
-            for action in (to_file.connect(), to_file.publish(TOPIC, {"n": 2}), to_file.disconnect()):
-                with pytest.raises(WrongThreadError):
-                    await action
-
-        await asyncio.to_thread(asyncio.run, elsewhere())
-        assert to_file.connected
-        assert to_file.statistics().linked
-        assert to_file.statistics().connections == 1
-    assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [1]
-    assert not to_file.statistics().linked
-
-
 async def test_a_disk_that_fills_up_between_two_lines_leaves_no_empty_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,33 +266,6 @@ async def test_flush_hurries_a_writer_that_gathers_lines(
         to_file.publish_nowait(TOPIC, {"n": "last"})
     assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [*range(3_000), "last"]
     assert await to_file.flush(0.0)
-
-
-async def test_every_way_to_publish_writes_a_line_with_its_topic_first(tmp_path: Path) -> None:
-    """A value that JSON does not have is replaced, and its message counted."""
-    path = tmp_path / "run.jsonl"
-    async with FileConnector(path) as to_file:
-        await to_file.publish(TOPIC, {"n": float("nan")}, 1, retain=True)
-        to_file.publish_nowait('cascade/telemetry/"a"/ü', {"m": {}})
-        to_file.publish_nowait(TOPIC, {"k": 1.0})
-        to_file.publish_nowait("cascade/telemetry/", {})
-        to_file.publish_nowait("cascade/status/me", {})
-        to_file.publish_nowait(TOPIC, None)
-        await to_file.publish(TOPIC, {"a": float("inf"), "b": float("nan"), "lone": "\ud800"})
-        assert await to_file.flush(LIMIT)
-        found = to_file.statistics()
-        assert (found.accepted, found.sent, found.pending, found.dropped) == (6, 6, 0, {})
-        assert (found.linked, found.connections, found.sanitized) == (True, 1, 2)
-        assert repr(to_file) == f"<FileConnector {path} connected, 6 written, 0 dropped>"
-    raw = path.read_bytes().splitlines(keepends=True)
-    assert raw[0] == b'{"topic": "cascade/telemetry/local/default/r/events", "n": "NaN"}\n'
-    assert raw[3] == b'{"topic": "cascade/telemetry/"}\n'
-    written = lines(path)
-    assert [line.pop("topic") for line in written] == [
-        TOPIC, 'cascade/telemetry/"a"/ü', TOPIC, "cascade/telemetry/", TOPIC, TOPIC,
-    ]  # fmt: skip
-    assert written[:5] == [{"n": "NaN"}, {"m": {}}, {"k": 1.0}, {}, {}]
-    assert (written[5]["a"], written[5]["b"]) == ("Infinity", "NaN")
 
 
 async def test_what_cannot_be_published_or_subscribed_to_is_refused_in_any_state(tmp_path: Path) -> None:

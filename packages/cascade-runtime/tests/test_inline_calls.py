@@ -2,21 +2,17 @@
 
 import asyncio
 import contextvars
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from desk import Desk
 from observers import watch_tasks
 from simple_tasks import double, hold
 
-from cascade.interfaces import RunCancelledError, TaskCancelledError, TaskStateEvent
-from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
+from cascade.interfaces import TaskCancelledError, TaskStateEvent
+from cascade.runtime import Engine
 from cascade.spec import LazyResult, task
-from cascade.testkit import eventually
 
-LIMIT = 60
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 
@@ -81,21 +77,6 @@ async def test_a_cancelled_error_that_a_call_raises_is_a_failure() -> None:
         await Engine().run(fails(asyncio.CancelledError()))
 
 
-async def test_a_checkpoint_reports_and_stops_a_call_whose_run_is_over() -> None:
-    """A call that cancels its own run is stopped at its next checkpoint."""
-    reached: list[str] = []
-
-    def stop_the_run() -> None:
-        _ = checkpoint(done=1)
-        run.cancel()
-        reached.append("cancel")
-
-    run = asyncio.create_task(Engine().run([call(stop_the_run), call(lambda: reached.append("next"))]))
-    with pytest.raises(asyncio.CancelledError):
-        await run
-    assert reached == ["cancel"]
-
-
 @pytest.mark.full
 @pytest.mark.process
 async def test_a_chain_of_100_000_calls_neither_recurses_nor_blocks() -> None:
@@ -114,25 +95,3 @@ async def test_a_chain_of_100_000_calls_neither_recurses_nor_blocks() -> None:
     done = True
     await counting
     assert turns > 100
-
-
-@pytest.mark.parametrize("scope", ["run:night", "task:call"])
-async def test_a_cancel_that_arrives_between_two_batches_stops_the_other_calls(scope: str) -> None:
-    """A cancel of the run or of all tasks with this name: the run ends, and no further call starts."""
-    hub = LocalHub()
-    called = 0
-
-    def work() -> None:
-        nonlocal called
-        called += 1
-
-    async with Desk(hub) as desk:
-        engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
-
-        async def cancel() -> None:
-            await eventually(lambda: called > 0)
-            await desk.put(scope, "cancel", expires_at=time.time() + LIMIT)
-
-        with pytest.raises((RunCancelledError, TaskCancelledError)):
-            await asyncio.gather(engine.run([call(work) for _ in range(20_000)], run_id="night"), cancel())
-    assert 0 < called < 20_000

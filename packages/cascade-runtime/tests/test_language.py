@@ -18,28 +18,11 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.tracebacks import show_arguments
 from cascade.runtime import Engine, ThreadExecutor
-from cascade.spec import Env, LazyResult, Param, Router, inject, resource, sequence, task
+from cascade.spec import Env, LazyResult, Param, inject, resource, task
 
 
 def names(events: list[TaskStateEvent], state: TaskState = TaskState.RUNNING) -> list[str]:
     return [event.task_name for event in events if event.state is state]
-
-
-async def test_run_if_decides_about_steps_of_the_graph_too() -> None:
-    """Inputs, items, choices and sequences have conditions like any task; observers get no events about them, as always."""
-    steps: list[LazyResult[Any]] = [
-        Param("x", default=7),
-        give([8])[0],
-        Router(give("a"), {"a": give(9)}),
-        sequence(give(10)),
-    ]
-    engine = Engine()
-    events = watch_tasks(engine)
-    assert await engine.run([step.run_if(give(1)) for step in steps]) == [7, 8, 9, [10]]
-    events.clear()
-    assert await engine.run([step.run_if(give(0)) for step in steps]) == [None] * 4
-    assert await engine.run([step.run_if(give(0), otherwise=1) for step in steps]) == [1] * 4
-    assert {event.task_name for event in events} == {"give"}
 
 
 async def test_a_returned_step_that_needs_a_value_long_gone_says_what_to_do() -> None:
@@ -69,20 +52,6 @@ async def test_inputs_come_from_the_caller_and_the_environment(monkeypatch: pyte
         await engine.run(give(1), {"m": 1})
 
 
-async def test_an_input_that_only_one_route_needs_is_asked_for_too() -> None:
-    """Inputs are those of the whole target, whatever is chosen later; a returned step may bring its own."""
-    target = Router(give("a"), {"a": give(1), "b": give(Param("n"))})
-    with pytest.raises(InputsError, match="'n' is missing"):
-        await Engine().run(target)
-    assert await Engine().run(target, {"n": 1}) == 1
-
-    @task(mode="inline")
-    def returns(_: Any) -> Any:
-        return give(Param("n", default=8))
-
-    assert await Engine().run(returns(Param("n", default=1))) == 8
-
-
 async def test_a_returned_step_reads_its_inputs_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A parameter is what the run was given under its name, else its default; a variable is read then."""
     monkeypatch.setenv("CASCADE_TEST_X", "4")
@@ -107,33 +76,6 @@ async def test_a_returned_step_reads_its_inputs_when_it_comes(monkeypatch: pytes
         await run()
     with pytest.raises(InputsError, match="'another' is unknown"):
         await Engine().run(returns(1), {"another": 1})
-
-
-def recording(log: list[str], name: str, **options: Any) -> Any:
-    def opened(inner: Any = None) -> Iterator[str]:
-        log.append(f"open {name}")
-        try:
-            yield name
-        finally:
-            log.append(f"close {name}")
-
-    return resource(name=name, **options)(opened)
-
-
-async def test_a_resource_of_task_scope_lives_for_one_attempt() -> None:
-    """Each attempt opens its own and closes it before the next one begins."""
-    log: list[str] = []
-    temp = recording(log, "temp", scope="task")
-
-    @task
-    async def flaky(t: str = inject(temp)) -> int:
-        log.append("use")
-        if log.count("use") < 2:
-            raise OSError
-        return 1
-
-    await Engine().run(flaky().with_retry(2))
-    assert log == ["open temp", "use", "close temp"] * 2
 
 
 def refuse(words: str) -> Iterator[int]:

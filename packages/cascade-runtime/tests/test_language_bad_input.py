@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from observers import watch
 from simple_tasks import give
-from worker_calls import calls
 
 from cascade.interfaces import (
     ConfigurationError,
@@ -14,7 +13,6 @@ from cascade.interfaces import (
     InvalidTargetError,
     MapLengthError,
     ResourceNotFoundError,
-    RouteError,
     TaskCallError,
     TaskDefinitionError,
     TaskNotPicklableError,
@@ -125,29 +123,6 @@ async def test_a_resource_that_is_given_need_not_be_there() -> None:
     """An argument in its place is enough, for a call and for every item of a map."""
     assert await Engine().run(query("x", db=1)) == ("x", 1)
     assert await Engine().run(query.partial(db=2).map(sql=["x"])) == [("x", 2)]
-
-
-async def test_an_error_that_only_the_run_can_find_names_the_task() -> None:
-    """Lengths of lazy lists, values that are not lists, and a choice without a route."""
-    with pytest.raises(MapLengthError, match=r"task 'add': .*a has 2, b has 1"):
-        await Engine().run(add.map(a=give([1, 2]), b=[1]))
-    with pytest.raises(
-        TaskCallError, match=r"task 'add': map needs a list of values for 'a', but 'give' gave int"
-    ):
-        await Engine().run(add.map(a=give(3)))
-    with pytest.raises(RouteError, match=r"no route for 3; the routes are 1, 2"):
-        await Engine().run(Router(give(3), {1: give(1), 2: give(2)}))
-    with pytest.raises(RouteError, match=r"no route for \[\]"):
-        await Engine().run(Router(give([]), {1: give(1)}))
-
-
-@pytest.mark.process
-async def test_a_value_that_cannot_come_back_from_a_process_names_the_task() -> None:
-    """The task's name and that it is its result; the run fails, and does not hang."""
-    with pytest.raises(TaskNotPicklableError, match=r"task 'lock' cannot run in another process: its result"):
-        await Engine().run(task(mode="process")(calls.lock)())
-    with pytest.raises(TaskNotPicklableError, match=r"task 'echo' .*argument 'value' is a lambda"):
-        await Engine().run(task(mode="process")(calls.echo)(lambda: 1))
 
 
 async def test_an_executor_whose_cluster_is_not_there_fails_the_run_before_its_first_task() -> None:

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeClock
 
 from cascade.interfaces import CacheBackend, TaskState, TaskStateEvent, UncacheableArgumentError
-from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache, ThreadExecutor
+from cascade.runtime import Engine, MemoryCache, SqliteCache, ThreadExecutor
 from cascade.spec import Task, task
 from cascade.testkit import time_limit
-from testing_tools.workflows import work
 
 runs: list[Any] = []
 
@@ -63,17 +61,6 @@ async def test_a_hit_is_reported_as_skipped_with_the_reason(kind: str, tmp_path:
     await backend.close()
 
 
-async def test_the_engines_own_cache_is_as_old_as_its_clock_says() -> None:
-    """A value expires by the engine's clock."""
-
-    clock = FakeClock()
-    engine, cached = Engine(clock=clock), squared.with_cache(ttl=60)
-    for seconds, computed in [(0, 1), (59, 1), (60, 2)]:
-        clock.ticks = 1_000.0 + seconds
-        assert await engine.run(cached(3)) == 9
-        assert len(runs) == computed
-
-
 async def test_equal_calls_of_one_run_compute_once() -> None:
     """One computes; the others wait for its value and are reported as SKIPPED."""
     engine = Engine()
@@ -120,17 +107,6 @@ async def test_a_file_that_exists_is_not_written_again(tmp_path: Path) -> None:
     assert reason == "its file exists"
 
 
-@pytest.mark.process
-async def test_values_computed_in_processes_are_cached(tmp_path: Path) -> None:
-    """The cache is in the engine's process: a hit needs no worker."""
-    executor = ProcessExecutor(1)
-    engine = Engine(executor=executor)
-    counted = task(work.once).with_cache()
-    first = await engine.run(counted(1, str(tmp_path)))
-    assert await engine.run(counted(1, str(tmp_path))) == first  # once() fails when it runs again
-    await executor.close()
-
-
 LIMIT = 50.0
 """Seconds after which a run that should end counts as hanging."""
 
@@ -146,18 +122,6 @@ def failing_first(failures: int, *, mode: str = "inline") -> Task[[int], int]:
         return x
 
     return flaky
-
-
-@pytest.mark.parametrize(("workers", "equal"), [(1, 2), (2, 3)])
-async def test_equal_calls_that_retry_do_not_need_one_worker_each(workers: int, equal: int) -> None:
-    """A call that waits for an equal one has no worker, so the computing call gets one after its delay."""
-    executor = ThreadExecutor(workers)
-    cached = failing_first(1, mode="thread").with_cache(ignore="runs").with_retry(2, delay=0.05)
-    async with time_limit(LIMIT):
-        engine = Engine(executors={"thread": executor})
-        assert await engine.run([cached(1) for _ in range(equal)]) == [1] * equal
-    await executor.close()
-    assert runs == [1, 1]
 
 
 async def test_a_hit_needs_no_worker() -> None:

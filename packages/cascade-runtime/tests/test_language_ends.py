@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,23 +189,3 @@ async def test_a_worker_killed_in_mid_task_does_not_change_the_result(tmp_path: 
     assert await run == ["survived", "released", 3]
     await executor.close()
     assert not children().keys() - before.keys()
-
-
-async def test_loop_threads_and_processes_mix_in_one_graph() -> None:
-    """One value goes through all of them, each task where it asked to be."""
-
-    @task
-    async def on_loop(*numbers: int) -> tuple[int, ...]:
-        assert threading.current_thread() is threading.main_thread()
-        return (*numbers, os.getpid())
-
-    @task(mode="thread")
-    def in_thread(numbers: tuple[int, ...]) -> tuple[int, ...]:
-        assert threading.current_thread() is not threading.main_thread()
-        return (*numbers, os.getpid())
-
-    elsewhere = task(mode="process")(calls.process_id)
-    here = os.getpid()
-    one, two, three = await Engine().run(in_thread(on_loop(elsewhere())))
-    assert one != here
-    assert (two, three) == (here, here)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from observers import watch
-from simple_tasks import double, give
+from simple_tasks import give
 
 from cascade.interfaces import ConfigurationError
 from cascade.interfaces.tracebacks import show_arguments
@@ -29,21 +29,6 @@ async def note_of(call: Any) -> str:
         await Engine().run(call, run_id="night")
     (note,) = raised.value.__notes__
     return str(note)
-
-
-async def test_a_note_shows_the_arguments_of_the_item_that_failed() -> None:
-    """The key has the item's index, and the note a short form of its arguments."""
-    items = parse.partial(settings={"k": 1}).map(path=["a", "bad.csv", "c"])
-    assert await note_of(items) == (
-        "in task 'parse' (parse:0[1]) of run night, called with path='bad.csv', settings={'k': 1}"
-    )
-    assert await note_of(parse(give("bad"))) == (
-        "in task 'parse' (parse:0) of run night, called with path='bad' from give:0"
-    )
-    assert await note_of(parse("bad", [double(1), 5])) == (
-        "in task 'parse' (parse:0) of run night, "
-        "called with path='bad', settings=[2, 5] with 1 results, the first from double:0"
-    )
 
 
 async def test_a_note_is_short_and_keeps_secrets() -> None:

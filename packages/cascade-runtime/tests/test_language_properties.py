@@ -13,7 +13,7 @@ from simple_tasks import give
 
 from cascade.interfaces import Executor, TaskState, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, ThreadExecutor
-from cascade.spec import Router, task
+from cascade.spec import task
 from testing_tools.workflows.check import check_workflows
 
 pytestmark = pytest.mark.process  # left out of the session unit
@@ -117,13 +117,6 @@ def test_many_workflows_that_are_steered_give_what_a_recursive_evaluator_gives(t
 @task(mode="inline")
 def fail() -> Any:
     raise ValueError("boom")
-
-
-async def test_a_route_that_is_done_already_gives_its_value() -> None:
-    """Found by the above: a route whose other readers have all read it is kept for the choice."""
-    shared = give(5)
-    chosen = give(0).after(give(shared))
-    assert await Engine().run(Router(chosen, {0: shared})) == 5
 
 
 @pytest.mark.parametrize("first", ["skipped", "failed"])

@@ -13,13 +13,8 @@ from observers import watch_tasks
 from simple_tasks import collect, double, give, step
 
 from cascade.interfaces import MissingItemError, TaskState, UsageError
-from cascade.runtime import Engine, MemoryCache, SqliteState, plan
+from cascade.runtime import Engine, MemoryCache, SqliteState
 from cascade.spec import Param, Router, find_lazies, inject, resource, task
-
-
-@task
-async def fail() -> Any:
-    raise ValueError("boom")
 
 
 async def test_every_kind_of_call_may_have_a_lazy_otherwise() -> None:
@@ -37,27 +32,6 @@ async def test_every_kind_of_call_may_have_a_lazy_otherwise() -> None:
         engine = Engine(system_resources={"gpu": 1})
         assert await engine.run(call.run_if(false, otherwise=other)) == 10
         assert await engine.run(collect(call.run_if(false, otherwise=other), other)) == [10, 10]
-
-
-async def test_an_otherwise_has_a_key_of_its_declaration_and_inputs_of_its_own() -> None:
-    """It is part of the declared graph: planned, numbered there, and its parameters can be given."""
-    target = step(1).run_if(give(False), otherwise=double(Param("n", type=int)))
-    assert await Engine().run(target, {"n": 4}) == 8
-    assert {s.id for s in plan(target)} == {"give:0", "n:0", "double:0", "step:0"}
-    engine = Engine()
-    events = watch_tasks(engine)
-    await engine.run(target, {"n": 4})
-    assert {e.task_id for e in events} == {"give:0", "double:0", "step:0"}
-
-
-async def test_a_returned_call_may_have_a_lazy_otherwise() -> None:
-    """Also where a loop returns its next step so."""
-
-    @task(mode="inline")
-    def count_down(n: int) -> Any:
-        return give("end").run_if(give(n == 0), otherwise=count_down(n - 1)) if n >= 0 else fail()
-
-    assert await Engine().run(count_down(50)) == "end"
 
 
 RETURNED: list[Callable[[], Any]] = [
@@ -149,12 +123,6 @@ async def test_a_large_returned_list_is_passed_on_itself() -> None:
     assert (await Engine().run(several()))[-1] == 2
 
 
-async def test_an_item_or_slice_may_be_known_in_the_run() -> None:
-    """``rows[first():]`` waits for its bound."""
-    assert await Engine().run(give([1, 2, 3])[double(1) :]) == [3]
-    assert await Engine().run(give({(1, 2): 5})[step(1), 2]) == 5
-
-
 async def test_parameters_may_have_any_name() -> None:
     """Also ``self`` and ``cls``, given by keyword, fixed or mapped."""
 
@@ -167,21 +135,6 @@ async def test_parameters_may_have_any_name() -> None:
     assert await Engine().run(method.map(self=[1, 2])) == [1, 2]
     constrained = method.with_constraints(self=1)
     assert await Engine(system_resources={"self": 1}).run(constrained(2)) == 2
-
-
-async def test_one_class_of_errors_may_be_tried_again() -> None:
-    """``on=ValueError`` is ``on=(ValueError,)``."""
-    tries = 0
-
-    @task
-    async def flaky() -> int:
-        nonlocal tries
-        tries += 1
-        raise ValueError if tries < 3 else KeyError
-
-    with pytest.raises(KeyError):
-        await Engine().run(flaky.with_retry(5, on=ValueError)())
-    assert tries == 3
 
 
 @resource
@@ -198,13 +151,6 @@ async def test_a_resource_cannot_be_lazy() -> None:
 
     with pytest.raises(UsageError, match="resource 'lazy_resource' yields a lazy result"):
         await Engine().run(use())
-
-
-async def test_a_tuple_of_targets_gives_a_tuple() -> None:
-    """And a list a list, as type checkers say."""
-    assert await Engine().run((step(1), double(2))) == (1, 4)
-    assert await Engine().run([step(1), double(2)]) == [1, 4]
-    assert await Engine().run(()) == ()
 
 
 @pytest.mark.parametrize(

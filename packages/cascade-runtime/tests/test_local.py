@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +30,6 @@ def test_the_readmes_example_prints_what_it_says() -> None:
     )
     assert done.stdout == "cascade/demo {'hello': 'world'}\n"
     assert done.stdout.strip() in section
-
-
-def test_a_loop_that_ended_without_disconnect_does_not_hold_the_connector() -> None:
-    """After asyncio.run is over, another loop may connect the same object."""
-    connector, inbox = LocalConnector(), Inbox()
-
-    async def use(n: int) -> None:
-        await connector.connect()
-        if not n:
-            await connector.subscribe("a", inbox)
-        await connector.publish("a", {"n": n})
-        await eventually(lambda: n in inbox.numbers())
-
-    for n in range(2):
-        asyncio.run(use(n))
-    assert inbox.numbers() == [0, 1]
 
 
 async def test_a_burst_beyond_the_inbox_drops_the_oldest_and_says_so(
@@ -161,9 +144,3 @@ async def test_a_shared_subscription_is_refused() -> None:
             await connector.subscribe("$share/group/a", ignore)
         with pytest.raises(InvalidTopicError, match="needs a broker"):
             connector.watch("$share/group/a")
-
-
-def test_it_is_found_by_its_entry_point() -> None:
-    """The SDK looks connectors up by name; ``local`` is this one."""
-    (found,) = entry_points(group="cascade.connectors", name="local")
-    assert found.load() is LocalConnector

@@ -38,17 +38,6 @@ def test_the_index_finds_what_plain_matching_finds(published: list[Any], wanted:
     assert [kept[topic] for topic in found] == [plain[topic] for topic in found]
 
 
-def test_a_cleared_topic_leaves_nothing_behind() -> None:
-    """A process that retains and clears ever new topics keeps no levels of them."""
-    kept = RetainedMessages()
-    kept.keep("a/b", b"1")
-    for n in range(10):
-        kept.keep(f"a/b/{n}/c", b"1")
-        kept.keep(f"a/b/{n}/c", b"")
-    kept.keep("a/b", b"")
-    assert not kept._root.children
-
-
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("publish"), topics, st.sampled_from([b"", b"1"])),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
-import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,8 +12,6 @@ import pytest
 
 from cascade.interfaces import (
     Complete,
-    Delivery,
-    InvalidTopicError,
     Linked,
     Lost,
     Message,
@@ -88,70 +84,6 @@ async def test_a_watch_that_has_lost_messages_gets_its_set_again_and_no_other_on
         await other.aclose()
 
 
-async def test_everything_is_counted(hub: LocalHub) -> None:
-    """What was accepted is sent; what JSON does not have is replaced and counted for each message."""
-    connector = LocalConnector(hub)
-    found = connector.statistics()
-    assert (found.linked, found.connections, found.accepted, found.sent) == (False, 0, 0, 0)
-    inbox = Inbox()
-    async with connector:
-        await connector.subscribe("a", inbox)
-        await connector.publish("a", {"x": float("nan"), "y": float("inf")})
-        connector.publish_nowait("a", {"x": float("-inf")}, 1)
-        await connector.publish("b", None, retain=True)
-        hub.publish("a", b"odd")
-        await eventually(lambda: len(inbox.got) == 2)
-        assert inbox.got == [("a", {"x": "NaN", "y": "Infinity"}), ("a", {"x": "-Infinity"})]
-        await eventually(lambda: connector.statistics().discarded)
-        found = connector.statistics()
-        assert (found.linked, found.connections, found.sanitized) == (True, 1, 2)
-        assert (found.accepted, found.sent, found.pending) == (3, 3, 0)
-        assert (found.received, found.delivered, found.discarded) == (3, 2, {"undecodable": 1})
-        assert await connector.flush(0.0)
-        assert repr(connector) == "<LocalConnector connected, 1 subscriptions, 3 sent, 3 received>"
-    assert connector.statistics().linked is False
-
-
-async def test_a_delivery_is_settled_at_once_and_not_kept(hub: LocalHub) -> None:
-    """Without a connection it is returned."""
-    settled: list[Delivery] = []
-    connector, stream = LocalConnector(hub), LocalConnector(hub)
-    connector.deliver_nowait("x", '{"n": 0}', settled=settled.append)
-    async with connector, stream:
-        watch = stream.watch("x")
-        connector.deliver_nowait("x", '{"n": 1}', settled=settled.append)
-        assert settled == [Delivery.RETURNED, Delivery.TAKEN]
-        assert (await read(watch, until=Message))[-1] == live("x", b'{"n": 1}')
-        late = stream.watch("x")
-        assert await read(late) == [Linked(), complete()]
-        assert connector.statistics().accepted == 1
-        with pytest.raises(InvalidTopicError):
-            connector.deliver_nowait("x/+", "{}", settled=settled.append)
-        assert len(settled) == 2
-        await watch.aclose()
-        await late.aclose()
-
-
-async def test_callbacks_before_a_disconnect_are_called_while_it_can_publish(hub: LocalHub) -> None:
-    """Once for each connection, until they are removed; what they publish is delivered."""
-    connector = LocalConnector(hub)
-    async with LocalConnector(hub) as other:
-        stream = other.watch("bye")
-        removes = [
-            connector.before_disconnect(partial(connector.publish_nowait, "bye", {"n": n})) for n in range(3)
-        ]
-        await connector.disconnect()  # is not connected
-        removes[1]()
-        await connector.connect()
-        await connector.disconnect()
-        await connector.disconnect()
-        hub.publish("bye", b"end")
-        assert await read(stream) == [Linked(), complete()]
-        got = [await anext(stream) for _ in range(3)]
-        assert got == [live("bye", each) for each in (b'{"n": 0}', b'{"n": 2}', b"end")]
-        await stream.aclose()
-
-
 async def test_messages_of_another_thread_wake_the_loop(hub: LocalHub) -> None:
     """Those of a thread without a loop, and those of one with a loop of its own."""
     inbox = Inbox()
@@ -202,33 +134,3 @@ async def test_a_call_from_elsewhere_names_itself(hub: LocalHub) -> None:
 
 async def _await(call: Callable[[], Awaitable[object]]) -> None:
     await call()
-
-
-@pytest.mark.parametrize("unsubscribes", [False, True])
-async def test_a_hub_keeps_nothing_of_those_that_have_left(hub: LocalHub, unsubscribes: bool) -> None:
-    """Neither their callbacks nor their watches, though it lives on."""
-
-    async def use(connector: LocalConnector) -> list[weakref.ref[object]]:
-        inbox = Inbox()
-        subscription, stream = await connector.subscribe("x", inbox), connector.watch("#")
-        hub.publish("x", b'{"n": 1}')
-        await eventually(lambda: inbox.got)
-        await read(stream)
-        if unsubscribes:
-            await subscription.unsubscribe()
-            await stream.aclose()
-        await connector.disconnect()
-        return [weakref.ref(inbox), weakref.ref(stream)]
-
-    connector = LocalConnector(hub)
-    await connector.connect()
-    gone = await use(connector)
-    if not unsubscribes:
-        gone.append(weakref.ref(connector))
-        del connector
-
-    def kept() -> list[object]:
-        gc.collect()
-        return [each for each in gone if each() is not None]
-
-    await eventually(lambda: not kept())

@@ -5,12 +5,10 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,10 +27,6 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-class ForeignLoop(asyncio.SelectorEventLoop):
-    """A loop of another policy, such as uvloop's."""
-
-
 @linux
 def test_a_timer_is_not_rounded_up_to_a_millisecond(loop: asyncio.AbstractEventLoop) -> None:
     """Of many timers of a tenth of a millisecond, one ends before epoll itself could have returned."""
@@ -43,29 +37,6 @@ def test_a_timer_is_not_rounded_up_to_a_millisecond(loop: asyncio.AbstractEventL
         assert selector.select(0.0001) == []
         taken.append(time.perf_counter() - began)
     assert 0.0001 <= min(taken) < 0.001
-
-
-@pytest.mark.parametrize("how", ["a socket", "another thread"])
-def test_data_that_arrives_during_a_wait_is_read_at_once(how: str, loop: asyncio.AbstractEventLoop) -> None:
-    """It is read before the wait is over, although nothing else wakes the loop."""
-    near, far = socket.socketpair()
-
-    async def main() -> None:
-        received = loop.create_future()
-        loop.add_reader(near, lambda: received.set_result(near.recv(10)))
-        if how == "a socket":
-            threading.Timer(0.05, far.send, [b"one"]).start()
-        else:
-            threading.Timer(0.05, loop.call_soon_threadsafe, [received.set_result, b"one"]).start()
-        sleeping = asyncio.create_task(asyncio.sleep(3600))
-        await asyncio.wait({received, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        loop.remove_reader(near)
-        assert received.done()
-        assert not sleeping.done()
-        sleeping.cancel()
-
-    with near, far:
-        loop.run_until_complete(main())
 
 
 @pytest.mark.process
@@ -86,16 +57,6 @@ def test_processes_and_signals_reach_it(loop: asyncio.AbstractEventLoop) -> None
         runner.run(interrupted())
 
 
-def test_the_loop_of_another_policy_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that has set uvloop gets uvloop."""
-    monkeypatch.setattr(asyncio, "new_event_loop", ForeignLoop)
-    loop = new_event_loop()
-    try:
-        assert type(loop) is ForeignLoop
-    finally:
-        loop.close()
-
-
 @linux
 def test_a_process_with_a_thousand_files_open_gets_a_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond what select can watch, timers are rounded, and nothing else is different."""
@@ -106,16 +67,6 @@ def test_a_process_with_a_thousand_files_open_gets_a_loop_too(monkeypatch: pytes
         assert loop.run_until_complete(asyncio.sleep(0.001, "done")) == "done"
     finally:
         loop.close()
-
-
-@linux
-def test_no_descriptor_is_left_behind() -> None:
-    """Neither the loop that is returned nor the one that was made to look at its type leaves one open."""
-    new_event_loop().close()
-    before = {*Path("/proc/self/fd").iterdir()}
-    for _ in range(5):
-        new_event_loop().close()
-    assert {*Path("/proc/self/fd").iterdir()} <= before  # another test's thread may close files meanwhile
 
 
 def closing(work: Callable[[], Any], *, limit: float = 60.0) -> Any:

@@ -20,18 +20,6 @@ def give(value: Any) -> Any:
     return value
 
 
-@task(mode="inline")
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-@task(mode="inline")
-def fail_at(x: int, bad: frozenset[int]) -> int:
-    if x in bad:
-        raise ValueError(x)
-    return x
-
-
 class Later:
     """Yields calls when it is iterated; it is not a container that substitution searches."""
 
@@ -107,19 +95,6 @@ async def test_the_map_is_skipped_because_of_its_first_item_that_failed(items: s
         "late_fails_first:0",
         "late_fails_first:0[30] failed",
     )
-
-
-async def test_every_item_of_a_map_known_before_the_run_is_skipped_with_what_it_needs() -> None:
-    """Each is reported with the task that failed as the reason, also those that had no node yet."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    with pytest.raises(ExceptionGroup):
-        await engine.run(add.partial(b=fail_at(1, frozenset([1]))).map(a=range(300)), on_failure="continue")
-    skipped = [e for e in events if e.state is TaskState.SKIPPED]
-    assert [e.task_id for e in skipped] == [*(f"add:0[{n}]" for n in range(300)), "add:0"]
-    assert {e.reason for e in skipped[:-1]} == {"fail_at:0 failed"}
-    assert skipped[-1].reason == "add:0[0] was skipped"
-    assert [e.item for e in skipped] == [*range(300), None]
 
 
 async def test_an_item_that_returns_what_needs_its_map_fails() -> None:

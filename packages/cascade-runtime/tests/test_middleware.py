@@ -40,13 +40,6 @@ class Log:
         return value
 
 
-async def test_the_first_middleware_is_the_outermost() -> None:
-    """Each wraps the next one, and the last one the call."""
-    log: list[str] = []
-    assert await Engine(middleware=[Log("a", log), Log("b", log)]).run(double(4)) == 8
-    assert log == ["a before double:0", "b before double:0", "b after double:0", "a after double:0"]
-
-
 @pytest.mark.process
 async def test_every_mode_is_wrapped() -> None:
     """Async, inline, thread and process tasks go through the same chain; steps of the graph do not."""

@@ -29,40 +29,6 @@ def states(events: list[TaskStateEvent], name: str) -> list[str]:
     return [state for state, _ in told(events, name)]
 
 
-class Busy:
-    """What a task notes and waits for; its first attempt may fail."""
-
-    def __init__(self, *, fails_once: bool) -> None:
-        self.fails = fails_once
-        self.runs = asyncio.Event()
-        self.release = asyncio.Event()
-
-
-@task
-async def be_busy(busy: Busy) -> None:
-    if busy.fails:
-        busy.fails = False
-        raise OSError("not yet")
-    busy.runs.set()
-    await busy.release.wait()
-
-
-@pytest.mark.parametrize("form", ["a cache", "a second attempt"])
-async def test_a_limit_counts_a_task_that_was_admitted_after_it_had_begun(
-    desk: Desk, engine: Engine, form: str
-) -> None:
-    """A task that looks into its cache, or waits for its next attempt, does not count; once it runs, it does."""
-    busy = Busy(fails_once=form == "a second attempt")
-    called = be_busy.with_cache(ignore=("busy",)) if form == "a cache" else be_busy.with_retry(2)
-    run = asyncio.create_task(engine.run(called(busy)))
-    await busy.runs.wait()
-    await desk.put("task:be_busy", "concurrency", limit=3)
-    await eventually(lambda: desk.applied("task:be_busy", "concurrency"))
-    assert desk.reports[-1]["in_scope_running"] == 1
-    busy.release.set()
-    await run
-
-
 async def test_each_event_of_a_task_says_how_long_it_has_taken(desk: Desk, hub: LocalHub) -> None:
     """From its first start on, over its attempts and the times between them, until the cancel ends it."""
     clock = ManualClock()

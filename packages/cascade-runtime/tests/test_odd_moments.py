@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Literal
 
 import pytest
-from simple_tasks import hold, step
+from simple_tasks import step
 
 from cascade.interfaces import (
     Lifecycle,
@@ -27,19 +27,6 @@ LIMIT = 30.0
 async def write(hub: LocalHub, scope: str, kind: str, **params: Any) -> None:
     async with LocalConnector(hub, source_id="desk") as desk:
         await desk.publish(constraint_topic(scope, kind), {"type": kind, "params": params}, 1, retain=True)
-
-
-@pytest.mark.parametrize("turns", range(8))
-async def test_a_run_cancelled_at_any_moment_gives_its_resources_back(turns: int) -> None:
-    """Also when a task was let pass and is cancelled before its first step."""
-    engine = Engine(system_resources={"gpu": 1})
-    run = asyncio.create_task(engine.run(hold().with_constraints(gpu=1)))
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    run.cancel()
-    await asyncio.wait({run})
-    async with time_limit(LIMIT):
-        assert await engine.run(step(1).with_constraints(gpu=1)) == 1
 
 
 @pytest.mark.parametrize("how", ["raises", "ends", "refuses"])

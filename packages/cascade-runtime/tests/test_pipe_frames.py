@@ -2,14 +2,13 @@
 
 import os
 import sys
-import threading
 from multiprocessing import Pipe
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.runtime.executors._pipe_frames import CALL, RESULT, FrameReader, framed, write, write_at_once
+from cascade.runtime.executors._pipe_frames import RESULT, FrameReader, framed, write_at_once
 
 
 @given(st.lists(st.binary(max_size=100), max_size=8), st.integers(1, 40))
@@ -25,20 +24,6 @@ def test_frames_arrive_whole_however_the_pipe_splits_them(bodies: list[bytes], s
     assert [(frame.kind, frame.number, bytes(frame.body)) for frame in found] == [
         (RESULT, n, body) for n, body in enumerate(bodies)
     ]
-
-
-def test_a_frame_that_no_pipe_can_hold_arrives_whole() -> None:
-    """The writer continues while the reader reads."""
-    readable, writable = Pipe(duplex=False)
-    body = os.urandom(1_000_000)
-    writing = threading.Thread(target=lambda: write(writable, framed(CALL, 7, body)))
-    writing.start()
-    reader = FrameReader(readable)
-    with readable, writable:
-        while not (frames := reader.read()):
-            pass
-        writing.join()
-    assert bytes(frames[0].body) == body
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its pipes take every frame")

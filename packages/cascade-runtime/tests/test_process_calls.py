@@ -51,19 +51,6 @@ async def test_a_call_is_not_failed_by_a_worker_that_died_before_it(executor: Pr
     assert await executor.run(calls.echo, (1,), {}) == 1
 
 
-async def test_calls_behind_a_cancelled_one_run_elsewhere(executor: ProcessExecutor, tmp_path: Path) -> None:
-    """The worker of the cancelled call ends; those that wait run once, in another one."""
-    file = tmp_path / "notes"
-    worker = await executor.run(os.getpid, (), {})
-    holding = asyncio.create_task(executor.run(calls.hold, (str(tmp_path),), {}))
-    behind = [asyncio.create_task(executor.run(calls.note, (str(file), n), {})) for n in range(4)]
-    await eventually((tmp_path / "started").exists, 60)
-    holding.cancel()
-    assert worker not in await asyncio.gather(*behind)
-    assert Counter(noted(file)) == Counter(map(str, range(4)))
-    assert await executor.settle(50) == 0
-
-
 @pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.nightly)])
 async def test_random_cancels_and_losses(seed: int | None, tmp_path: Path) -> None:
     """No call runs twice; those that return ran once."""

@@ -238,13 +238,6 @@ async def test_a_warning_is_shown_on_stderr_as_without_logs(
     assert shown == ["oil is low", "oil is low"]
 
 
-@pytest.mark.parametrize("level", ["LOUD", 20, "", True])
-def test_a_level_that_does_not_exist_is_refused(level: Any) -> None:
-    """When the engine is made, also without a connector."""
-    with pytest.raises(ConfigurationError, match="'INFO'"):
-        Engine(logs=level)
-
-
 @pytest.mark.parametrize("labels", [["site"], {"site": object()}, {1: "x"}, {"x": float("inf")}])
 def test_labels_that_cannot_be_reported_are_refused(labels: Any) -> None:
     """The message names the argument."""

@@ -1,45 +1,22 @@
 """What a run reports of its tasks where something is odd: each change once, with its place, and nothing afterwards."""
 
 import asyncio
-import logging
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from observers import watch, watch_tasks
+from observers import watch_tasks
 from simple_tasks import collect, double, give, step
 
 from cascade.interfaces import (
-    Lifecycle,
-    LifecycleEvent,
-    RunStatus,
-    TaskCancelledError,
     TaskState,
     TaskStateEvent,
 )
-from cascade.runtime import Engine, EventBus, LocalConnector, checkpoint, publish
+from cascade.runtime import Engine
 from cascade.spec import LazyResult, Router, task
 
 
 def told(events: list[TaskStateEvent], name: str) -> list[str]:
     return [event.state.value for event in events if event.task_name == name]
-
-
-async def test_a_task_that_raises_the_cancel_of_another_run_has_failed() -> None:
-    """Only this run's own cancel is one: ``run_id`` of the error tells them apart."""
-
-    @task
-    async def ask() -> None:
-        raise TaskCancelledError("far", "someone wanted it", run_id="another")
-
-    engine = Engine()
-    events = watch(engine)
-    with pytest.raises(TaskCancelledError):
-        await engine.run(ask(), run_id="this")
-    ends = [event for event in events if isinstance(event, TaskStateEvent)][-1]
-    assert (ends.state, ends.reason) == (TaskState.FAILED, "")
-    assert "someone wanted it" in ends.error
-    assert events[-1].status is RunStatus.FAILED
 
 
 class Undecided:
@@ -122,37 +99,3 @@ def fail_again() -> LazyResult[Any]:
             raise OSError("reset")
 
     return once().with_retry(2)
-
-
-async def test_nothing_follows_the_last_event_of_a_run_although_a_task_works_on() -> None:
-    """A task that swallows its cancel: neither its values, nor its progress, nor its log lines."""
-    started, go, done = (asyncio.Event() for _ in range(3))
-
-    @task
-    async def works_on() -> None:
-        started.set()
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        await go.wait()
-        publish("late", {"n": 1})
-        logging.getLogger("job").warning("late")
-        with suppress(BaseException):
-            await checkpoint(done=1, total=2)
-        done.set()
-
-    @task
-    async def fails() -> None:
-        await started.wait()
-        raise ValueError("over")
-
-    events: list[object] = []
-    bus = EventBus()
-    bus.subscribe(object, events.append)
-    engine = Engine(bus=bus, connector=LocalConnector(), logs="INFO", stop_timeout=0.01)
-    with pytest.raises(ValueError, match="over"):
-        await engine.run([works_on(), fails()])
-    go.set()
-    await done.wait()
-    last = events[-1]
-    assert isinstance(last, LifecycleEvent)
-    assert last.event is Lifecycle.ENGINE_STOPPED

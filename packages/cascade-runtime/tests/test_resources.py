@@ -1,20 +1,17 @@
 """Resources: closed in reverse order whatever happens; their errors hide no other error."""
 
 import asyncio
-import gc
 import logging
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from desk import limits_of, pass_now
 
 from cascade.interfaces import (
-    ConfigurationError,
     LifecycleEvent,
     ResourceFailedError,
     ResourceNotFoundError,
@@ -22,7 +19,7 @@ from cascade.interfaces import (
     TaskTimeoutError,
     UsageError,
 )
-from cascade.runtime import Engine, SqliteCache, ThreadExecutor, override_resource
+from cascade.runtime import Engine, ThreadExecutor, override_resource
 from cascade.spec import LazyResult, Resource, inject, resource, task
 from cascade.testkit import eventually, no_leaks, time_limit
 
@@ -74,30 +71,6 @@ async def test_a_resource_that_raises_system_exit_ends_the_run_in_order(when: st
     with pytest.raises(RuntimeError if when == "opening" else SystemExit, match=r"sys\.exit\(3\)|4"):
         await Engine().run(using(outer, exits))
     assert log == ["closed"]
-
-
-async def test_a_time_limit_ends_an_attempt_whose_resource_does_not_open(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A resource that only this attempt needs is cancelled with it, and cleans up without a log line."""
-    gc.collect()  # what earlier tests have left may log when it is freed
-    caplog.clear()
-    log: list[str] = []
-
-    @resource(scope="task")
-    async def slow() -> AsyncIterator[str]:
-        try:
-            await endless()
-            yield "never"
-        finally:
-            log.append("cleaned up")
-
-    async with time_limit(LIMIT), no_leaks():
-        with pytest.raises(TaskTimeoutError):
-            await Engine().run(using(slow).with_timeout(0.05))
-    gc.collect()
-    assert log == ["cleaned up"]
-    assert not caplog.text
 
 
 @pytest.mark.parametrize("scope", ["run", "task"])
@@ -279,14 +252,6 @@ async def test_a_cancelled_run_stays_cancelled_when_its_resources_cannot_be_clos
     ]
 
 
-async def test_a_cache_is_closed_although_a_resource_cannot_be_closed(tmp_path: Path) -> None:
-    """Neither its thread nor its open file outlives the run."""
-    cache = SqliteCache(tmp_path / "cache.db")
-    async with no_leaks():
-        with pytest.raises(OSError, match="cannot close"):
-            await Engine(cache_backend=cache).run(using(broken).with_cache(ignore=("a", "b", "work")))
-
-
 async def test_several_closing_errors_are_raised_together() -> None:
     """No error hides another one."""
 
@@ -340,25 +305,6 @@ async def test_resources_that_cannot_be_opened_are_rejected_before_the_first_tas
     with pytest.raises(UsageError, match=words):
         await Engine(resources=[first_of_two, second_of_two]).run([first(), using(needed).after(first())])
     assert not log
-
-
-async def test_a_resource_that_every_call_passes_itself_need_not_exist() -> None:
-    """By position, by name, as what all items of a map share, and as an argument of each; otherwise it is missed."""
-
-    @task(mode="inline")
-    def read(x: int, database: str = inject("database")) -> str:
-        return f"{x} of {database}"
-
-    passed: list[LazyResult[Any]] = [
-        read(1, "a"),
-        read(2, database="b"),
-        read.partial(database="c").map(x=[3]),
-        read.map(x=[4], database=["d"]),
-    ]
-    assert await Engine().run(passed) == ["1 of a", "2 of b", ["3 of c"], ["4 of d"]]
-    for missing in (read(1), read.map(x=[1])):
-        with pytest.raises(ResourceNotFoundError, match="'read'"):
-            await Engine().run(missing)
 
 
 async def test_tasks_that_need_a_resource_at_one_time_open_it_once() -> None:
@@ -492,22 +438,3 @@ async def test_an_odd_end_of_a_resource_is_a_failure_that_names_it(ends: str, wh
     if said:
         assert f"'strange' {said}" in str(caught.value)
         assert type(caught.value.__cause__) is odd[ends]
-
-
-async def test_a_function_that_is_not_a_resource_is_refused_by_name() -> None:
-    """Two resources of one name are refused, too: a task could not choose between them."""
-
-    def named() -> Resource:
-        @resource(name="database")
-        def each() -> Iterator[int]:
-            yield 1
-
-        return each
-
-    plain: Any = len
-    for offered, text in (
-        ([named(), plain], r"needs functions with @cs\.resource, not <built-in function len>"),
-        ([named(), named()], r"two resources have the name 'database'; rename one with @cs\.resource\(name="),
-    ):
-        with pytest.raises(ConfigurationError, match=text):
-            await Engine(resources=offered).run(using("database"))

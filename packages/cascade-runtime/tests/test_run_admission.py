@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from desk import Desk
 from observers import watch_tasks
-from simple_tasks import fail, hold, step
 
 from cascade.interfaces import TaskCancelledError, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
@@ -95,44 +94,6 @@ async def test_workers_that_join_are_used_by_the_run_that_is_active(resources: d
         executor.release(6)
         assert await run == list(range(6))
     assert executor.watchers == []
-
-
-async def test_a_task_that_is_admitted_as_its_run_fails_neither_starts_nor_keeps_what_it_got() -> None:
-    """The failure and the admission come in one iteration of the loop; no event names the task."""
-    engine = Engine(system_resources={"gpu": 1})
-    events = watch_tasks(engine)
-    with pytest.raises(ValueError, match="boom"):
-        await engine.run([fail(), hold().with_constraints(gpu=1)])
-    assert told(events, "hold") == []
-    async with time_limit(LIMIT):
-        assert await engine.run(step(1).with_constraints(gpu=1)) == 1
-
-
-@pytest.mark.parametrize("paused", [True, False])
-async def test_a_retry_that_was_blocked_is_reported_as_running_again(
-    paused: bool, desk: Desk, engine: Engine
-) -> None:
-    """Else the run would show a blocked task while it runs; a retry that did not wait is not reported."""
-    events = watch_tasks(engine)
-    attempts: list[int] = []
-
-    @task
-    async def flaky() -> str:
-        attempts.append(1)
-        if len(attempts) == 2:
-            return "done"
-        if paused:
-            await desk.put("task:flaky", "pause")
-            await eventually(lambda: desk.applied("task:flaky", "pause"))
-        raise OSError("not yet")
-
-    run = asyncio.create_task(engine.run(flaky().with_retry(2)))
-    if paused:
-        await eventually(lambda: told(events, "flaky") == ["RUNNING", "RETRYING", "BLOCKED"])
-        await desk.lift("task:flaky", "pause")
-    assert await asyncio.wait_for(run, LIMIT) == "done"
-    again = ["BLOCKED", "RUNNING"] if paused else []
-    assert told(events, "flaky") == ["RUNNING", "RETRYING", *again, "COMPLETED"]
 
 
 async def test_a_cancel_reaches_a_checkpoint_that_a_task_waits_for_as_it_ends(

@@ -3,12 +3,11 @@
 from typing import Any
 
 import pytest
-from observers import watch, watch_tasks
-from simple_tasks import double, give, step
+from observers import watch
+from simple_tasks import double
 
-from cascade.interfaces import ConfigurationError, Lifecycle, LifecycleEvent, TaskState
+from cascade.interfaces import ConfigurationError, Lifecycle, LifecycleEvent
 from cascade.runtime import Engine
-from cascade.spec import Router
 
 
 async def test_a_run_has_the_id_name_and_tags_that_it_was_given() -> None:
@@ -73,22 +72,3 @@ async def test_tags_that_cannot_be_used_are_refused(tags: Any) -> None:
     """Texts lead to short texts, finite numbers and booleans; a message says which one is wrong."""
     with pytest.raises(ConfigurationError, match=r"run\(tags="):
         await Engine().run(double(1), tags=tags)
-
-
-async def places(target: Any) -> dict[str, tuple[str, int | None, str]]:
-    """Return where the completed tasks of a run stand: parent, item and node, by key."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    await engine.run(target)
-    return {e.task_id: (e.parent, e.item, e.node) for e in events if e.state is TaskState.COMPLETED}
-
-
-async def test_calls_of_a_route_know_their_route() -> None:
-    """They have the numbers of the declaration, whichever route is taken; a shared call is not the route's."""
-    shared = double(1)
-    router = Router(give("b"), {"a": step(1), "b": step(shared), "c": step(3)})
-    assert await places([router, shared]) == {
-        "give:0": ("", None, ""),
-        "double:0": ("", None, ""),
-        "step:1": ("route:0", None, "step:1"),
-    }

@@ -5,13 +5,6 @@ import pytest
 import cascade.runtime
 
 
-@pytest.mark.parametrize("name", cascade.runtime.__all__)
-def test_each_name_gives_what_is_called_so(name: str) -> None:
-    """It is listed, and it is what ``from cascade.runtime import`` gives."""
-    assert getattr(cascade.runtime, name).__name__ == name
-    assert name in dir(cascade.runtime)
-
-
 def test_a_name_that_does_not_exist_is_named() -> None:
     """With the module, as Python does."""
     with pytest.raises(AttributeError, match=r"module 'cascade\.runtime' has no attribute 'Enginex'"):

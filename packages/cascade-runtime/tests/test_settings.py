@@ -6,7 +6,7 @@ import pytest
 from simple_tasks import double
 
 from cascade.interfaces import ConfigurationError
-from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub, ThreadExecutor
+from cascade.runtime import Engine, EventBus, LocalConnector, ThreadExecutor
 from cascade.runtime.cache import MemoryCache
 from cascade.testing import ManualClock
 
@@ -26,14 +26,6 @@ def test_a_time_limit_that_is_no_number_of_seconds_is_refused(name: str, seconds
     """Also a number that no wait can use; the message names the setting."""
     with pytest.raises(ConfigurationError, match=rf"Engine\({name}=\): needs seconds"):
         Engine(**{name: seconds})
-
-
-@pytest.mark.parametrize("name", ["stop_timeout", "close_timeout"])
-@pytest.mark.parametrize("seconds", [0, 0.0, 1, 1.5, float("inf")])
-async def test_no_time_at_all_and_any_time_are_accepted(name: str, seconds: float) -> None:
-    """0 means that a run does not wait; an infinite limit, that it waits for ever."""
-    engine = Engine(**{name: seconds})  # type: ignore[arg-type]
-    assert await engine.run(double(1)) == 2
 
 
 @pytest.mark.parametrize(
@@ -66,33 +58,6 @@ def test_a_class_or_what_lacks_a_method_is_refused(name: str, value: Any) -> Non
         Engine(**{name: value})
 
 
-@pytest.mark.parametrize("executor", [None, ThreadExecutor, OneMethod()])
-def test_each_executor_of_a_dict_is_looked_at(executor: Any) -> None:
-    """None stands for no executor only where one is optional; the message names the mode."""
-    with pytest.raises(ConfigurationError, match=r"Engine\(executors\['gpu'\]=\): pass an executor"):
-        Engine(executors={"cpu": ThreadExecutor(1), "gpu": executor})
-
-
-async def test_what_the_protocols_ask_for_is_accepted() -> None:
-    """Tuples as well as lists, empty ones, and None for whatever is optional."""
-    engine = Engine(
-        connector=LocalConnector(LocalHub()),
-        executor=ThreadExecutor(1),
-        executors={},
-        resources=(),
-        system_resources={},
-        middleware=(),
-        cache_backend=MemoryCache(),
-        bus=EventBus(),
-        clock=ManualClock(),
-        redactor=None,
-        outbox=None,
-        labels=None,
-        logs=None,
-    )
-    assert await engine.run(double(1), None) == 2
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -115,26 +80,3 @@ async def test_an_argument_of_a_run_that_cannot_be_used_is_refused(name: str, va
         await engine.run(double(1), run_id="night", **{name: value})
     assert events == []
     assert await engine.run(double(1), run_id="night") == 2
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"resume": "auto", "on_change": "refuse", "max_starts": 1},
-        {"resume": "cancelled", "on_change": "rerun", "max_starts": None},
-        {"on_change": "keep", "on_failure": "continue", "forget_control": True},
-        {"run_id": "x" * 200, "name": "n" * 200, "tags": {f"t{n}": n for n in range(32)}},
-        {"tags": {"t" * 200: "v" * 200, "empty": "", "most": 2**63 - 1, "least": 1 - 2**63, "no": False}},
-    ],
-)
-async def test_the_largest_and_rarest_arguments_of_a_run_are_accepted(options: Any) -> None:
-    """The bounds that the messages name are allowed themselves."""
-    assert await Engine().run(double(1), **options) == 2
-
-
-def test_the_labels_of_an_engine_are_tags() -> None:
-    """They are refused by the same rules, under their own name."""
-    with pytest.raises(ConfigurationError, match=r"Engine\(labels="):
-        Engine(labels={"site": None})  # type: ignore[dict-item]
-    with pytest.raises(ConfigurationError, match=r"Engine\(labels="):
-        Engine(labels=["site"])  # type: ignore[arg-type]

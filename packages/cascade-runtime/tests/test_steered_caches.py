@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from desk import Desk
-from fakes import HOUR, HeldDelays
 from observers import watch_tasks
 
 from cascade.interfaces import Hit, TaskCancelledError, TaskState, TaskStateEvent
@@ -42,42 +41,6 @@ async def test_hits_pass_a_pause_and_take_no_token(hub: LocalHub) -> None:
         await desk.put("global", "pause")
         assert await engine.run(cached(3)) == 9
     assert sorted(states(events)) == ["COMPLETED", "RUNNING", "SKIPPED", "SKIPPED", "SKIPPED"]
-
-
-async def test_only_one_of_equal_calls_requests_permission(hub: LocalHub) -> None:
-    """The others wait for its value without an event: none is reported as BLOCKED and then as SKIPPED."""
-    async with Desk(hub) as desk, time_limit(LIMIT):
-        await desk.put("global", "pause")
-        engine, events = watched(hub)
-        cached = squared.with_cache()
-        run = asyncio.create_task(engine.run([cached(3), cached(3), cached(3)]))
-        await eventually(lambda: desk.applied("global", "pause") and events)
-        await desk.lift("global", "pause")
-        assert await run == [9, 9, 9]
-    assert states(events) == ["BLOCKED", "RUNNING", "COMPLETED", "SKIPPED", "SKIPPED"]
-
-
-async def test_equal_calls_that_retry_pass_a_concurrency_limit_of_one(hub: LocalHub) -> None:
-    """A call that waits for an equal one counts neither for the limit nor as running in the report."""
-    calls: list[int] = []
-
-    @task(mode="inline")
-    def at_second(x: int) -> int:
-        calls.append(x)
-        if len(calls) == 1:
-            raise OSError("not yet")
-        return x
-
-    clock = HeldDelays()
-    async with Desk(hub) as desk, time_limit(LIMIT):
-        await desk.put("global", "concurrency", limit=1)
-        engine, events = watched(hub, clock=clock)
-        cached = at_second.with_cache().with_retry(2, delay=HOUR)
-        run = asyncio.create_task(engine.run([cached(1), cached(1), cached(1)]))
-        await eventually(lambda: "RETRYING" in states(events) and desk.reports)
-        await eventually(lambda: desk.reports[-1]["in_scope_running"] == 0)
-        clock.end_delays()
-        assert await run == [1, 1, 1]
 
 
 async def test_i3_a_slow_lookup_passes_no_task_through_a_pause(hub: LocalHub) -> None:

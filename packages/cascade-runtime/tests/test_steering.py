@@ -309,12 +309,6 @@ async def test_a_checkpoint_obeys_a_pause_and_reports_progress(
     ]
 
 
-async def test_outside_of_a_task_a_checkpoint_does_nothing() -> None:
-    """Code with checkpoints can also be called outside of a run."""
-    await checkpoint(done=1)
-    checkpoint(done=2)  # type: ignore[unused-awaitable] # it is not awaited on purpose
-
-
 async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

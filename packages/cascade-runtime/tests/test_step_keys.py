@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from fakes import Racing
 from observers import watch_tasks
-from random_graphs import Hidden, Maker, Plan, Record, call, item
+from random_graphs import Hidden, Maker, Plan, Record, call
 
 from cascade.runtime import Engine, plan
 from cascade.spec import task
@@ -73,25 +73,3 @@ async def test_a_long_key_is_shortened_and_stays_unique() -> None:
     assert len(keys) == 601
     assert max(map(len, keys)) <= 200
     assert sum("…" in key for key in keys) > 400
-
-
-async def test_a_long_name_is_shortened() -> None:
-    """A name of more than 200 characters still makes different keys for different calls."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    await engine.run([add(1).named("x" * 300), add(2).named("x" * 300)])
-    keys = {event.task_id for event in events}
-    assert len(keys) == 2
-    assert {len(key) for key in keys} == {177}
-
-
-async def test_a_map_without_items_runs_none_of_its_dependencies_and_still_numbers_them() -> None:
-    """What only its items would need does not run; the keys of other calls are those of the plan."""
-    engine = Engine(system_resources={"slots": 4})
-    events = watch_tasks(engine)
-    unneeded = add(1)
-    empty = item.partial(record=unneeded).map(x=[])
-    target = [empty.with_constraints(slots=add(2)), add(3)]
-    assert await engine.run(target) == [[], 3]
-    assert {event.task_id for event in events} == {"add:2"}
-    assert [step.id for step in plan(target)] == ["add:0", "add:1", "item:0", "add:2"]

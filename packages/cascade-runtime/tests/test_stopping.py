@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -53,36 +52,6 @@ async def write(hub: LocalHub, topic: str, payload: dict[str, Any]) -> None:
         await desk.publish(topic, payload, 1, retain=True)
 
 
-@pytest.mark.parametrize("how", ["cancellation", "failure"])
-async def test_a_run_that_is_stopping_starts_nothing_more(how: str) -> None:
-    """What its cancelled tasks give back is taken by none of those that waited for it."""
-    began: list[int] = []
-    word = asyncio.Event()
-
-    @task
-    async def job(n: int) -> None:
-        began.append(n)
-        await asyncio.Event().wait()
-
-    @task
-    async def fail_at_a_word() -> None:
-        await word.wait()
-        raise ValueError("boom")
-
-    engine = Engine(system_resources={"gpu": 1})
-    events = watch(engine)
-    jobs = [job(n).with_constraints(gpu=1) for n in range(4)]
-    run = asyncio.create_task(engine.run([fail_at_a_word(), *jobs]))
-    await eventually(lambda: began)
-    word.set() if how == "failure" else run.cancel()
-    await asyncio.wait({run})
-    assert began == [0]
-    assert events[-1] is end_of(events)
-    assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("job")]
-    async with time_limit(LIMIT):
-        assert await engine.run(step(3).with_constraints(gpu=1)) == 3
-
-
 async def test_tasks_that_wait_when_the_run_stops_are_reported_as_cancelled() -> None:
     """After a task was reported as BLOCKED, RUNNING or CANCELLED follows."""
     engine = Engine(system_resources={"gpu": 1})
@@ -95,34 +64,6 @@ async def test_tasks_that_wait_when_the_run_stops_are_reported_as_cancelled() ->
     last = {e.task_id: e.state for e in events if isinstance(e, TaskStateEvent)}
     assert set(last.values()) == {TaskState.CANCELLED}
     assert events[-1] is end_of(events)
-
-
-@dataclasses.dataclass(frozen=True)
-class Frozen(Exception):
-    """An error that refuses every attribute."""
-
-    code: int
-
-
-@pytest.mark.parametrize("threaded", [False, True])
-async def test_an_error_that_refuses_attributes_is_raised_like_any_other(threaded: bool) -> None:
-    """Neither its traceback nor a note can be set from Python; the run ends all the same."""
-
-    def refuse() -> None:
-        raise Frozen(7)
-
-    async def refuse_on_loop() -> None:
-        refuse()
-
-    declared: Any = task(refuse if threaded else refuse_on_loop)
-    connector = LocalConnector(LocalHub())
-    async with time_limit(LIMIT):
-        with pytest.raises(Frozen) as caught:
-            await Engine(connector=connector).run(declared())
-        assert caught.value.code == 7
-        with pytest.raises(ExceptionGroup) as group:
-            await Engine().run([declared(), step()], on_failure="continue")
-    assert group.value.exceptions == (Frozen(7),)
 
 
 class Exits:

@@ -4,20 +4,16 @@ import asyncio
 import json
 import os
 import platform
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from fakes import Plain
 from simple_tasks import double
 
-from cascade.interfaces import ConfigurationError, Lifecycle, LifecycleEvent, TaskState, TaskStateEvent
+from cascade.interfaces import ConfigurationError
 from cascade.interfaces.topics import check_topic
 from cascade.runtime import (
     Engine,
-    EventBus,
-    LocalConnector,
-    TelemetrySubscriber,
     ThreadExecutor,
 )
 from cascade.spec import task
@@ -51,25 +47,6 @@ async def test_a_run_is_published_through_the_smallest_connector() -> None:
     (token,) = {m["token"] for _, m, _ in connector.sent}
     assert [m["event_id"] for _, m, _ in connector.sent] == [f"{run_id}-{token}-{seq}" for seq in range(4)]
     assert {m["source"] for _, m, _ in connector.sent} == {f"{platform.node()}-{os.getpid()}"}
-
-
-async def test_attempts_of_one_run_id_have_series_of_their_own() -> None:
-    """Also at the same time: the token tells them apart, and each counts from 0."""
-    connector, bus = LocalConnector(), EventBus()
-    sent: list[Mapping[str, Any]] = []
-    connector.publish_nowait = lambda topic, payload, qos, retain: sent.append(payload)  # type: ignore[assignment, misc]
-    subscriber = TelemetrySubscriber(bus, connector)
-    tokens = ("c41e07d2", "5f0c9b1e")
-    for kind in Lifecycle:
-        for attempt, token in enumerate(tokens, 1):
-            bus.publish(LifecycleEvent("r", kind, 0.0, token=token, run_attempt=attempt))
-    await subscriber.drain(50.0)
-    assert [(m["event_id"], m.get("attempt")) for m in sent] == [
-        ("r-c41e07d2-0", None),
-        ("r-5f0c9b1e-0", 2),
-        ("r-c41e07d2-1", None),
-        ("r-5f0c9b1e-1", 2),
-    ]
 
 
 async def test_organisation_and_project_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,34 +119,6 @@ async def test_what_is_not_taken_in_time_is_dropped_and_said(
 
     assert await Engine(connector=Stuck()).run(double(1)) == 2
     assert "3 telemetry messages were not sent in time" in caplog.text
-
-
-async def test_a_run_that_ends_waits_for_its_own_messages_only() -> None:
-    """Another run of the same engine that never pauses neither holds it up nor loses anything for it."""
-    connector, stop = Plain(), asyncio.Event()
-
-    @task
-    async def busy() -> int:
-        for n in range(100_000):
-            if stop.is_set():
-                break
-            bus.publish(TaskStateEvent("noise", f"t-{n}", "t", TaskState.RUNNING, 0.0))
-            bus.publish(TaskStateEvent("noise", f"u-{n}", "t", TaskState.RUNNING, 0.0))
-            await asyncio.sleep(0)
-        return n
-
-    bus = EventBus()
-    engine = Engine(connector=connector, bus=bus)
-    long = asyncio.create_task(engine.run(busy()))
-    while not connector.sent:
-        await asyncio.sleep(0)
-    assert await engine.run(double(1)) == 2
-    assert not long.done()
-    stop.set()
-    await long
-    noise = [m["seq"] for _, m, _ in connector.sent if m["run_id"] == "noise"]
-    assert noise == list(range(len(noise)))
-    assert len(noise) >= 2
 
 
 async def test_an_executor_that_cannot_settle_does_not_cost_the_result(

@@ -41,50 +41,6 @@ async def sent(*events: Event) -> tuple[TelemetrySubscriber, list[tuple[str, Map
     return subscriber, sorted(connector.sent, key=lambda each: each[0])
 
 
-async def test_each_kind_of_event_has_its_topic_and_counts_for_itself() -> None:
-    """Only those on ``events`` count as produced; the QoS is the one that was asked for."""
-    subscriber, messages = await sent(BEGAN, LINE, RUNS, VALUE, LINE, PROGRESS, ENDED)
-    assert [(topic.rpartition("/")[2], m["body"]["type"], m["seq"]) for topic, m, _ in messages] == [
-        ("data", "DataEvent", 0),
-        ("events", "LifecycleEvent", 0),
-        ("events", "TaskStateEvent", 1),
-        ("events", "LifecycleEvent", 2),
-        ("logs", "LogEvent", 0),
-        ("logs", "LogEvent", 1),
-        ("progress", "ProgressEvent", 0),
-    ]
-    assert (subscriber.produced, subscriber.dropped) == (3, 0)
-    assert {qos for _, _, qos in messages} == {0}
-    ids = [m["event_id"] for _, m, _ in messages]
-    assert ids == [
-        "r1-t-data-0",
-        "r1-t-0",
-        "r1-t-1",
-        "r1-t-2",
-        "r1-t-logs-0",
-        "r1-t-logs-1",
-        "r1-t-progress-0",
-    ]
-
-
-async def test_every_series_of_a_run_ends_with_it() -> None:
-    """A subscriber that lives for months keeps nothing of runs that are over; an attempt that goes on is not touched."""
-    other = [event._replace(token="u") for event in (BEGAN, RUNS)]
-    _, messages = await sent(
-        BEGAN, LINE, VALUE, PROGRESS, *other, ENDED, BEGAN, LINE, VALUE, PROGRESS, other[1]
-    )
-    seqs: dict[tuple[str, str], list[int]] = {}
-    for topic, message, _ in messages:
-        seqs.setdefault((topic.rpartition("/")[2], message["token"]), []).append(message["seq"])
-    assert seqs == {
-        ("data", "t"): [0, 0],
-        ("events", "t"): [0, 1, 0],
-        ("events", "u"): [0, 1, 2],
-        ("logs", "t"): [0, 0],
-        ("progress", "t"): [0, 0],
-    }
-
-
 async def test_a_subscriber_of_the_user_masks_what_a_run_masks_and_stays() -> None:
     """What the user masks is masked as well; no second subscriber is attached for that connector, but one for another."""
     bus, connector = EventBus(), Plain()

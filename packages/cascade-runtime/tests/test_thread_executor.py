@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import weakref
 
 import pytest
 
@@ -71,17 +70,6 @@ def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
         ThreadExecutor(workers)
 
 
-@pytest.mark.parametrize(("cores", "workers"), [(None, 5), (1, 5), (4, 8), (28, 32), (64, 32)])
-def test_without_a_number_there_are_some_more_workers_than_cores(
-    cores: int | None, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As many as those of ``concurrent.futures``: most tasks wait; one core where their number is unknown."""
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
-    assert ThreadExecutor().workers == workers
-    assert repr(ThreadExecutor()) == f"ThreadExecutor({workers})"
-    assert (ThreadExecutor(1).workers, ThreadExecutor(100).workers) == (1, 100)
-
-
 @pytest.mark.process
 def test_a_task_that_hangs_in_a_thread_does_not_block_the_exit() -> None:
     """Row 30: the program ends although a thread sleeps for an hour."""
@@ -100,17 +88,3 @@ def test_a_task_that_hangs_in_a_thread_does_not_block_the_exit() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT * busyness(), check=True
     )
     assert done.stdout == "ended boom\n"
-
-
-async def test_an_idle_thread_keeps_no_arguments_alive() -> None:
-    """They may be large, and the next call may come hours later."""
-
-    class Large:
-        pass
-
-    executor, large = ThreadExecutor(1), Large()
-    alive = weakref.ref(large)
-    assert await executor.run(id, (large,), {}) == id(large)
-    del large
-    await eventually(lambda: alive() is None)
-    await executor.close()

@@ -14,14 +14,11 @@ from admission_parts import (
     Rule,
     StartRequest,
     SystemResources,
-    TokenBucket,
     Wait,
     WorkerSlots,
     waits_of,
 )
 from fakes import Run
-
-from cascade.interfaces import ConfigurationError
 
 
 def policy_with(rules: Mapping[str, Rule], **resources: float) -> AdmissionPolicy:
@@ -49,34 +46,6 @@ def names(requests: list[StartRequest]) -> list[str]:
     return [request.name for request in requests]
 
 
-@pytest.mark.parametrize(
-    ("rule", "text"),
-    [
-        (Cancel(), "task:a is cancelled"),
-        (Pause(), "task:a is paused"),
-        (Concurrency(1), "1 of at most 1 of task:a are running"),
-        (RateLimit("6/m"), "task:a may start at most 6/m"),
-        (RateLimit(0.25), "task:a may start at most 0.25 a second"),
-    ],
-)
-def test_a_request_that_waits_names_its_register_and_who_claims_to_have_written_it(
-    rule: Rule, text: str
-) -> None:
-    policy, run = policy_with({}), Run()
-    policy.attach(run)
-    put(policy, {"task:a": rule})
-    submit(policy, run, "a", "a")
-    policy.admit(0.0, 9)
-    found = [*policy.notifications.take_rejected(), *policy.notifications.take_blocked(9)]
-    assert found[-1][1] == BlockReason(text, "topic/task:a", rule.type, "me")
-    assert str(found[-1][1]) == f"{text} (topic/task:a, claimed by me)"
-
-
-def test_a_reason_without_an_author_or_a_register_is_shorter() -> None:
-    assert str(BlockReason("paused", "topic", "pause")) == "paused (topic)"
-    assert str(BlockReason("it waits for gpu")) == "it waits for gpu"
-
-
 def test_a_request_for_resources_names_what_is_free_of_each() -> None:
     """In the order of their names; what other requests have taken is not free."""
     policy, run = policy_with({}, gpu=2, disk=1.5), Run()
@@ -88,13 +57,6 @@ def test_a_request_for_resources_names_what_is_free_of_each() -> None:
     ((_, reason),) = policy.notifications.take_blocked(9)
     assert reason == BlockReason("it waits for disk: 0.5 of 1.5 free, gpu: 1 of 2 free")
     assert waits_of(policy, run.run_id, 0.0, paused={}) == {Wait("resource", "disk"): 1}
-
-
-@pytest.mark.parametrize("capacity", [-1, float("nan"), float("inf"), True, "2", None])
-def test_a_capacity_is_a_finite_number_from_0(capacity: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"system_resources\['gpu'\]"):
-        SystemResources({"gpu": capacity})  # type: ignore[dict-item]
-    assert SystemResources({"gpu": 0}).free == {"gpu": 0}
 
 
 @pytest.mark.parametrize("scope", ["run:r1", "source:line", "global"])
@@ -110,26 +72,6 @@ def test_a_run_that_begins_under_a_cancel_is_cancelled(scope: str) -> None:
     runs = ["r1"] if scope == "run:r1" else ["r1", "r2"]
     assert cancelled == [(run_id, f"topic/{scope}", None) for run_id in runs]
     assert policy.notifications.take_cancellations() == []
-
-
-def test_a_cancel_of_tasks_does_not_cancel_a_run_that_begins() -> None:
-    """Its tasks of that name are rejected when they ask to start."""
-    policy, run = policy_with({"task:a*": Cancel()}), Run()
-    policy.attach(run)
-    submit(policy, run, "ab", "b")
-    assert names(policy.admit(0.0, 9)) == ["b"]
-    assert [each.name for each, _ in policy.notifications.take_rejected()] == ["ab"]
-    assert policy.notifications.take_cancellations() == []
-    assert policy.waiting == 0
-
-
-def test_the_cancel_of_a_run_that_has_ended_reaches_no_one() -> None:
-    policy, run, other = policy_with({}), Run("r1"), Run("r2")
-    for each in (run, other):
-        policy.attach(each)
-    put(policy, {"source:line": Cancel()})
-    policy.detach(run)
-    assert [each for each, _, _ in policy.notifications.take_cancellations()] == [other]
 
 
 def test_a_call_that_could_not_be_stopped_counts_until_it_is_released() -> None:
@@ -149,29 +91,6 @@ def test_a_call_that_could_not_be_stopped_counts_until_it_is_released() -> None:
     assert policy.gates.groups_of("r1") == []
     assert names(policy.admit(0.0, 9)) == ["b"]
     assert policy.gates.running == 1
-
-
-def test_gates_change_hands_only_between_runs() -> None:
-    """Neither while a task runs nor while one waits; the next policy obeys them, and the first one no longer does."""
-    policy, run = policy_with({"global": Concurrency(1)}), Run()
-    policy.attach(run)
-    running, waiting = submit(policy, run, "a", "a")
-    policy.admit(0.0, 9)
-    policy.withdraw(waiting)
-    assert policy.take_gates() is None
-    submit(policy, run, "b")
-    policy.release(running)
-    assert policy.take_gates() is None
-    policy.withdraw_all(run)
-    policy.detach(run)
-    gates = policy.take_gates()
-    assert gates is not None
-    assert (policy.idle, policy.constrained) == (True, False)
-    other = AdmissionPolicy()
-    other.adopt_gates(gates)
-    other.attach(run)
-    submit(other, run, "a", "a")
-    assert (other.constrained, len(other.admit(0.0, 9))) == (True, 1)
 
 
 @pytest.mark.parametrize(
@@ -203,20 +122,6 @@ def test_a_task_at_a_checkpoint_sees_the_pause_of_each_scope(scope: str, paused:
     assert policy.gates.is_unpaused("r1", "ab")
 
 
-def test_workers_that_come_and_go_change_what_is_free() -> None:
-    """While more workers are busy than there are, none is free."""
-    slots, policy, run = WorkerSlots(2), AdmissionPolicy(), Run()
-    policy.attach(run)
-    submit(policy, run, *"aaaaa", slots=slots)
-    assert len(policy.admit(0.0, 9)) == 2
-    slots.resize(3)
-    assert (len(policy.admit(0.0, 9)), slots.free, slots.workers) == (1, 0, 3)
-    slots.resize(1)
-    assert (policy.admit(0.0, 9), slots.free) == ([], -2)
-    slots.free += 3
-    assert len(policy.admit(0.0, 9)) == 1
-
-
 def test_a_rate_that_was_cleared_begins_anew_and_one_that_an_engine_lifts_goes_on() -> None:
     """What the broker cleared is over; what an engine lifts at its end still counts for its next run."""
     for is_cleared, starts in ((True, 1), (False, 0)):
@@ -233,22 +138,6 @@ def test_a_rate_that_was_cleared_begins_anew_and_one_that_an_engine_lifts_goes_o
         put(policy, {"task:a": RateLimit("1/h")})
         submit(policy, run, "a")
         assert len(policy.admit(0.0, 9)) == starts
-
-
-def test_a_bucket_is_full_at_first_and_fills_at_its_rate() -> None:
-    """Up to its capacity; a clock that stands still or goes back adds nothing."""
-    rule = RateLimit("30/m", 2)
-    bucket = TokenBucket(rule)
-    for _ in range(2):
-        assert bucket.has_token(rule, 10.0)
-        bucket.take(rule, 10.0)
-    assert (bucket.has_token(rule, 10.0), bucket.next_token(rule, 10.0)) == (False, 12.0)
-    assert (bucket.has_token(rule, 9.0), bucket.next_token(rule, 9.0)) == (False, 11.0)
-    assert bucket.has_token(rule, 12.0)
-    for expected in (True, True, False):
-        assert bucket.has_token(rule, 99.0) is expected
-        bucket.take(rule, 99.0)
-    assert bucket.next_token(rule, 99.0) == 101.0
 
 
 def test_a_task_at_a_checkpoint_waits_for_pauses_only() -> None:

@@ -3,34 +3,8 @@
 import pytest
 from admission_parts import Bench, ConstraintResolver, SystemResources
 
-from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError, UsageError
+from cascade.interfaces import ConfigurationError
 from cascade.spec import task
-
-
-def test_a_demand_above_the_capacity_names_both() -> None:
-    """The error states the demand and the capacity."""
-    with pytest.raises(
-        ResourceCapacityError, match=r"'train' needs gpu=4, but this engine has gpu=2 in total"
-    ):
-        SystemResources({"gpu": 2}).check("train", {"gpu": 4})
-
-
-@pytest.mark.parametrize(
-    ("capacities", "have"), [({"gpu": 2, "memory_gb": 64}, "it has gpu, memory_gb"), ({}, "it has none")]
-)
-def test_an_unknown_resource_lists_the_known_ones(capacities: dict[str, float], have: str) -> None:
-    """The error shows a mistyped name next to the valid ones."""
-    with pytest.raises(UnknownResourceError, match=have):
-        SystemResources(capacities).check("train", {"gpus": 1})
-
-
-@pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "1", None])
-def test_an_amount_that_is_not_a_number_is_rejected(amount: object) -> None:
-    """Demands and capacities must be finite numbers from 0."""
-    with pytest.raises(UsageError, match="number from 0"):
-        SystemResources({"gpu": 2}).check("train", {"gpu": amount})  # type: ignore[dict-item]
-    with pytest.raises(UsageError, match="number from 0"):
-        SystemResources({"gpu": amount})  # type: ignore[dict-item]
 
 
 def test_small_demands_cannot_starve_a_large_one() -> None:

@@ -49,35 +49,6 @@ def test_a_constraint_that_prevents_every_start_for_5_seconds_is_reported_once()
     assert bench.stall.take_ended() == []
 
 
-def test_each_register_that_prevents_every_start_is_reported() -> None:
-    """After one register a second one is reported as well, and the end of each is reported separately."""
-    bench = StallBench()
-    bench.put("task:a", Pause())
-    bench.submit("a")
-    assert bench.after(0, 5) == ["topic/task:a"]
-    bench.submit("b")
-    assert bench.after(1, 5, 5) == []  # the other request has started
-    bench.put("global", Pause())
-    bench.submit("b")
-    assert bench.after(0, 5) == ["topic/global"]
-    assert bench.after(5, 100, 1_000) == []
-    bench.lift("task:a", "pause")
-    assert bench.stall.take_ended() == ["topic/task:a"]
-    assert bench.after(0, 100) == []  # the global pause blocks it too, and was reported
-    bench.lift("global", "pause")
-    assert bench.stall.take_ended() == ["topic/global"]
-
-
-def test_a_slow_rate_is_reported_once() -> None:
-    """A rate of one start a minute is reported, but not again after each start."""
-    bench = StallBench()
-    bench.put("global", RateLimit("1/m"))
-    for _ in range(5):
-        bench.submit("a")
-    assert bench.after(0, *[6.0] * 40) == ["topic/global"]
-    assert bench.policy.waiting == 0
-
-
 def test_a_run_with_a_start_every_few_seconds_is_not_reported() -> None:
     """A start within each 5 s prevents the warning."""
     bench = StallBench()
@@ -111,21 +82,3 @@ def test_the_time_in_which_nothing_waited_does_not_count() -> None:
     bench.submit("b")
     assert bench.after(60, STALL_LIMIT - 0.1) == []
     assert bench.after(0.1) == ["topic/task:b"]
-
-
-def test_of_several_reported_registers_those_that_changed_have_ended() -> None:
-    """One that is lifted, one that became stricter and one that another topic holds now; the one between them stays."""
-    bench = StallBench()
-    scopes = ("task:a", "task:b", "task:c", "task:d")
-    for scope in scopes:
-        bench.put(scope, Concurrency(0))
-        bench.submit(scope.removeprefix("task:"))
-    assert sorted(bench.after(0, *[STALL_LIMIT] * 6)) == [f"topic/{scope}" for scope in scopes]
-    bench.lift("task:a", "concurrency")
-    bench.put("task:c", Concurrency(0), topic="topic/elsewhere")
-    bench.put("task:d", Concurrency(0))
-    assert sorted(bench.stall.take_ended()) == ["topic/task:a", "topic/task:c"]
-    assert bench.stall.take_ended() == []
-    bench.lift("task:b", "concurrency")
-    bench.lift("task:d", "concurrency")
-    assert sorted(bench.stall.take_ended()) == ["topic/task:b", "topic/task:d"]

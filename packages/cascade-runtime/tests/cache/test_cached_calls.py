@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import gc
 import logging
 import os
 import threading
@@ -84,17 +83,6 @@ async def test_a_shorter_ttl_takes_effect_at_once() -> None:
     await ask(CallCache(cache), compute, 1)
     assert (await ask(CallCache(cache), compute, 1, policy=CachePolicy(ttl=61))).reason == FOUND
     assert (await ask(CallCache(cache), compute, 1, policy=CachePolicy(ttl=60))).reason == ""
-
-
-async def test_an_error_is_not_also_reported_by_asyncio() -> None:
-    """The caller gets the error; the loop's exception handler does not."""
-    contexts: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
-    calls, compute = CallCache(MemoryCache()), ready(ValueError("no"))
-    await asyncio.gather(ask(calls, compute, 1), return_exceptions=True)
-    compute.result = None
-    gc.collect()
-    assert contexts == []
 
 
 class Faulty(MemoryCache):

@@ -1,9 +1,5 @@
 """What of other modules counts in the key of a task: names of what they define, content of what was made there."""
 
-import json
-import logging
-import math
-import statistics
 import sys
 import textwrap
 import types
@@ -163,38 +159,6 @@ def test_the_wrapper_of_another_module_counts_with_its_constants_and_helpers(
     assert (keys[0] != keys[1]) is counts
 
 
-CONSTANTS = {
-    "tuple": ("(1,)", "(2,)"),
-    "frozenset": ("frozenset({1})", "frozenset({2})"),
-    "Decimal": ("decimal.Decimal('1')", "decimal.Decimal('2')"),
-    "date": ("dt.date(2026, 1, 1)", "dt.date(2026, 1, 2)"),
-    "time": ("dt.time(1)", "dt.time(2)"),
-    "timedelta": ("dt.timedelta(1)", "dt.timedelta(2)"),
-    "path": ("pathlib.PurePosixPath('a')", "pathlib.PurePosixPath('b')"),
-    "pattern": ("re.compile('a')", "re.compile('b')"),
-    "member of an enum": ("enum.Enum('E', {'A': 1}).A", "enum.Enum('E', {'A': 2}).A"),
-    "True": ("True", "False"),
-    "None": ("None", "0"),
-    "text": ("'a'", "'b'"),
-    "bytes": ("b'a'", "b'b'"),
-    "complex": ("1j", "2j"),
-}
-
-
-@pytest.mark.parametrize("kind", CONSTANTS)
-def test_a_constant_that_a_wrapper_of_another_module_reads_counts(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of every type whose values do not change."""
-    keys = []
-    for rate in CONSTANTS[kind]:
-        source = DECORATOR.format(rate=rate, limits="[1]", helper="1")
-        module("tariffs", f"import datetime as dt, decimal, enum, pathlib, re\n{source}", monkeypatch)
-        shop = module("shop", WRAPPED, monkeypatch)
-        keys.append(cache_key(CachePolicy(), shop.f._definition, (1,), {}))
-    assert keys[0] != keys[1]
-
-
 def test_a_function_of_the_task_that_another_module_calls_counts_with_its_content(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -215,16 +179,6 @@ def test_a_function_of_the_task_that_another_module_calls_counts_with_its_conten
         assert tariffs.hook(1) == 1 + number
         keys.append(cache_key(CachePolicy(), shop.f._definition, (1,), {}))
     assert keys[0] != keys[1]
-
-
-@pytest.mark.parametrize(
-    "function", [json.dumps, json.loads, statistics.mean, textwrap.dedent, logging.getLogger]
-)
-def test_a_function_of_python_itself_is_a_task_like_any_other(function: Any) -> None:
-    """It may use objects that have no digest: its name is enough."""
-    definition, other = task(function)._definition, task(math.sqrt)._definition
-    keys = [cache_key(CachePolicy(), each, ("1",), {}) for each in (definition, definition, other)]
-    assert keys[0] == keys[1] != keys[2]
 
 
 def test_an_object_of_another_module_is_refused_and_one_with_a_name_is_not(

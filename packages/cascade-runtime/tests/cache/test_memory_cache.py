@@ -12,26 +12,6 @@ from cascade.runtime.cache import MemoryCache
 from cascade.testkit.leaks import no_leaks
 
 
-async def test_it_returns_the_object_itself_and_its_age() -> None:
-    """A hit holds the same object, with the seconds since it was stored."""
-    clock, value = FakeClock(), object()
-    cache = MemoryCache(clock=clock)
-    await cache.put("k", value)
-    clock.ticks += 5
-    hit = await cache.get("k")
-    assert hit == Hit(value, 5.0)
-    assert hit is not None
-    assert hit.value is value
-
-
-async def test_none_is_a_value() -> None:
-    """A stored None is a hit; an unknown key is not."""
-    cache = MemoryCache()
-    await cache.put("k", None)
-    assert isinstance(await cache.get("k"), Hit)
-    assert await cache.get("other") is None
-
-
 async def test_closing_keeps_the_values_and_clearing_does_not() -> None:
     """The next run can use the cache too."""
     cache = MemoryCache()

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import pickle
-import re
 import sqlite3
 import stat
 import subprocess
@@ -65,17 +64,6 @@ def change(path: Path, statement: str, *values: object) -> None:
 # Values
 
 
-async def test_a_value_is_found_by_the_next_process(path: Path) -> None:
-    """Another cache of the same file finds a stored value; an unknown key is a miss."""
-    async with opened(path) as cache:
-        await cache.put("k", {"a": [1, None]})
-        await cache.put("none", None)
-    async with opened(path) as cache:
-        assert await value_of(cache, "k") == {"a": [1, None]}
-        assert isinstance(await cache.get("none"), Hit)
-        assert await cache.get("other") is None
-
-
 async def test_the_stored_value_is_the_one_at_the_time_of_the_put(path: Path) -> None:
     """A value that the caller changes after the put is found as it was."""
     value = [1]
@@ -98,15 +86,6 @@ async def test_a_value_expires_at_its_ttl_also_for_another_process(path: Path) -
         assert await cache.get("k") == Hit(1, 9.5)
         clock.ticks += 0.5
         assert await cache.get("k") is None
-
-
-async def test_a_clock_that_was_set_back_gives_no_negative_age(path: Path) -> None:
-    """A value from the future counts as new."""
-    clock = FakeClock()
-    async with opened(path, clock=clock) as cache:
-        await cache.put("k", 1)
-        clock.put_forward = -100
-        assert await cache.get("k") == Hit(1, 0.0)
 
 
 async def test_the_least_recently_used_values_are_deleted_when_the_file_is_full(path: Path) -> None:
@@ -149,17 +128,6 @@ async def test_a_value_over_the_limit_is_rejected_with_its_size(path: Path) -> N
         assert await value_of(cache, "small") == 1
 
 
-async def test_a_value_of_exactly_the_limit_is_stored(path: Path) -> None:
-    """The limit is what a value may take."""
-    async with opened(path, max_value_bytes=1000) as cache:
-        with pytest.raises(UnstorableValueError) as refused:
-            await cache.put("big", b"x" * 2000)
-    (size,) = re.findall(r"takes (\d+) bytes", str(refused.value))
-    async with opened(path, max_value_bytes=int(size)) as cache:
-        await cache.put("big", b"x" * 2000)
-        assert await value_of(cache, "big") == b"x" * 2000
-
-
 @pytest.mark.parametrize("value", [lambda: 1, sys, [{"a": lambda: 1}]])
 async def test_a_value_that_cannot_be_pickled_is_rejected_with_the_reason(value: object, path: Path) -> None:
     """The error names the type and pickle's reason."""
@@ -192,30 +160,6 @@ async def test_close_frees_thread_and_files_and_the_next_use_opens_again(path: P
     await cache.close()
     await cache.close()
     assert sorted(each.name for each in path.parent.iterdir()) == ["cache.db", "cache.db.key"]
-
-
-async def test_an_unused_cache_creates_nothing(path: Path) -> None:
-    """Neither a thread nor a file."""
-    async with no_leaks(), opened(path / "deep" / "er.db"):
-        pass
-    assert not path.exists()
-
-
-def test_a_close_in_one_thread_loses_no_request_of_another(path: Path) -> None:
-    """Runs in two threads share a cache, and each closes it at its end: every get returns."""
-    cache = SqliteCache(path)
-
-    async def work() -> None:
-        for i in range(25):
-            await cache.put(str(i), i)
-            await cache.close()
-
-    async def both() -> None:
-        await asyncio.gather(*(asyncio.to_thread(asyncio.run, work()) for _ in range(3)))
-
-    asyncio.run(both())
-    assert asyncio.run(value_of(cache, "24")) == 24
-    asyncio.run(cache.close())
 
 
 async def test_folders_are_created_and_a_relative_path_does_not_move(

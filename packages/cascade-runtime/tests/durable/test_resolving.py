@@ -8,7 +8,6 @@ from fakes import FakeClock
 
 from cascade.interfaces import (
     RunInfo,
-    RunInUseError,
     StateUnavailable,
     StepState,
     UnreadableResultError,
@@ -27,23 +26,6 @@ async def leave_in_doubt(folder: Path) -> SqliteState:
     await journal.started_for_certain("press:0", name="press", inputs=b"i", code=b"c")
     await journal.close()
     return state
-
-
-async def test_a_resolved_step_has_the_value_that_the_person_gave(tmp_path: Path) -> None:
-    """Whatever its size; the next attempt takes it."""
-    state = await leave_in_doubt(tmp_path / "runs")
-    value = "x" * (2 << 20)
-    await state.resolve("night", "press:0", "value", value)
-    assert list(state.values("night")) == [("press:0", value)]
-    journal = await state.open(NIGHT)
-    record = journal.known("press:0")
-    assert record is not None
-    assert (record.state, record.name, journal.attempt) == (StepState.COMPLETED, "press", 2)
-    assert record.attempt == 1  # the last one whose process had the run
-    assert await journal.load("press:0") == value
-    with pytest.raises(RunInUseError):
-        await SqliteState(tmp_path / "runs").resolve("night", "press:0", "again")
-    await journal.close()
 
 
 async def test_a_step_that_is_not_in_doubt_is_named_with_the_first_five_that_are(tmp_path: Path) -> None:

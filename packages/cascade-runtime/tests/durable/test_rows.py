@@ -2,12 +2,9 @@
 
 import contextlib
 import dataclasses
-import gc
 import sqlite3
 import sys
 import threading
-import weakref
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from cascade.interfaces import (
     CascadeError,
     Journal,
     Plan,
-    RecordedStatus,
     RunEndedError,
     RunInfo,
     RunInputsError,
@@ -31,7 +27,6 @@ from cascade.interfaces import (
     UnstorableValueError,
 )
 from cascade.runtime import SqliteState
-from cascade.testkit.waiting import eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the boot id and the open files from /proc")
 RUN = RunInfo("night", "report", {"day": 3}, shape=b"shape", source="box", by="anna")
@@ -128,48 +123,6 @@ async def test_the_file_says_of_each_step_what_became_of_it(folder: Path, clock:
         {"key": "c", "seq": 7, "token": "0123abcd"},
         {"key": "d", "seq": 8, "token": "0123abcd"},
     ]
-
-
-@pytest.mark.parametrize("apart", [True, False], ids=["rows of their own", "one row"])
-async def test_a_step_that_runs_again_has_nothing_of_its_earlier_attempt(
-    folder: Path, clock: FakeClock, *, apart: bool
-) -> None:
-    """Only its starts are counted over all attempts; the tries are those of the attempt of the run."""
-    state = state_in(folder, clock=clock)
-    journal = await state.open(RUN)
-    for key in "ab":
-        journal.started(key, name="old", inputs=b"old", code=b"old")
-        journal.retrying(key, tries=2, not_before=9.5, error="old")
-    await journal.failed("a", "old")
-    await journal.close()
-    clock.ticks += 10
-    journal, began = await state.open(RUN), clock.now()
-    for key in "ab":
-        journal.started(key, name="new", inputs=b"new", code=b"new")
-        if apart:
-            await eventually(partial(has_begun, state, key, began))
-        assert await journal.completed(key, 1, events=lambda: StepEvents(3, "89abcdef"))
-    await journal.close()
-    expected = {
-        "name": "new",
-        "state": 3,
-        "inputs": b"new",
-        "code": b"new",
-        "attempt": 2,
-        "starts": 2,
-        "tries": 0,
-        "began": began,
-        "ended": began,
-        "not_before": None,
-        "error": "",
-        "seq": 3,
-        "token": "89abcdef",
-    }
-    assert rows(folder, "*", "step ORDER BY key") == [{"key": key, **expected} for key in "ab"]
-
-
-def has_begun(state: SqliteState, key: str, time: float) -> bool:
-    return time in [step.began for step in state.steps("night") if step.key == key]
 
 
 ATTEMPTS: dict[str, tuple[str, int]] = {
@@ -347,47 +300,3 @@ async def test_a_lock_that_cannot_be_opened_is_named(
     (record,) = caplog.records
     assert record.getMessage().startswith(f"state {folder / 'night.lock'}: ")
     assert record.getMessage().endswith("; the run continues unrecorded")
-
-
-async def test_nothing_is_read_in_a_folder_of_others(folder: Path) -> None:
-    """Neither runs nor steps nor values; in a folder that is missing there is nothing, and none is made."""
-    state = state_in(folder)
-    assert ([*state.runs()], [*state.steps("night")], [*state.values("night")]) == ([], [], [])
-    assert not folder.exists()
-    journal = await state.open(RUN)
-    assert await complete(journal, "f:0", 1)
-    await journal.close()
-    assert [*state.values("night")] == [("f:0", 1)]
-    folder.chmod(0o750)
-    for read in (state.runs, lambda: [*state.steps("night")], lambda: [*state.values("night")]):
-        with pytest.raises(StateUnavailable, match="can be read by others; chmod 700"):
-            read()
-    folder.chmod(0o770)
-    with pytest.raises(StateUnavailable, match="can be written by others; chmod 700"):
-        state.runs()
-
-
-@linux
-async def test_a_run_that_has_ended_takes_no_memory(folder: Path) -> None:
-    """An engine may open very many runs in its life; closing the store afterwards closes the others."""
-    state = state_in(folder)
-    ended, closed, open_still = [await state.open(RunInfo(name, "report")) for name in ("a", "b", "c")]
-    await ended.end(RunStatus.SUCCEEDED)
-    await closed.close()
-    gone = [weakref.ref(ended), weakref.ref(closed)]
-    del ended, closed
-
-    def are_gone() -> bool:
-        gc.collect()
-        return [each() for each in gone] == [None, None]
-
-    await eventually(are_gone)
-    await state.close()
-    assert handles_of(folder) == []
-    assert {run.run_id: run.status for run in state.runs()} == {
-        "a": RecordedStatus.SUCCEEDED,
-        "b": RecordedStatus.INTERRUPTED,
-        "c": RecordedStatus.INTERRUPTED,
-    }
-    with pytest.raises(RuntimeError):
-        await open_still.completed("f:0", 1)

@@ -1,6 +1,5 @@
 """What lists say of recorded runs: of one that goes on, beside files that cannot be read, and what stays by default."""
 
-import asyncio
 import datetime as dt
 import stat
 import time
@@ -14,7 +13,6 @@ from cascade.interfaces import (
     RunInfo,
     RunStatus,
     StepState,
-    UnreadableResultError,
 )
 from cascade.runtime import SqliteState
 
@@ -75,21 +73,6 @@ async def test_a_run_that_has_ended_stays_for_30_days_by_default(
     assert [run.run_id for run in state_in(folder).runs()] == ["old"] * stays
 
 
-async def test_very_many_values_are_loaded_at_once(folder: Path) -> None:
-    """Each in its place; a step without one stands for itself."""
-    journal = await state_in(folder).open(RUN)
-    keys = [f"f:0[{number}]" for number in range(1_101)]
-    for key in [*keys, "g:0"]:
-        journal.started(key, name="f", inputs=b"", code=b"")
-    values = {key: number for number, key in enumerate(keys) if number != 501} | {"g:0": "last"}
-    await asyncio.gather(*(journal.completed(key, value) for key, value in values.items()))
-    found = await journal.load_all([*keys, "g:0"])
-    assert isinstance(found[501], UnreadableResultError)
-    assert found[501].key == keys[501]
-    assert [*found[:501], *found[502:]] == [*range(501), *range(502, 1_101), "last"]
-    await journal.close()
-
-
 async def test_texts_that_utf_8_cannot_hold_are_recorded_with_escapes(folder: Path) -> None:
     """An error may quote the name of a file that is not text."""
     state, text = state_in(folder), "no steam in \udc80.txt"
@@ -129,13 +112,3 @@ async def test_the_constraints_of_each_source_are_kept_apart(folder: Path) -> No
         await state.forget_control("press")
         assert await state.load_control("press") is None
     assert await state.load_control("saw/1") == {"paused": False}
-
-
-@pytest.mark.parametrize("content", ["", "[1]", "{", "null", "[" * 100_000], ids=lambda text: text[:5])
-async def test_constraints_that_no_engine_has_saved_are_none(folder: Path, content: str) -> None:
-    await record(folder, "night")
-    state = state_in(folder)
-    await state.save_control("press", {"limit": 2})
-    (path,) = folder.glob("control-*")
-    path.write_text(content)
-    assert await state.load_control("press") is None

@@ -27,7 +27,6 @@ from cascade.interfaces import (
     RunInfo,
     RunInUseError,
     RunStatus,
-    StateBackend,
     StateUnavailable,
     StepState,
     UnreadableResultError,
@@ -364,17 +363,6 @@ async def test_a_file_that_holds_another_run_is_not_taken_for_this_one(folder: P
     assert [run.attempts for run in state_in(folder).runs()] == [1]
 
 
-def test_a_relative_folder_does_not_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    state = SqliteState("runs")
-    monkeypatch.chdir("/")
-    assert state.folder == tmp_path / "runs"
-    assert repr(state) == f"<SqliteState {tmp_path / 'runs'}>"
-    assert not state.folder.exists()
-    backend: StateBackend = state
-    assert backend.runs() == []
-
-
 # Retention
 
 
@@ -407,14 +395,6 @@ async def test_the_runs_beyond_a_number_are_deleted_however_young_they_are(folde
         os.utime(folder / f"run%20{number}.db", (1e9 + number, 1e9 + number))
     assert await state_in(folder, keep=dt.timedelta(days=30), keep_runs=1).prune() == 2
     assert [run.run_id for run in state_in(folder).runs()] == ["run 2"]
-
-
-async def test_a_run_that_ended_lately_stays_however_old_its_file_seems(folder: Path) -> None:
-    """A copy or a backup may have set the file's time."""
-    await recorded(folder)
-    os.utime(folder / "night.db", (1e9, 1e9))
-    assert await state_in(folder, keep=dt.timedelta(days=1), keep_runs=None).prune() == 0
-    assert [run.run_id for run in state_in(folder).runs()] == ["night"]
 
 
 async def test_files_that_cannot_be_read_do_not_keep_old_runs_from_being_deleted(folder: Path) -> None:
@@ -679,15 +659,3 @@ async def test_a_cancelled_completion_is_committed(folder: Path) -> None:
     await journal.end(RunStatus.CANCELLED)
     (step,) = state_in(folder).steps("night")
     assert step.state is StepState.COMPLETED
-
-
-async def test_a_clock_that_was_set_back_a_day_changes_nothing(folder: Path) -> None:
-    """Times are only shown: what counts is the order of rows and the lock."""
-    await recorded(folder, None)
-    clock = clock_set_by(dt.timedelta(days=-1))
-    journal = await state_in(folder, clock=clock).open(RUN)
-    assert (journal.attempt, await journal.load("a:0")) == (2, 1)
-    assert await complete(journal, "d:0", 4)
-    await journal.end(RunStatus.SUCCEEDED)
-    (run,) = state_in(folder).runs()
-    assert (run.status, run.counts) == (RecordedStatus.SUCCEEDED, {StepState.COMPLETED: 4})

@@ -30,7 +30,6 @@ from cascade.runtime._durable import journal as journals
 from cascade.runtime._durable import writer
 from cascade.runtime._durable.results import LARGE
 from cascade.runtime._durable.run_file import RunFile
-from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 
 pytestmark = pytest.mark.process  # left out of the session unit
@@ -208,20 +207,6 @@ async def test_a_store_that_is_not_required_lets_the_run_continue(
     await journal.end(RunStatus.SUCCEEDED)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert "the run continues unrecorded" in caplog.records[1].message
-
-
-async def test_closing_does_not_wait_for_a_disk_that_fails(folder: Path, disk: Disk) -> None:
-    """A last try, then it gives up; the run is free, and nothing is left behind."""
-    state = state_in(folder, retry_for=1000.0)
-    await (await state.open(RunInfo("warm up", "report"))).close()
-    async with no_leaks():
-        journal = await state.open(RUN)
-        disk.fill()
-        journal.started("f:0", name="f", inputs=b"", code=b"")
-        await eventually(lambda: journal.stalled)
-        await journal.close()
-    disk.error = None
-    await (await state.open(RUN)).close()
 
 
 async def test_closing_does_not_wait_for_a_disk_that_hangs(

@@ -120,19 +120,6 @@ async def test_an_older_run_is_migrated_after_a_copy_was_made(
     assert [path.name for path in folder.iterdir()] == ["_secret"]
 
 
-async def test_a_run_is_migrated_over_several_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each version's statements are applied, in order."""
-    await recorded(folder)
-    steps = {2: "ALTER TABLE attempt ADD COLUMN third TEXT", 1: "ALTER TABLE attempt ADD COLUMN second TEXT"}
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr(schema, "MIGRATIONS", steps)
-    await (await state_in(folder).open(RUN)).close()
-    with contextlib.closing(sqlite3.connect(folder / "night.db")) as connection:
-        columns = [row[1] for row in connection.execute("PRAGMA table_info(attempt)")]
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
-    assert columns[-2:] == ["second", "third"]
-
-
 async def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one transaction."""
     await recorded(folder)

@@ -2,19 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from fake_link import FakeLink
 
 from cascade.interfaces import Delivery
-from cascade.runtime import Outbox
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.queue import DurableQueue
 from cascade.runtime._outbox.send_order import QueuedMessage
-from cascade.testkit.waiting import eventually
 
 
 class Timers:
@@ -84,28 +81,6 @@ async def test_the_pauses_double_from_ten_seconds_to_an_hour(monkeypatch: pytest
     acknowledgements.stop()
 
 
-async def test_nothing_is_sent_again_without_a_link_or_without_an_event(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The broker could not take it; the pause stays what it was, and the end is looked for all the same."""
-    timers = Timers(asyncio.get_running_loop(), monkeypatch)
-    queue, looks = Queue(), list[int]()
-    acknowledgements = await following(FakeLink(), queue)
-    queue.on_change = lambda: looks.append(queue.calls)
-    queue.linked = False
-    timers.fire()
-    timers.fire()
-    assert (queue.calls, looks, timers.pauses[-1]) == (0, [0, 0], 10.0)
-    queue.linked = True
-    queue.found = Stored(0, -1, 0)
-    timers.fire()
-    assert (queue.calls, queue.added, timers.pauses[-1]) == (1, [], 10.0)
-    queue.found = Stored(0, 0, 1)
-    timers.fire()
-    assert (queue.added, timers.pauses[-1]) == ([Stored(0, 0, 1)], 20.0)
-    acknowledgements.stop()
-
-
 async def test_after_the_end_no_timer_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk may answer later than that."""
     timers = Timers(asyncio.get_running_loop(), monkeypatch)
@@ -143,34 +118,3 @@ async def test_a_collector_acknowledges_the_events_of_the_own_source(
     acknowledgements = Acknowledgements(FakeLink(), "press", "c-1")
     assert acknowledgements.concerns(entry_of(topic, text)) is concerned
     acknowledgements.stop()
-
-
-class SlowLink(FakeLink):
-    """Unsubscribes when a test wants that."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_unsubscribe = asyncio.Event()
-
-    async def unsubscribe(self) -> None:
-        await self.may_unsubscribe.wait()
-        await super().unsubscribe()
-
-
-async def test_the_end_waits_until_the_connector_has_unsubscribed(tmp_path: Path) -> None:
-    """A program that disconnects next cuts nothing off."""
-    link = SlowLink()
-
-    async def use() -> None:
-        async with Outbox(tmp_path / "events", ack="c-1").attached(link):
-            await link.disconnect()
-
-    using = asyncio.create_task(use())
-    await eventually(lambda: not link.connected)
-    await eventually(lambda: not [*(tmp_path / "events").glob("*")])
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert (using.done(), len(link.subscribed)) == (False, 1)
-    link.may_unsubscribe.set()
-    await using
-    assert not link.subscribed

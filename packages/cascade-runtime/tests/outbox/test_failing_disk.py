@@ -63,25 +63,6 @@ async def test_what_a_disk_refused_is_stored_at_the_end_if_it_works_again(
         await eventually(lambda: link.numbers() == [0, 1, 2, 3])
 
 
-async def test_messages_of_a_full_disk_wait_in_memory_and_are_not_given_to_it(
-    folder: Path, full_disk: FullDisk, caplog: pytest.LogCaptureFixture
-) -> None:
-    """They are bounded there; what the other side takes meanwhile is never written."""
-    link = FakeLink(up=False)
-    async with Outbox(folder, delay=0.0).attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        await eventually(lambda: "disk is full" in caplog.text)
-        await eventually(lambda: link.held)
-        for seq in range(1, 4):
-            sender.publish(TOPIC, event(seq), 1)
-            await sender.drain(5.0)  # it ends where no message moves, and when the disk has answered
-        assert full_disk.refused == 1
-        link.settle()
-        assert link.numbers() == [0, 1, 2, 3]
-        full_disk.full = False
-    assert not [*folder.glob("*.db")]
-
-
 async def test_what_is_refused_while_the_disk_fails_is_put_aside_when_it_works(
     folder: Path, full_disk: FullDisk, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,6 @@
 """An outbox while it is open: what its files have, who shares a sender, and what it takes from dead processes in parts."""
 
 import datetime as dt
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from fake_link import TOPIC, FakeLink, event
 from fakes import FakeClock
 from outbox_files import ACK, State, change, is_locked, kept, leave, replace, take_lock
 
-from cascade.interfaces import Delivery, OutboxUnavailable
+from cascade.interfaces import Delivery
 from cascade.runtime import Outbox
 from cascade.testkit import eventually, no_leaks
 
@@ -74,22 +73,6 @@ async def test_runs_at_the_same_time_share_the_sender_of_their_connector(
             await other.disconnect()
         assert [link.subscriptions, other.subscriptions] == [1 if ack else 0] * 2
     assert sorted((each.sender, each.waiting) for each in given.senders()) == [("press", 1), ("saw", 1)]
-
-
-async def test_a_flush_says_whether_everything_was_sent(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is stored in any case."""
-    change(monkeypatch, NO_PROGRESS=0.05)
-    link = FakeLink(up=False)
-    async with Outbox(folder, delay=60.0).sender(link) as sender:
-        sender.send(TOPIC, event(0))
-        assert not await sender.flush(5.0)
-        assert kept(folder) == [(0, State.WAITS)]
-        link.up = True
-        link.settle()
-        assert await sender.flush(5.0)
-        assert kept(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -165,19 +148,6 @@ async def test_a_sender_that_adopts_nothing_counts_its_own_messages(folder: Path
         await link.disconnect()
     with pytest.raises(RuntimeError, match="the sender is not open"):
         await sender.left(60.0)
-
-
-async def test_a_disk_that_does_not_answer_is_named(folder: Path) -> None:
-    """Nothing is counted then: a number would be wrong."""
-    link, go_on = FakeLink(up=False), threading.Event()
-    outbox = Outbox(folder)
-    async with outbox.attached(link) as queue, outbox.sender(link) as sender:
-        queue.call(lambda file: go_on.wait(), lambda result: None)
-        with pytest.raises(OutboxUnavailable, match="the disk does not answer; try again when it works"):
-            await sender.left(0.05)
-        go_on.set()
-        assert await sender.left(60.0) == 0
-        await link.disconnect()
 
 
 @pytest.mark.parametrize(("days", "expected"), [(29, [0, 1]), (31, [1])])

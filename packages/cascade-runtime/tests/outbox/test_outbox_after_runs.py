@@ -9,7 +9,7 @@ import pytest
 from fake_link import TOPIC, FakeLink, event
 from outbox_files import acknowledge, change, left_open
 
-from cascade.runtime import LocalConnector, Outbox
+from cascade.runtime import Outbox
 from cascade.testkit import no_leaks
 from cascade.testkit.waiting import eventually
 
@@ -53,21 +53,6 @@ async def test_what_awaits_the_collector_is_sent_again_until_it_is_acknowledged(
         await eventually(lambda: link.numbers().count(0) > 2)
         await eventually(lambda: acknowledged(link, 1))
         await eventually(lambda: is_closed(folder))
-    assert not [*folder.glob("*")]
-
-
-async def test_a_run_whose_events_are_acknowledged_leaves_nothing_open(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file is closed when the run returns."""
-    change(monkeypatch, RESEND_AFTER=3_600.0)
-    link = FakeLink()
-    given = Outbox(folder, ack="c-1")
-    async with no_leaks(), given.attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        await sender.drain(0.5)
-        await acknowledge(link, 0)
-    assert not link.subscribed
     assert not [*folder.glob("*")]
 
 
@@ -118,17 +103,6 @@ async def test_a_file_that_a_run_uses_again_is_not_closed_for_another_outbox(fol
         await eventually(lambda: is_closed(folder))
     assert {*link.numbers()} == {0, 1}
     assert not [*folder.glob("*")]
-
-
-async def test_the_disconnect_of_the_user_closes_it(folder: Path) -> None:
-    """What is not acknowledged stays for the next process."""
-    async with no_leaks():
-        connector = LocalConnector(source_id="press")
-        async with connector:
-            await send(Outbox(folder, ack="c-1"), connector, 0)
-            await eventually(lambda: left(folder) == [(1, True)])
-        await eventually(lambda: left(folder) == [(1, False)])
-        await eventually(lambda: "0 subscriptions" in repr(connector))
 
 
 @pytest.mark.parametrize("ack", ["c-1", None])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
-from outbox_files import change, replace
+from outbox_files import replace
 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Outbox
@@ -54,26 +54,6 @@ async def test_a_file_may_have_256_mib_by_default(
         await sender.reached(60.0)
         assert sender.dropped == dropped
         await link.disconnect()
-
-
-@pytest.mark.parametrize(("order", "expected"), [(None, [0, 1]), ("oldest", [0, 1]), ("live-first", [1, 0])])
-async def test_the_oldest_message_goes_first_by_default(
-    order: Any, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A new one waits until it is known what the file has."""
-    change(monkeypatch, NO_PROGRESS=0.05)
-    change(monkeypatch, HOLD=3_600.0)
-    link = FakeLink(up=False)
-    async with Outbox(tmp_path / "events").attached(link) as sender:
-        await sender.drain(60.0)  # the file is open
-        sender.publish(TOPIC, event(0), 1)
-        await sender.drain(0.05)
-        await link.disconnect()
-    link = FakeLink()
-    settings: dict[str, Any] = {} if order is None else {"order": order}
-    async with Outbox(tmp_path / "events", **settings).attached(link) as sender:
-        sender.publish(TOPIC, event(1), 1)
-        await eventually(lambda: link.numbers() == expected)
 
 
 async def test_a_sender_without_a_name_sends_its_own_messages_only_unless_it_is_asked_to(

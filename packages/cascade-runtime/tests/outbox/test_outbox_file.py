@@ -71,18 +71,6 @@ def test_an_event_that_waits_is_a_false_claim_unless_it_may_have_arrived(file: O
     assert not claimed(5)
 
 
-def test_what_a_collector_has_is_forgotten_by_series(file: OutboxFile) -> None:
-    """Up to its mark, without what it misses; what waits to be sent, and other series, stay."""
-    file.write(rows_of(0, ["0", "1", "2", "3"]), State.SENT)
-    file.write(rows_of(4, ["0", "1"], series="run-ab"), State.SENT)
-    file.write(rows_of(6, ["4"]), State.WAITS)
-    assert file.acknowledge({"run-c": 9}, {}) is None
-    assert file.acknowledge({"run-a": 2, "run-ab": 0}, {"run-a": [(1, 1)]}) == 4
-    assert file.acknowledge({"run-a": 2}, {"run-a": [(1, 1)]}) is None
-    file.send_again()
-    assert [row.number for row in file.page(0, 20, 100)] == [1, 3, 5, 6]
-
-
 @pytest.mark.parametrize(
     ("payload", "series"),
     [
@@ -108,44 +96,6 @@ def test_a_message_is_acknowledged_by_the_event_id_that_a_collector_reads(
     found = [each for each in ("run-a", 'run "a"', "runé") if file.acknowledge({each: 9}, {}) == 0]
     assert found == [series] * (series is not None)
     assert file.is_settled() is (series is not None)
-
-
-def test_what_is_sent_again_before_a_number_was_sent_once(file: OutboxFile) -> None:
-    """By time all is sent again; after an acknowledgement of a later event, what is older than that, and only once."""
-    file.write(rows_of(0, ["0", "1", "2", "3"]), State.SENT)
-    assert not file.has_sent_again(4)
-    assert file.send_again(2) == (0, 1, 2)
-    assert [row.number for row in file.page(0, 20, 100)] == [0, 1]
-    assert [file.has_sent_again(number) for number in (0, 1, 4)] == [False, True, True]
-    file.write(rows_of(0, ["0", "1"]), State.SENT)
-    assert file.send_again(3) == (2, 2, 1)
-    file.write(rows_of(2, ["2"]), State.SENT)
-    assert file.send_again(4) == (3, 3, 1)
-    file.write(rows_of(3, ["3"]), State.SENT)
-    assert file.send_again(4) == (0, -1, 0)
-    assert file.send_again() == (0, 3, 4)
-    assert [row.number for row in file.page(0, 20, 3)] == [0, 1, 2]
-    assert [row.number for row in file.page(1, 2, 100)] == [1, 2]
-
-
-def test_a_clock_that_is_set_back_makes_nothing_young_for_ever(tmp_path: Path) -> None:
-    """The age of a stored event goes on from what it was; a clock that is corrected by less than an hour moves none."""
-    clock = FakeClock()
-    file = open_file(settings_of(tmp_path / "old"), "press", clock)
-
-    def ages_after(seq: int) -> list[float]:
-        with file.transact():
-            file.write(rows_of(seq, [str(seq)]), State.WAITS)
-        with contextlib.closing(sqlite3.connect(file.paths.database)) as connection:
-            found = connection.execute("SELECT stored FROM message ORDER BY id").fetchall()
-        return [clock.now() - stored for (stored,) in found]
-
-    ages_after(0)
-    clock.put_forward -= 1e9
-    assert [round(age / 600) for age in ages_after(1)] == [0, 0]
-    clock.put_forward += 1_800
-    assert [round(age / 600) for age in ages_after(2)] == [3, 3, 0]
-    file.close()
 
 
 async def test_the_time_of_messages_follows_a_clock_that_was_set_while_the_disk_failed(folder: Path) -> None:

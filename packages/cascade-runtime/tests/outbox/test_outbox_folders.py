@@ -15,30 +15,6 @@ from cascade.runtime import Outbox
 from cascade.testkit.waiting import eventually
 
 
-async def test_a_summary_counts_the_messages_in_each_state(folder: Path) -> None:
-    """Those to be sent, those that a collector has not acknowledged, and those put aside, which are shown."""
-    states = (State.SENT, State.WAITS, State.WAITS, State.ASIDE, State.SENT, State.SENT)
-    payloads = await leave(folder, "press", *states)
-    with changing(folder, "press") as connection:
-        (oldest,) = connection.execute("SELECT min(stored) FROM message").fetchone()
-        connection.execute("INSERT INTO counter VALUES ('too old', 4)")
-    (found,) = Outbox(folder).senders()
-    assert (found.sender, found.waiting, found.sent, found.aside) == ("press", 2, 3, ((TOPIC, payloads[3]),))
-    assert found.size == sum(len(TOPIC) + len(payload) for payload in payloads)
-    assert (found.oldest, found.dropped) == (oldest, {"too old": 4})
-
-
-async def test_what_was_put_aside_is_deleted_alone(folder: Path) -> None:
-    """The other messages are kept; without them the file goes as well."""
-    await leave(folder, "box-1", State.WAITS, State.ASIDE, State.SENT)
-    await leave(folder, "box-2", State.ASIDE, State.ASIDE)
-    assert Outbox(folder).drop(aside=True) == 3
-    (left,) = Outbox(folder).senders()
-    assert (left.sender, left.waiting, left.sent, left.aside, left.in_use) == ("box-1", 1, 1, (), False)
-    assert Outbox(folder).drop("box-1") == 2
-    assert [*folder.iterdir()] == []
-
-
 async def test_what_was_dropped_is_listed_though_nothing_waits(folder: Path) -> None:
     """The file with the counter stays until a person deletes it."""
     link = FakeLink(up=False)
@@ -100,18 +76,6 @@ async def test_a_file_of_an_older_version_is_listed_with_what_changes_it(
     assert (folder / "press.db").read_bytes() == before
 
 
-async def test_what_was_put_aside_stays_in_the_file_of_its_sender(folder: Path) -> None:
-    """A sender that takes over the other messages sends those that a collector has not acknowledged again."""
-    payloads = await leave(folder, "box", State.SENT, State.ASIDE, State.WAITS)
-    link = FakeLink("press")
-    async with Outbox(folder).attached(link):
-        await eventually(lambda: len(link.taken) == 2)
-        await eventually(lambda: not is_locked(folder, "box"))
-    assert link.taken == [json.loads(payloads[0]), json.loads(payloads[2])]
-    (left,) = Outbox(folder).senders()
-    assert (left.sender, left.waiting, left.sent, left.aside) == ("box", 0, 0, ((TOPIC, payloads[1]),))
-
-
 async def test_a_file_that_cannot_be_adopted_keeps_no_other_from_it(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,23 +100,6 @@ async def test_a_file_that_cannot_be_adopted_keeps_no_other_from_it(
 
 def spoiled(folder: Path, source: str) -> None:
     (folder / f"{source}.db").write_bytes(b"These are notes, not a database.\n" * 200)
-
-
-async def test_senders_are_listed_in_the_order_of_their_last_change(folder: Path) -> None:
-    """One that cannot be read has its cause, and nothing but zeros; it hides no other."""
-    for source, changed in (("box-1", 3_000), ("box-2", 1_000), ("box-3", 2_000)):
-        await leave(folder, source, State.WAITS)
-        if source == "box-3":
-            spoiled(folder, source)
-        os.utime(folder / f"{source}.db", (changed, changed))
-    found = Outbox(folder).senders()
-    assert [each.waiting for each in found] == [1, 0, 1]
-    assert [each.sender for each in found] == ["box-2", "box-3", "box-1"]
-    unreadable = found[1]
-    assert "not a database" in unreadable.problem
-    values = (unreadable.waiting, unreadable.sent, unreadable.aside, unreadable.size)
-    assert values == (0, 0, (), 0)
-    assert (unreadable.oldest, unreadable.dropped, unreadable.in_use) == (None, None, False)
 
 
 async def test_what_cannot_be_deleted_is_refused_with_its_cause(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
-from outbox_files import WINDOW, acknowledge, change, replace, rows, take_lock, writes
+from outbox_files import acknowledge, change, replace, rows, take_lock
 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Engine, FileConnector, LocalConnector, Outbox
@@ -34,20 +34,6 @@ async def leave(outbox: Outbox, link: FakeLink, *, first: int, count: int) -> No
             sender.publish(TOPIC, event(seq, source=link.source_id), 1)
         await sender.drain(0.05)
         await link.disconnect()
-
-
-async def test_what_is_settled_soon_never_reaches_the_disk(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a healthy link no row is written, also at the end of the run, and no file is left."""
-    link = FakeLink()
-    written = writes(monkeypatch)
-    async with Outbox(folder).attached(link) as sender:
-        for seq in range(500):
-            sender.publish(TOPIC, event(seq), 1)
-        await sender.drain(1.0)
-    assert (written, link.numbers()) == ([], [*range(500)])
-    assert not [*folder.glob("*")]
 
 
 async def test_what_waits_is_stored_and_sent_by_the_next_process_in_order(folder: Path) -> None:
@@ -88,21 +74,6 @@ async def test_a_disk_that_does_not_answer_holds_no_event_and_an_order_live_firs
         sender.publish(TOPIC, event(4), 1)
         assert link.numbers()[4:] == [4]
         answers.set()
-
-
-async def test_the_connector_never_holds_more_than_twice_its_window(folder: Path) -> None:
-    """The rest waits in the file, not in memory, and comes when there is room."""
-    link = FakeLink(up=False)
-    async with Outbox(folder, delay=0.01).attached(link) as sender:
-        for seq in range(3_000):
-            sender.publish(TOPIC, event(seq), 1)
-        await eventually(lambda: len(rows(folder)) == 3_000)
-        await eventually(lambda: sender.stored_ranges == [(801, 3_000)])
-        link.up = True
-        link.settle()
-        await eventually(lambda: len(link.taken) == 3_000)
-    assert link.most_held == 2 * WINDOW
-    assert link.numbers() == [*range(3_000)]
 
 
 async def test_what_the_connector_returns_is_delivered_again(folder: Path) -> None:
@@ -388,21 +359,6 @@ async def test_what_was_sent_before_a_stored_event_is_lost_and_sent_again_at_onc
         assert link.numbers() == [*range(6), 1, 2, 6]
         await acknowledge(link, 6)
         await eventually(lambda: rows(folder) == [])
-
-
-async def test_what_was_sent_is_stored_before_newer_events_that_were_not(
-    folder: Path, never_by_time: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A process that is killed between the two leaves no hole."""
-    link, stored = FakeLink(), writes(monkeypatch)
-    async with Outbox(folder, ack="c-1").attached(link) as sender:
-        sender.publish(TOPIC, event(0), 1)
-        await eventually(lambda: stored == [1])
-        sender.publish(TOPIC, event(1), 1)
-        link.up = False
-        sender.publish(TOPIC, event(2), 1)
-        await sender.drain(50)  # without a link it ends soon, but not before the disk has answered
-        assert stored == [1, 2, 3]
 
 
 async def test_an_acknowledgement_of_what_was_never_sent_is_one_warning_and_loses_nothing(

@@ -7,7 +7,6 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from cascade.interfaces import Delivery
-from cascade.runtime._outbox import send_order as order_module
 from cascade.runtime._outbox.file import Stored
 from cascade.runtime._outbox.send_order import QueuedMessage, Ranges, SendOrder
 
@@ -50,24 +49,6 @@ def test_returned_messages_go_first_then_those_of_the_file_or_of_memory(
     assert (order.behind, order.idle, order.overtaken) == (False, False, 4 if live_first else 3)
 
 
-def test_live_messages_keep_half_of_the_window() -> None:
-    """The file is not even read while the connector has that many of its messages."""
-    order = SendOrder(live_first=True, limit=4)
-    order.stored.insert(Stored(-9, -1, 9))
-    order.has_read(-9, -7, [entry_of(number, old=True) for number in (-9, -8, -7)])
-    assert given(order) == [-9, -8]
-    order.page.clear()
-    unread = [order.unread]
-    assert order.settled(order.in_hand[-9])
-    assert [*unread, order.unread] == [None, (-6, -1)]
-    assert [
-        *order.wait(entry_of(1), disk_fails=True),
-        *order.wait(entry_of(2), disk_fails=True),
-        *order.wait(entry_of(3), disk_fails=True),
-    ] == []
-    assert given(order) == [1, 2, 3]
-
-
 def test_a_message_is_settled_once_and_not_read_again_while_it_is_in_memory() -> None:
     order = SendOrder(live_first=False, limit=10)
     order.give(one := entry_of(1))
@@ -76,56 +57,6 @@ def test_a_message_is_settled_once_and_not_read_again_while_it_is_in_memory() ->
     order.has_read(1, 3, [entry_of(number, old=True) for number in (1, 2, 3)])
     assert [entry.number for entry in order.page] == [3]
     assert [order.settled(one), order.settled(one)] == [True, False]
-
-
-def test_the_oldest_messages_are_dropped_beyond_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By number and by size, and the size of what has left counts no more."""
-    monkeypatch.setattr(order_module, "CAPACITY", 2)
-    monkeypatch.setattr(order_module, "MEMORY", 10)
-    order = SendOrder(live_first=False, limit=1)
-    dropped = [
-        [each.number for each in order.wait(entry_of(number), disk_fails=True)] for number in (1, 2, 3)
-    ]
-    assert dropped == [[], [], [1]]
-    assert [each.number for each in order.wait(entry_of(4, text="x" * 9), disk_fails=True)] == [2, 3]
-    assert given(order) == [4]
-    assert [*order.wait(entry_of(5, text="x" * 10), disk_fails=True)] == []
-
-
-def test_stored_messages_are_forgotten_only_if_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the first that is not stored yet: the file has no gap."""
-    order = SendOrder(live_first=False, limit=1)
-    for number in (1, 2, 3, 4):
-        assert not [*order.wait(entry_of(number), disk_fails=True)]
-    for entry in (order.waiting[0], order.waiting[1], order.waiting[3]):
-        entry.stored = True
-    order.forget_stored()
-    assert not order.stored
-    monkeypatch.setattr(order_module, "IN_MEMORY", 3)
-    order.forget_stored()
-    assert ([*order.stored], [each.number for each in order.waiting]) == ([(1, 2)], [3, 4])
-
-
-@pytest.mark.parametrize("live_first", [False, True], ids=["in order", "live first"])
-@pytest.mark.parametrize("place", ["in hand", "returned", "waiting", "stored", "page"])
-def test_a_new_message_waits_for_those_that_go_first(place: str, live_first: bool) -> None:
-    """Not for those that the connector has; with ``live-first`` not for older ones in the file either."""
-    order = SendOrder(live_first=live_first, limit=4)
-    order.renew()
-    before = (order.idle, order.behind)
-    if place == "in hand":
-        order.give(entry_of(1))
-    elif place == "returned":
-        order.give_back(entry_of(1))
-    elif place == "waiting":
-        assert not [*order.wait(entry_of(1), disk_fails=True)]
-    else:
-        order.stored.insert(Stored(-1, -1, 1))
-        if place == "page":
-            order.has_read(-1, -1, [entry_of(-1, old=True)])
-    order.renew()
-    behind = place in ("returned", "waiting") or (place in ("stored", "page") and not live_first)
-    assert (before, order.idle, order.behind) == ((True, False), False, behind)
 
 
 @examples(st.lists(st.one_of(st.booleans(), st.tuples(st.integers(-30, 0), st.integers(1, 10)))))

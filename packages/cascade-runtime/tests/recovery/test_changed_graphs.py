@@ -230,47 +230,6 @@ async def test_what_is_declared_otherwise_is_named_and_runs_again_on_request(nam
     assert not ran
 
 
-SAME: dict[str, Callable[[], LazyResult[Any]]] = {
-    "items": lambda: last(double.map(x=[1, 2, 3]), double(1)),
-    "items that returned maps": lambda: last(spread.map(number=[3, 1, 0])),
-    "one item that returned a map": lambda: last(spread.map(number=[9])),
-    "a step that returned a map": lambda: last(spread(9), spread(0)),
-    "late items that returned maps": lambda: last(spread.map(number=numbers())),
-    "loops": lambda: turns_of(0, 2, 1),
-    "no items": lambda: last(double.map(x=[]), spread.map(number=[])),
-    "steps without a value": lambda: last(double.unrecorded().map(x=[1, 2])).after(double(5)),
-}
-
-
-@pytest.mark.parametrize("name", SAME)
-async def test_what_is_declared_as_before_has_not_changed(name: str, night: Night) -> None:
-    """Whatever is recorded below a step or an item; only what failed runs, and what is not recorded."""
-    given["numbers"] = 2, 3
-    await night.fails(SAME[name]())
-    first = set(ran)
-    value = await night.run(SAME[name]())
-    assert ran["last"] == 1
-    assert set(ran) - {"last"} == (first - {"last", "double 5"} if name == "steps without a value" else set())
-    night.stored.clear()
-    assert await night.run(SAME[name]()) == value
-
-
-@pytest.mark.parametrize("late", [False, True])
-async def test_a_step_without_a_value_may_be_declared_otherwise(night: Night, *, late: bool) -> None:
-    """A call or an item that failed runs in any case: other arguments do not count as a change."""
-
-    def target(*values: int) -> LazyResult[Any]:
-        given["numbers"] = values
-        return last(double.map(x=numbers.unrecorded()() if late else [*values]), double(values[1] * 10))
-
-    broken.update(("double 2", "double 20"))
-    with pytest.raises(ExceptionGroup, match="2 of the run's tasks failed"):
-        await night.run(target(1, 2, 3), on_failure="continue")
-    broken.clear()
-    assert await night.run(target(1, 7, 3)) == [[2, 14, 6], 140]
-    assert sorted(ran.elements()) == sorted(["double 7", "double 70", "last", *["numbers"] * late])
-
-
 async def test_items_that_are_known_late_are_compared_when_they_are_known(night: Night) -> None:
     """A step that is not recorded returns others: the run, in which steps have begun, has failed by then."""
     target = last(double.map(x=numbers.unrecorded()()))

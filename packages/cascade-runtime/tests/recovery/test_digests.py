@@ -46,38 +46,6 @@ def test_an_item_has_the_digest_of_a_call_with_its_arguments(rows: list[tuple[An
             assert items.of(number) == inputs_digest(kind, (), {"a": a, "b": b, **more}, key_of)
 
 
-@given(VALUES, VALUES)
-def test_the_arguments_of_a_call_have_one_digest_however_they_are_passed(a: Any, b: Any) -> None:
-    """By place or by name."""
-    kind = definition(three(1, 2))
-    assert inputs_digest(kind, (a, b), {}, key_of) == inputs_digest(kind, (a,), {"b": b}, key_of)
-
-
-@given(st.lists(PLAIN, min_size=2, max_size=3), st.lists(PLAIN, min_size=2, max_size=3))
-def test_other_arguments_have_another_digest(some: list[Any], others: list[Any]) -> None:
-    """A value cannot stand for two, and types count: True is not 1, and 1 is not 1.0."""
-    kind = definition(three(1, 2))
-    same = [(type(value), repr(value)) for value in some] == [(type(value), repr(value)) for value in others]
-    equal = inputs_digest(kind, (*some,), {}, key_of) == inputs_digest(kind, (*others,), {}, key_of)
-    assert equal == same
-
-
-@task
-def placed(a: Any, /, *more: Any) -> None: ...
-
-
-def test_further_arguments_count() -> None:
-    """Those of ``*args`` by their order, those of ``**kwargs`` by their names; no keyword has a fixed place."""
-    by_place, by_name = definition(placed(1)), definition(named(a=1, b=2))
-    calls = [
-        *((by_place, args, {}) for args in [(1,), (1, 2), (1, 2, 3), (1, 3, 2)]),
-        *((by_name, (), {"a": 1, "b": 2, **more}) for more in [{}, {"x": 1}, {"x": 2}, {"y": 1}]),
-    ]
-    assert len({inputs_digest(kind, args, kwargs, key_of) for kind, args, kwargs in calls}) == len(calls)
-    one = inputs_digest(by_name, (), {"a": 1, "b": 2}, key_of)
-    assert one == inputs_digest(by_name, (), {"b": 2, "a": 1}, key_of)
-
-
 def test_arguments_of_a_builtin_count_by_their_numbers_and_names() -> None:
     """It may have no signature; the order of its keywords does not count."""
     untold = dataclasses.replace(definition(three(1, 2)), signature=None, arity=range(0))

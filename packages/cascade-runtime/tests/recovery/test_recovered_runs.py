@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import math
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from observers import watch
 
 from cascade.interfaces import (
     ChangeKind,
-    LifecycleEvent,
     RecordedStatus,
     RunChangedError,
     RunEndedError,
@@ -26,7 +23,6 @@ from cascade.interfaces import (
     StepInfo,
     StepKeepsDyingError,
     StepState,
-    TaskState,
     UnstorableValueError,
     UsageError,
 )
@@ -73,12 +69,6 @@ def hidden(token: str) -> None:
 async def total(sizes: list[int]) -> int:
     note("total")
     return sum(sizes)
-
-
-@task
-async def count_down(number: int, sum_so_far: int = 0) -> Any:
-    note(f"turn {number}")
-    return count_down(number - 1, size("x" * number, sum_so_far)) if number else sum_so_far
 
 
 @task
@@ -159,61 +149,6 @@ async def texts(errors: list[Exception]) -> list[str]:
     return [str(error) for error in errors]
 
 
-async def test_an_exception_that_a_task_returns_is_a_value_like_others(runs: Runs) -> None:
-    """It is restored, not taken for the reason why a value cannot be read."""
-    target = texts([caught("a"), caught("b")])
-    await runs.fails(target, "texts")
-    assert await runs.run(target) == ["a", "b"]
-    assert ran == {"texts": 1}
-
-
-@pytest.mark.parametrize("length", [1, 125, 250])
-async def test_the_file_of_a_loop_stays_small_however_long_its_key_is(length: int, runs: Runs) -> None:
-    """Keys below a long one begin with a short form of it, so the turn before is found and deleted."""
-
-    def target() -> LazyResult[int]:
-        return count_down(30, 1).named("x" * length)
-
-    await runs.fails(target(), "turn 3")
-    assert len(runs.steps()) == 3
-    assert max(map(len, runs.steps())) <= 200
-    assert await runs.run(target()) == math.factorial(30)
-    assert len(runs.steps()) == 3
-    with pytest.raises(RunChangedError, match=r"x.* \(arguments\)"):
-        await runs.run(count_down(30, 2).named("x" * length))
-    assert await runs.run(count_down(30, 2).named("x" * length), on_change="rerun") == 2 * math.factorial(30)
-    assert len(runs.steps()) == 3
-
-
-class Box:
-    """Holds a lazy result where the search for inputs does not look."""
-
-    def __init__(self, lazy: LazyResult[Any]) -> None:
-        self.inside = [lazy]
-
-
-@task
-async def measured(box: Any) -> Any:
-    note("measured")
-    return total([size(box.inside[0])])
-
-
-@pytest.mark.parametrize("declared", [True, False])
-async def test_a_call_of_the_outer_graph_has_its_key_from_there(declared: bool, runs: Runs) -> None:
-    """A task that returns calls may use a call that the run's own graph declares: it is the same step."""
-    shared = load("abc")
-    targets = [measured(Box(shared)), *([shared] if declared else [])]
-    broken.add("total")
-    with pytest.raises((ValueError, ExceptionGroup)):
-        await runs.run(targets)
-    key = "load:0" if declared else "measured:0~1/load:0"
-    assert runs.steps()[key] is StepState.COMPLETED
-    assert set(runs.steps()) == {key, "measured:0", "measured:0~1/size:0", "measured:0~1/total:0"}
-    broken.clear()
-    assert (await runs.run(targets))[0] == 3
-    assert ran == {"total": 1}
-
-
 async def test_a_task_that_is_not_importable_decides_again_which_calls_it_returns(runs: Runs) -> None:
     """It has no name to find its calls by; the calls themselves do not run again."""
 
@@ -285,14 +220,6 @@ async def test_the_inputs_of_the_first_attempt_hold_for_all(runs: Runs) -> None:
     assert await runs.run(target) == 6
 
 
-async def test_an_unrecorded_task_runs_again(runs: Runs) -> None:
-    """Its value is not kept; those behind it are not needed."""
-    target = total([size.unrecorded()(load("abc"))])
-    await runs.fails(target, "total")
-    assert await runs.run(target) == 3
-    assert ran == {"size abc": 1, "total": 1}
-
-
 async def test_a_result_that_cannot_be_recorded_costs_a_warning_or_the_step(
     runs: Runs, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,36 +267,6 @@ async def test_a_hit_of_a_cache_is_recorded(runs: Runs) -> None:
     assert runs.steps()["load:0"] is runs.steps()["load:1"] is StepState.COMPLETED
     assert await runs.run(target) == 2
     assert ran == {"total": 1}
-
-
-async def test_a_value_that_a_middleware_gives_is_recorded_as_the_step_s_own(tmp_path: Path) -> None:
-    """Its row is complete although no attempt started, so a later attempt compares it and takes it."""
-
-    async def answer(info: StepInfo, call_next: Callable[[], Awaitable[Any]]) -> Any:
-        return "answered" if info.name == "load" else await call_next()
-
-    state = SqliteState(tmp_path / "runs", power_safe=False)
-    target = total([size(load("a"))])
-    broken.add("total")
-    with pytest.raises(ValueError, match="total"):
-        await Engine(state_backend=state, middleware=[answer]).run(target, run_id="night")
-    (loaded,) = [found for found in state.steps("night") if found.key == "load:0"]
-    assert (loaded.name, loaded.state, loaded.starts) == ("load", StepState.COMPLETED, 1)
-    broken.clear()
-    assert await Engine(state_backend=state).run(target, run_id="night") == len("answered")
-    assert ran["load a"] == 0
-
-
-async def test_observers_see_which_values_are_recorded(runs: Runs) -> None:
-    """Those that are taken; those behind them are not in the graph."""
-    target = total([size(load("abc"))])
-    await runs.fails(target, "total")
-    await runs.run(target)
-    states = [
-        (event.task_id, event.state, event.reason) for event in runs.events if hasattr(event, "task_id")
-    ]
-    assert states[0] == ("size:0", TaskState.SKIPPED, "recorded in attempt 1")
-    assert [state for key, state, _ in states if key == "load:0"] == []
 
 
 async def killed_in(
@@ -479,14 +376,6 @@ async def test_a_run_that_a_constraint_cancelled_goes_on_only_on_request() -> No
     assert (
         await Engine(state_backend=MemoryState(stored)).run(target, run_id="night", resume="cancelled") == 3
     )
-
-
-async def test_without_a_state_at_most_once_and_unrecorded_change_nothing() -> None:
-    """They are for recorded runs."""
-    engine = Engine()
-    events = watch(engine)
-    assert await engine.run(size.unrecorded()(load.at_most_once()("abc"))) == 3
-    assert sum(isinstance(event, LifecycleEvent) for event in events) == 2
 
 
 @task(mode="inline")

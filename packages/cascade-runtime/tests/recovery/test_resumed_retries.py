@@ -130,29 +130,6 @@ async def test_the_next_attempt_waits_for_what_is_left_of_the_delay(
     assert attempts_of(events) == [2]
 
 
-@pytest.mark.parametrize(
-    ("step", "failed", "passed", "attempt"),
-    [
-        (flaky.with_retry(3, delay=DELAY), 1, DELAY, 2),
-        (flaky.with_retry(3, delay=DELAY), 1, 90.0, 2),
-        (flaky.with_retry(3, delay=DELAY), 2, DELAY, 3),
-        (flaky.with_retry(2, delay=DELAY), 2, DELAY, 2),
-        (flaky, 1, 0.0, 1),
-    ],
-    ids=["on time", "late", "the last", "fewer attempts", "no retry any more"],
-)
-async def test_an_attempt_that_need_not_wait_begins_at_once(
-    step: Any, failed: int, passed: float, attempt: int, night: Night
-) -> None:
-    """With the number that it has, at most the last one that is allowed today."""
-    await night.kill(flaky.with_retry(3, delay=DELAY)(), failed=failed)
-    night.clock.jump(passed)
-    run, events = night.resume(step())
-    assert await run == "made"
-    assert night.clock.delays == []
-    assert attempts_of(events) == [attempt]
-
-
 async def test_attempts_that_were_made_before_the_kill_are_not_made_again(night: Night) -> None:
     """Two have failed of three: the step fails with its next one."""
     target = flaky.with_retry(3, delay=DELAY)()

@@ -225,14 +225,6 @@ def test_a_value_is_written_and_read_as_by_other_releases(value: Any, encoding: 
     assert getattr(found, "fold", 0) == getattr(value, "fold", 0)
 
 
-def test_a_very_long_number_is_written_and_read_as_by_other_releases() -> None:
-    """In hexadecimal digits: Python limits decimal ones."""
-    for number in (16**4000, -(16**4000)):
-        payload = f'{{"$":["int","{hex(number)}"]}}'.encode()
-        assert encode(number, tagged=True) == ("tagged", payload)
-        assert decode("tagged", payload) == number
-
-
 def test_a_signature_is_the_same_in_every_release_however_long_the_parts_are() -> None:
     """A changed one makes every value of a cache or a run unreadable."""
     signer = Signer(KEY)

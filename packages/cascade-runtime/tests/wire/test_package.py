@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import cascade.wire
 from cascade.runtime import Engine, FileConnector
 from cascade.spec import task
 
@@ -31,16 +30,6 @@ async def test_the_example_of_the_page_reads_a_file_of_events(
     assert await Engine(connector=FileConnector("run.jsonl")).run(double(1)) == 2
     exec(block, {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"^# (.*)$", block, re.MULTILINE)
-
-
-def test_every_public_name_is_there() -> None:
-    """Each is imported at its first use; a type checker sees the same ones."""
-    source = Path(str(cascade.wire.__file__)).read_text("utf-8")
-    shown = re.findall(r"^    from cascade.wire.\w+ import (\w+) as \1$", source, re.MULTILINE)
-    assert sorted(vars(cascade.wire)["__all__"]) == sorted(shown)
-    for name in vars(cascade.wire)["__all__"]:
-        assert getattr(cascade.wire, name) is not None
-    assert not hasattr(cascade.wire, "Veiw")
 
 
 @pytest.mark.process

@@ -16,7 +16,6 @@ import cascade.wire
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
 from cascade.wire import (
-    Cleared,
     EventMessage,
     Received,
     Register,
@@ -152,21 +151,6 @@ def test_a_recorded_run_is_shown_as_it_went() -> None:
     json.dumps([engine, row, *constraint_rows(view, 0.0)], allow_nan=False)
 
 
-def test_a_recorded_pause_is_obeyed_from_its_report_to_its_clearing() -> None:
-    """Between them the engine is paused and no task starts; then the register is gone."""
-    view, seen = View(), []
-    for message in RECORDED:
-        fold([message], view)
-        row = next((row for row in constraint_rows(view, 0.0) if row["topic"] == PAUSE), None)
-        seen.append(row and row["applied"])
-        if row and row["applied"]:
-            assert view.engines[SOURCE].paused
-            assert '"RUNNING", "duration' not in message["payload"]
-    assert [SOURCE] in seen
-    assert seen[-1] is None
-    assert view.engines[SOURCE].applied_since == {}
-
-
 @given(st.randoms(use_true_random=False), st.integers(0, len(RECORDED)))
 def test_any_order_and_any_loss_leave_a_view_that_can_be_shown(random: Any, size: int) -> None:
     """Whatever arrives, in whatever order: nothing is raised, and no count is negative."""
@@ -253,14 +237,6 @@ def test_what_is_not_an_event_is_not_understood(data: dict[str, Any]) -> None:
     assert parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode()) is None
 
 
-def test_a_lone_surrogate_is_replaced() -> None:
-    """A file of events and an acknowledgement's topic could not hold it."""
-    data = {"run_id": "r", "body": {}, "source": "a\ud800b", "event_id": "\udfff", "token": "\u2603"}
-    found = parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode())
-    assert found is not None
-    assert (found.source, found.event_id, found.token) == ("a?b", "?", "\u2603")
-
-
 def test_an_event_needs_only_a_run_and_a_body() -> None:
     """As readers of version 1.0 promise; later versions 1.* and unknown types and keys are read too."""
     plain = parse_event(telemetry_topic("o", "p", "r"), b'{"run_id": "r", "body": {"type": "NewEvent"}}')
@@ -287,16 +263,6 @@ def test_holes_and_duplicates_are_those_of_a_set(numbers: list[int]) -> None:
     assert (received.messages, received.duplicates) == (len(numbers), len(numbers) - len(seen))
 
 
-def test_an_id_that_is_not_made_from_seq_tells_duplicates_too() -> None:
-    """Another writer may use random ids; an event without one is never a duplicate."""
-    received = Received()
-    assert received.add(event(0, event_id="x"))
-    assert not received.add(event(1, event_id="x"))
-    assert received.add(event(0, event_id="y"))
-    assert received.add(event(None, event_id=""))
-    assert received.add(event(None, event_id=""))
-
-
 def test_holes_and_ids_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest hole can no longer be filled, but stays counted; the oldest id is forgotten."""
     monkeypatch.setattr("cascade.wire.received.MAX_HOLES", 2)
@@ -313,19 +279,6 @@ def test_holes_and_ids_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Runs
-
-
-def test_another_token_begins_the_run_anew_and_late_events_do_not() -> None:
-    """A run_id may be used again: the latest attempt is shown; what comes late of another is only counted."""
-    run = RunView("line", "r")
-    run.fold(task(0, "a-1", "RUNNING"))
-    run.fold(task(0, "a-1", "RUNNING", token="second"))
-    run.fold(task(1, "a-1", "COMPLETED"))
-    assert (run.token, run.counts) == ("second", {"RUNNING": 1})
-    third = event(0, token="third", attempt=3, type="LifecycleEvent", event="ENGINE_STARTED")
-    run.fold(third)
-    run.fold(event(0, token="older", attempt=2, type="LifecycleEvent", event="ENGINE_STOPPED"))
-    assert (run.attempt, run.status, run.counts, run.messages) == (3, "Running", {}, 5)
 
 
 def test_a_run_that_its_engine_no_longer_lists_has_ended() -> None:
@@ -468,13 +421,3 @@ def test_counts_are_the_engines_where_events_are_missing() -> None:
     assert (row["target"], row["known"], row["open"], row["status"]) == ("all", 7, True, "Running")
     run.fold(lifecycle(0, "ENGINE_STARTED"))
     assert run.counts == {"RUNNING": 1}
-
-
-def test_a_register_needs_only_its_type() -> None:
-    """The scope is that of the topic, the id is derived; an empty message clears it."""
-    view, topic = View(), constraint_topic("global")
-    put(view, topic, {"type": "pause"})
-    assert view.registers[topic] == Register(topic, "global", "pause", id="pause-global", params={})
-    put(view, topic, {})
-    assert view.registers == {}
-    assert parse_register("cascade/constraints/@store", b"") == Cleared("cascade/constraints/@store")

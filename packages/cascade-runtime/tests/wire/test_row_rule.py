@@ -15,12 +15,9 @@ from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, 
 from cascade.wire import (
     Acknowledgement,
     EventMessage,
-    GraphReport,
     Register,
     RunsReport,
-    Summary,
     parse,
-    seconds,
     to_wire,
 )
 
@@ -127,16 +124,6 @@ def test_a_key_that_is_missing_costs_nothing_but_itself(kind: str) -> None:
         assert (bare.attempt, bare.open, bare.known, bare.eta_s) == (1, True, 3, None)
 
 
-def test_an_edge_to_no_node_leaves_out_its_graph() -> None:
-    """Its nodes would be others than those of the edges: so a wrong node does so, too."""
-    (row,) = EXAMPLES["graph"]["runs"]
-    wrong = [{"edges": [edge]} for edge in ([0], [0, 2], [0, -1], [True, 1], "x")]
-    rows = [*(row | each for each in wrong), row | {"nodes": [*row["nodes"], 1]}, row | {"run_id": "r"}]
-    report = read("graph", EXAMPLES["graph"] | {"runs": rows})
-    assert isinstance(report, GraphReport)
-    assert [graph.run_id for graph in report.runs] == ["r"]
-
-
 @pytest.mark.parametrize(
     "holes", [[[4, 3]], [[1]], [[1, 2, 3]], [[-1, 2]], [[True, 2]], "12", {"3": 4}, None]
 )
@@ -205,25 +192,6 @@ def test_a_number_is_finite_and_no_boolean(text: str, number: float | None) -> N
     assert kept.get("r") == number
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("2026-11-21T03:00:20+00:00", 1795230020.0), ("2026-11-21T04:00:20+01:00", 1795230020.0),
-     ("2026-11-21T03:00:20Z", 1795230020.0), ("yesterday", None), ("", None), ("0001-01-01", None)],
-)  # fmt: skip
-def test_a_time_is_read_in_any_zone(text: str, expected: float | None) -> None:
-    """A time that cannot be read is none."""
-    found = seconds(text)
-    assert found == expected or (text == "0001-01-01" and (found is None or found < 0))
-
-
-@pytest.mark.parametrize(("up", "expected"), [(1, 1), (0, 0), (True, 1), (False, 0), ("1", 0), (None, 0)])
-def test_a_summary_is_up_as_a_number_or_a_boolean(up: object, expected: int) -> None:
-    """Version 1.0 sends a number; a text says neither."""
-    found = read("summary", {"up": up})
-    assert isinstance(found, Summary)
-    assert found.up == expected
-
-
 @pytest.mark.parametrize("topic", [TOPICS["runs"], TOPICS["ack"], EVENTS])
 def test_a_message_of_version_2_is_not_understood(topic: str) -> None:
     """Any minor version of 1 is read; a version that is not a text is not."""
@@ -248,11 +216,3 @@ def test_a_topic_of_more_than_1000_characters_is_not_understood(length: int) -> 
         parse(topic, json.dumps(data).encode()) for topic in (*topics, telemetry_topic("o", "p", name))
     ]
     assert [message is not None for message in messages] == [length <= 1_000] * 5
-
-
-@pytest.mark.parametrize("status", ["away", 1, None, [], {}])
-def test_a_presence_is_online_or_offline(status: object) -> None:
-    """Another status is not a presence; a wrong value beside it is left out."""
-    assert parse(status_topic("line"), json.dumps({"status": status, "session": "s"}).encode()) is None
-    found = parse(status_topic("line"), b'{"status": "online", "session": "s", "pid": "x", "ts": 3}')
-    assert found == parse(status_topic("line"), b'{"status": "online", "session": "s"}')

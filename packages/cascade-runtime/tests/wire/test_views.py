@@ -150,39 +150,6 @@ def test_an_attempt_that_events_show_before_the_report_does_is_shown() -> None:
     assert (run.token, run.status) == ("v", "Running")
 
 
-def test_a_run_that_has_ended_by_its_event_keeps_what_the_event_said() -> None:
-    """Reports overtake events and are overtaken by them: a late row changes neither status, error nor end."""
-    view = View()
-    started(view, name="nightly", tags={"line": 3})
-    task(view, 1, "COMPLETED")
-    stopped(view, 5, status="Cancelled", error="by ada")
-    run = view.runs["line", "r"]
-    runs(view, {"name": "", "tags": {}})
-    assert (run.status, run.started, run.name, run.tags) == ("Cancelled", START, "nightly", {"line": 3})
-    runs(view, recent=[recent()])
-    assert (run.status, run.error, run.ended) == ("Cancelled", "by ada", START + 5)
-    assert (run.started, run.name, run.tags, run.target) == (START, "nightly", {"line": 3}, "all")
-    put(view, state_topic("line", "runs"), {"session": "s2", "presence": "another"})
-    assert run.status == "Cancelled"
-
-
-def test_the_next_attempt_of_a_run_begins_with_nothing_of_the_one_before() -> None:
-    """Its start, end, error, tasks, failures, counts and reports are those of the new attempt."""
-    view = View()
-    started(view)
-    task(view, 1, "FAILED", error="E: x")
-    runs(view, {"known": 9})
-    stopped(view, 3, status="Failed", error="E: x")
-    run = view.runs["line", "r"]
-    assert (run.status, run.error, run.ended, len(run.failures)) == ("Failed", "E: x", START + 3, 1)
-    task(view, 1, "RUNNING", token="u", attempt=2)
-    assert (run.status, run.error, run.ended, run.started) == ("Running", "", None, None)
-    begun = (run.token, run.attempt, run.counts, len(run.failures), run.reported)
-    assert begun == ("u", 2, {"RUNNING": 1}, 0, None)
-    started(view, token="u")
-    assert (run.started, run.counts) == (START, {"RUNNING": 1})
-
-
 def test_a_name_that_is_used_again_for_a_run_shows_the_new_run() -> None:
     """The report lists it as active after its row of recent runs; its own events follow or came before."""
     view = View()
@@ -323,50 +290,6 @@ def test_an_engine_is_paused_by_a_pause_of_all_that_it_runs(effective: list[obje
     assert view.engines["line"].paused is paused
     assert engine_rows(view, 0.0)[0]["paused"] is paused
     assert engine_rows(view, 99.0)[0]["paused"] is False
-
-
-def test_the_will_of_an_engine_without_a_name_ends_with_its_next_message() -> None:
-    """Its will has no session: it reports again when it is connected again. That of a named engine stays."""
-    for session, status in (("", "online"), ("p", "lost")):
-        view = View()
-        put(view, status_topic("line"), {"status": "offline", "session": session})
-        constraints(view)
-        assert view.engines["line"].status(0.0) == status
-    view = View()
-    put(view, status_topic("line"), {"status": "offline"})
-    put(view, state_topic("line", "runs"), {"runs": []}, retained=True)
-    assert view.engines["line"].status(0.0) == "lost"
-
-
-def test_a_clean_end_shows_in_the_summary_or_in_the_sync() -> None:
-    """Also without presence; a summary that is up again ends that."""
-    view = View()
-    put(view, state_topic("line", "summary"), {"up": 0})
-    engine = view.engines["line"]
-    assert (engine.status(0.0), engine.status(99.0)) == ("ended", "ended")
-    put(view, state_topic("line", "summary"), {"up": 1})
-    assert (engine.status(0.0), engine.status(99.0)) == ("online", "lost")
-    constraints(view, sync="stopped")
-    assert engine.status(0.0) == "ended"
-    put(view, status_topic("line"), {"status": "online", "session": "p"})
-    assert engine.status(99.0) == "online"
-
-
-def test_registers_that_are_cleared_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is kept may be replaced as long as all fit; one that is left out is counted each time."""
-    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 700)
-    view = View()
-    names = [constraint_topic(f"run:{n}", "pause") for n in range(3)]
-    pad = {"type": "pause", "pad": "x" * 270}
-    for _ in range(2):
-        for name in names:
-            put(view, name, pad)
-    assert ([*view.registers], view.left_out) == (names[:2], 2)
-    put(view, names[0], pad | {"pad": "y" * 600})
-    assert (view.registers[names[0]].problem, view.left_out) == ("", 3)
-    put(view, names[0], "")
-    put(view, names[2], pad)
-    assert ([*view.registers], view.left_out) == (names[1:], 3)
 
 
 def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:

@@ -23,11 +23,10 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.wire import LifecycleBody, Series, to_wire
+from cascade.wire import Series, to_wire
 from cascade.wire import body_of as read_body
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text("utf-8")
-ANY = LifecycleBody(event="ENGINE_STARTED")
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
@@ -90,22 +89,6 @@ def event(**changes: Any) -> TaskStateEvent:
     return TaskStateEvent(**(fields | changes))
 
 
-def make_series(**changes: Any) -> Series:
-    fields = {"org_id": "local", "project_id": "default", "source": "vm-14304", "token": "c41e07d2"}
-    return Series("9a81", **(fields | changes))
-
-
-def test_a_series_counts_the_messages_of_one_kind_of_one_attempt() -> None:
-    """``seq`` from 0; ``event_id`` from run, token, kind and ``seq``; the run's attempt only from 2."""
-    events, progress = make_series(), make_series(kind="progress", attempt=2)
-    ids = [each["event_id"] for each in (events.envelope(0.0, ANY), events.envelope(0.0, ANY))]
-    assert ids == ["9a81-c41e07d2-0", "9a81-c41e07d2-1"]
-    message = progress.envelope(0.0, ANY)
-    assert (message["event_id"], message["attempt"]) == ("9a81-c41e07d2-progress-0", 2)
-    assert "attempt" not in events.envelope(0.0, ANY)
-    assert progress.topic == "cascade/telemetry/local/default/9a81/progress"
-
-
 def test_a_tag_named_like_a_secret_is_masked_whole() -> None:
     """Whatever its value is; the others are cleaned, and the name of a tag is a text like any other."""
     tags: dict[str, Any] = {
@@ -138,34 +121,8 @@ def test_a_tag_named_like_a_secret_is_masked_whole() -> None:
 CLEAN = Redactor(names=["iban"]).one_line
 
 
-def progress(**more: Any) -> Any:
-    return body_of(ProgressEvent("r", "a:0", "a", 0.0, 3, **more), CLEAN)
-
-
-def log(message: str, **more: Any) -> Any:
-    fields: dict[str, Any] = {"level": "INFO", "logger": "app"} | more
-    return body_of(LogEvent("r", "a:0", "a", 0.0, message=message, **fields), CLEAN)
-
-
 def data(value: Any, name: str = "row") -> Any:
     return body_of(DataEvent("r", "a:0", "a", 0.0, name, value), CLEAN)
-
-
-def test_a_line_of_a_log_stands_with_its_place_and_what_was_skipped() -> None:
-    """Its handler has masked it as a whole; a line that is short enough is masked again, a longer one is only cut."""
-    assert log("hello", skipped=4) == {
-        "type": "LogEvent",
-        "level": "INFO",
-        "logger": "app",
-        "message": "hello",
-        "task_id": "a:0",
-        "task_name": "a",
-        "skipped": 4,
-    }
-    assert log("iban=1")["message"] == "iban=***"
-    assert log("x" * 5_000)["message"] == "x" * 1_000
-    long = log("", level="L" * 900, logger="g" * 900)
-    assert (len(long["level"]), len(long["logger"])) == (50, 200)
 
 
 def test_data_goes_out_with_every_text_masked() -> None:
