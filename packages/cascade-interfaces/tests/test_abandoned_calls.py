@@ -50,14 +50,3 @@ async def test_a_task_learns_once_whether_the_call_that_it_gave_up_last_runs_on(
         *map(asyncio.create_task, [give_up(one, two), give_up(three), give_up(ended), give_up()])
     )
     assert found == [two, three, None, None]
-
-
-def test_calls_of_a_loop_that_was_closed_are_not_waited_for() -> None:
-    """The executor serves a program's next loop; nothing can end the future of the earlier one."""
-    calls = AbandonedCalls()
-
-    async def give_up() -> None:
-        calls.add(asyncio.get_running_loop().create_future())
-
-    asyncio.run(give_up())
-    assert asyncio.run(calls.settle(LIMIT)) == 0

@@ -86,12 +86,6 @@ def test_a_name_that_an_access_list_cannot_hold_is_refused(role: str, name: str)
         Roles(**{role: users})  # type: ignore[arg-type]
 
 
-def test_a_name_of_64_letters_digits_and_dashes_is_taken() -> None:
-    """The longest that every broker's list can hold."""
-    name = "Press-Line_3" + "x" * 52
-    assert Roles(observers=(name,)).users == [name]
-
-
 def test_an_engine_of_no_organisation_publishes_where_an_engine_does_by_default() -> None:
     """Without a setting, both belong to the organisation ``local``, and no user has a role."""
     given = rules(Roles(engines={"press": "lab"}, leads={"eve": "lab"}))

@@ -320,20 +320,6 @@ def child(code: str, log: Path) -> Iterator[Child]:
 
 @posix
 @pytest.mark.process
-def test_a_child_reads_nothing_and_adds_all_it_says_to_its_log(tmp_path: Path) -> None:
-    """It has a session of its own: Ctrl-C in the terminal does not reach it."""
-    log = tmp_path / "log"
-    log.write_text("before\n")
-    with child(ECHO, log) as running:
-        until(lambda: running.exit_code is not None)
-        assert (running.exit_code, running.running) == (7, False)
-        running.terminate()  # as often as one likes
-        running.kill()
-    assert sorted(log.read_text().splitlines()) == ["before", "err", "group True", "in ''"]
-
-
-@posix
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("code", "end", "expected"),
     [
@@ -357,54 +343,6 @@ def test_a_child_that_was_ended_is_gone(
         assert (running.running, running.exit_code) == (False, -expected)
         with pytest.raises(ProcessLookupError):
             os.kill(running.pid, 0)
-
-
-@posix
-@pytest.mark.process
-def test_a_frozen_child_has_not_ended_and_goes_on(tmp_path: Path) -> None:
-    """The system shows it as stopped as soon as ``freeze`` returns."""
-    log = tmp_path / "log"
-    counts = "import itertools, time\nfor n in itertools.count(): print(n, flush=True); time.sleep(0.001)"
-    with child(counts, log) as running:
-        until(lambda: log.stat().st_size > 0)
-        running.freeze()
-        stopped = os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG)
-        assert stopped is not None
-        assert (stopped.si_code, running.running) == (os.CLD_STOPPED, True)
-        size = log.stat().st_size
-        running.thaw()
-        until(lambda: log.stat().st_size > size)
-
-
-@posix
-@pytest.mark.process
-def test_a_forked_child_leaves_the_processes_of_its_parent(tmp_path: Path) -> None:
-    """Only the process that has started a broker ends it."""
-    log = tmp_path / "log"
-    with child(WAITS, log) as running:
-        owner = os.getpid()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "getpid", lambda: owner + 1)
-            running.kill_if_owner()
-        assert running.running
-
-
-@posix
-@pytest.mark.process
-def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    """Linux would kill it with that thread, were it asked to kill it with its parent."""
-    log, children = tmp_path / "log", []
-    thread = threading.Thread(
-        target=lambda: children.append(Child([sys.executable, "-c", WAITS], log=log)), daemon=True
-    )
-    thread.start()
-    thread.join(60)
-    (running,) = children
-    try:
-        until(lambda: "up" in log.read_text())
-        assert running.running
-    finally:
-        running.kill()
 
 
 @posix

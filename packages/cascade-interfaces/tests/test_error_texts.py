@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-from unittest.mock import Mock
-
 import pytest
 
 from cascade.interfaces import (
     CacheFileError,
     CascadeError,
-    Connector,
     ConnectorNotFoundError,
     ExecutorNotFoundError,
     InputsError,
     InvalidTargetError,
     ResourceNotFoundError,
-    SupportsFlush,
-    SupportsLink,
-    SupportsPublishNowait,
     TaskCallError,
     UncacheableArgumentError,
     UnknownResourceError,
     UnstorableValueError,
     WorkerLostError,
     WrongThreadError,
-    supports,
 )
 
 TEXTS: list[tuple[CascadeError, str]] = [
@@ -71,31 +63,3 @@ def test_an_error_has_a_text_without_values_for_observers(error: CascadeError, p
     assert "S3cr3t" in str(error)
     assert "S3cr3t" not in error.public
     assert CascadeError("plain").public == "plain"
-
-
-class Whole:
-    connected = True
-    source_id = "press"
-    presence = None
-
-    def before_disconnect(self, callback: Any) -> Any: ...
-
-    async def flush(self, timeout: float | None = None) -> bool:
-        return True
-
-    async def connect(self) -> None: ...
-
-    async def publish(self, *args: Any) -> None: ...
-
-
-def test_an_ability_is_that_of_a_type_with_all_its_members() -> None:
-    """What only an instance has does not count, and a mock has no ability; the answer is the same each time."""
-    instance: Any = type("Bare", (), {})()
-    instance.flush = lambda timeout: True
-    for _ in range(2):
-        assert supports(Whole(), SupportsFlush)
-        assert supports(Whole(), SupportsLink)
-        assert not supports(Whole(), SupportsPublishNowait)
-        assert not supports(Whole(), Connector)
-        assert not supports(instance, SupportsFlush)
-        assert not supports(Mock(), SupportsFlush)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.interfaces.filters import disjoint, first_match, has_wildcard, overlap
+from cascade.interfaces.filters import disjoint, first_match, overlap
 from cascade.interfaces.topics import matches
 
 TOPICS = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=4).map("/".join)
@@ -57,12 +57,3 @@ def test_filters_that_do_not_overlap_stay_as_they_are() -> None:
 def test_filters_are_joined_to_no_more_than_they_need(filters: list[str], joined: list[str]) -> None:
     """A wider filter would bring messages that nobody asked for, and ask for rights that the user does not have."""
     assert disjoint(filters) == joined
-
-
-def test_the_first_filter_that_matches_is_found() -> None:
-    """In their order; a wildcard is a wildcard also where the topic is written like a filter."""
-    assert first_match(["b", "a/+", "a/#"], "a/b") == "a/+"
-    assert first_match(["a/#", "a/b"], "a/b") == "a/#"
-    assert first_match(["b"], "a") is None
-    assert first_match(["$SYS/x", "#"], "$SYS/x") == "$SYS/x"
-    assert [has_wildcard(each) for each in ("a/b", "a/+", "#", "a/#/b")] == [False, True, True, True]

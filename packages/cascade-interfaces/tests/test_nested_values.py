@@ -4,7 +4,7 @@ import collections
 import functools
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -72,27 +72,9 @@ class Record:
     y: int = 2
 
 
-@dataclass
-class Late:
-    """Its second field is set later."""
-
-    x: Any
-    y: int = field(init=False)
-
-
 class Struct(msgspec.Struct, frozen=True):
     x: Any
     y: int = 2
-
-
-class Attrs:
-    """As attrs and pydantic make classes: recognised by a mark of the class."""
-
-    __attrs_attrs__ = ()
-    __slots__ = ("x", "y")
-
-    def __init__(self, x: Any) -> None:
-        self.x = x
 
 
 class Holder:
@@ -175,16 +157,6 @@ def test_what_a_container_has_beside_its_items_stays() -> None:
     call = functools.partial(print, LAZY, end=LAZY)
     made = substitute(call, lambda lazy: 7)
     assert (made.func, made.args, made.keywords) == (print, (7,), {"end": 7})
-
-
-def test_a_field_or_slot_that_is_not_set_stays_so() -> None:
-    """A dataclass or a class with slots may have attributes without a value."""
-    late = substitute(Late(LAZY), lambda lazy: 7)
-    assert late.x == 7
-    assert not hasattr(late, "y")
-    made = substitute(Attrs(LAZY), lambda lazy: 7)
-    assert made.x == 7
-    assert not hasattr(made, "y")
 
 
 class Matrix(np.ndarray): ...

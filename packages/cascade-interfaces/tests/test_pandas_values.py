@@ -1,7 +1,5 @@
 """Lazy results in pandas objects: refused where a task would get them as values; each look is bounded."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +8,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import pytest
 
 from cascade.interfaces import TaskCallError
-from cascade.spec import Search, call_of, find_lazies, task
+from cascade.spec import call_of, find_lazies, task
 
 
 @task
@@ -80,14 +78,6 @@ def test_a_lazy_result_in_a_pandas_object_is_refused_at_the_call(make: Callable[
         take(wrapped(7))
 
 
-def test_an_attribute_of_a_frame_is_looked_at_too() -> None:
-    """As one of any other object."""
-    table = Table({"x": [1]})
-    object.__setattr__(table, "unit", LAZY)
-    with pytest.raises(TaskCallError, match="a lazy result stands in a Table"):
-        take(table)
-
-
 def test_a_series_of_lazy_results_may_be_mapped_over() -> None:
     """Its items are arguments."""
     items = [one(1), one(2)]
@@ -135,30 +125,6 @@ def test_pandas_objects_without_lazy_results_pass(value: Any) -> None:
 def test_only_the_first_values_are_looked_at(make: Callable[[Any], Any]) -> None:
     """So a call with a large frame of texts is not slow; what comes later is a value."""
     assert find_lazies(make(LAZY)) == []
-
-
-def test_a_frame_that_many_calls_share_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph remembers that there is nothing in it, as for a long list."""
-    frame, looks = frame_with(7), list[object]()
-    dtypes = pd.DataFrame.dtypes
-
-    def look(self: pd.DataFrame) -> object:
-        looks.append(self)
-        return dtypes.fget(self)
-
-    monkeypatch.setattr(pd.DataFrame, "dtypes", property(look))
-    search = Search()
-    for _ in range(5):
-        assert search.inside(frame) == []
-    assert len(looks) == 1
-
-
-@pytest.mark.process
-def test_pandas_is_not_imported_for_that() -> None:
-    """Who has no pandas objects needs no pandas."""
-    code = "import sys; from cascade.spec import find_lazies; find_lazies([object()]); print('pandas' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
 
 
 def test_the_message_is_one_line_with_the_remedy() -> None:

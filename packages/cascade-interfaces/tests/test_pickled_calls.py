@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import TaskNotPicklableError
-from cascade.interfaces.call_context import StepInfo, in_worker, step_in_worker
+from cascade.interfaces.call_context import in_worker
 from cascade.interfaces.pickled_calls import RemoteTraceback, open_answer, pack, pack_call, run_packed
 
 MODULE = """
@@ -338,13 +338,6 @@ class Stubborn(Exception):
         self.lock = Unsendable()
 
 
-class Changing(Exception):
-    """It is read as another error."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return KeyError, ("other",)
-
-
 def fail(kind: type[Exception]) -> None:
     raise kind("what happened")
 
@@ -367,27 +360,6 @@ def test_an_error_that_cannot_be_sent_arrives_as_its_text() -> None:
     with pytest.raises(RuntimeError, match=r"^the task raised StopIteration$") as stopped:
         there_and_back(stop)
     assert "StopIteration: what happened" in str(stopped.value.__cause__)
-
-
-def test_an_error_that_would_be_read_as_another_one_is_sent_in_another_way() -> None:
-    """The task has raised this one; what its class says about pickling would lose that."""
-    with pytest.raises(Changing, match="what happened"):
-        there_and_back(fail, Changing)
-
-
-def ask_step() -> Any:
-    return step_in_worker.get()
-
-
-def test_the_step_of_a_call_travels_with_it() -> None:
-    """All of it, and only for this call; a call without one has none."""
-    step = StepInfo("r", "resize:0[3]", "resize", attempt=2, start=5)
-    assert open_answer(run_packed(pack_call(ask_step, (), {}, step=step)), "ask_step") == step
-    assert step_in_worker.get() is None
-    assert there_and_back(ask_step) is None
-    with pytest.raises(ValueError, match="what happened"):
-        open_answer(run_packed(pack_call(fail, (ValueError,), {}, step=step)), "fail")
-    assert step_in_worker.get() is None
 
 
 class Shifting(Exception):

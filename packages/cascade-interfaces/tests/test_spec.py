@@ -215,14 +215,6 @@ def test_every_shape_of_lazy_result_is_pickled() -> None:
         assert repr(pickle.loads(pickle.dumps(lazy))).split()[1:] == repr(lazy).split()[1:]
 
 
-def test_a_pickled_input_is_still_required() -> None:
-    """A task in another process may return one: pickled and back, it has no default as before."""
-    source = cast("Any", call_of(pickle.loads(pickle.dumps(Param("n", type=int))))).source
-    assert source.required
-    with pytest.raises(InputsError, match="'n' is missing"):
-        read_inputs([source], {}, {})
-
-
 def test_a_resource_is_a_generator_whose_parameters_are_filled() -> None:
     """Plain functions, unknown scopes and parameters without a value are rejected when declared."""
 

@@ -93,18 +93,6 @@ def test_a_time_limit_is_above_0(wrong: Any) -> None:
     one.with_timeout(0.001)
 
 
-def test_the_bounds_of_retries_are_allowed() -> None:
-    """Zero seconds, a factor of 1 and a jitter of 0 or 1 mean something; jitter does not exceed the bound either."""
-    RetryPolicy(1, delay=0, backoff=1, max_delay=0, jitter=0)
-    policy = RetryPolicy(9, delay=2.0, max_delay=3.0, jitter=1)
-    assert [policy.delay_after(1, chance) for chance in (0.0, 0.5, 1.0)] == [0.0, 2.0, 3.0]
-    assert RetryPolicy(9, delay=80_000.0, jitter=1).delay_after(1, 1.0) == 86_400.0
-    assert RetryPolicy(9, delay=1.0, backoff=10.0, max_delay=1e9).delay_after(9) == 86_400.0
-    for wrong in ({"max_delay": -1}, {"jitter": -0.1}, {"jitter": 1.1}, {"backoff": 0.99}, {"delay": -0.1}):
-        with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}="):
-            RetryPolicy(**cast("Any", wrong))
-
-
 class Words:
     """An iterator that is not a generator."""
 

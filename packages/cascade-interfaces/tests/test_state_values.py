@@ -1,77 +1,17 @@
 """What the author of a store and the reader of a list get from the values of recorded runs and caches."""
 
-import dataclasses
 from enum import Enum
-from typing import Any
 
 import pytest
 
 from cascade.interfaces import (
-    NO_EVENTS,
     ChangeKind,
-    Earlier,
-    Hit,
-    PendingEvent,
-    Plan,
     RecordedStatus,
     Resume,
     RunInfo,
-    RunSummary,
-    StepChange,
-    StepEvents,
     StepInfo,
-    StepRecord,
     StepState,
-    StepSummary,
 )
-
-WITHOUT: list[tuple[Any, dict[str, Any]]] = [
-    (
-        RunInfo("night", "report"),
-        {"params": None, "secrets": {}, "shape": b"", "source": "", "by": ""},
-    ),
-    (StepEvents(), {"seq": None, "token": "", "pending": ()}),
-    (NO_EVENTS, {"seq": None, "token": "", "pending": ()}),
-    (Earlier(RecordedStatus.FAILED, {}, b"", 3), {"error": "", "pending": ()}),
-    (
-        StepRecord("f:0", StepState.STARTED),
-        {
-            "name": "",
-            "inputs": b"",
-            "code": b"",
-            "attempt": 1,
-            "starts": 0,
-            "tries": 0,
-            "began": 0.0,
-            "ended": 0.0,
-            "not_before": 0.0,
-            "error": "",
-            "deaths": 0,
-        },
-    ),
-    (Plan([]), {"decider": False}),
-    (
-        RunSummary("night", "report", RecordedStatus.RUNNING, 1, 1.5, None),
-        {"error": "", "by": "", "counts": {}},
-    ),
-    (StepInfo("night", "f:0", "f"), {"attempt": 1, "start": 1}),
-]
-
-
-@pytest.mark.parametrize(("value", "rest"), WITHOUT, ids=lambda value: type(value).__name__)
-def test_what_is_left_out_of_a_value_is_empty(value: Any, rest: dict[str, Any]) -> None:
-    """A number that nothing counted is 0, or 1 for the first attempt; a text is empty, and the types are the same."""
-    found = {name: getattr(value, name) for name in rest}
-    assert [(name, type(each), each) for name, each in found.items()] == [
-        (name, type(each), each) for name, each in rest.items()
-    ]
-
-
-def test_one_run_does_not_get_the_secrets_or_counts_of_another() -> None:
-    """Each has a mapping of its own."""
-    assert RunInfo("a", "f").secrets is not RunInfo("b", "f").secrets
-    one, other = (RunSummary(name, "f", RecordedStatus.RUNNING, 1, 1.5, None) for name in "ab")
-    assert one.counts is not other.counts
 
 
 def test_the_text_of_a_run_shows_no_secret() -> None:
@@ -81,24 +21,6 @@ def test_the_text_of_a_run_shows_no_secret() -> None:
     assert "TOKEN" not in text
     assert "run_id='night', target='report', params={'day': 3}" in text
     assert "source='box'" in text
-
-
-FROZEN = [
-    *(value for value, _ in WITHOUT if dataclasses.is_dataclass(value)),
-    StepSummary("f:0", "f", StepState.FAILED, 1, 2, 3.5, None, "no steam", 0),
-    StepChange("f:0", ChangeKind.CODE),
-    Hit(None, 1.5),
-]
-
-
-@pytest.mark.parametrize("value", FROZEN, ids=lambda value: type(value).__name__)
-def test_a_value_cannot_be_changed_and_takes_no_further_attribute(value: Any) -> None:
-    """Several parts of an engine share it; very many of them are small."""
-    name = dataclasses.fields(value)[0].name
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(value, name, "other")
-    assert not hasattr(value, "__dict__")
-    assert dataclasses.replace(value) == value
 
 
 MEMBERS: dict[type[Enum], dict[str, object]] = {
@@ -145,13 +67,3 @@ def test_the_key_of_a_step_for_other_services_is_the_same_in_every_attempt_and_r
         StepInfo("\udc80", "f", "f"),
     ]
     assert len({each.idempotency_key for each in (first, *others)}) == 4
-
-
-def test_an_event_is_told_by_its_place() -> None:
-    """A store writes it as a row: number, topic, payload, quality of service."""
-    assert PendingEvent(1, "topic", "{}", 2)._asdict() == {
-        "number": 1,
-        "topic": "topic",
-        "payload": "{}",
-        "qos": 2,
-    }

@@ -83,28 +83,6 @@ def test_removing_what_is_not_there_is_an_error() -> None:
     assert list(matcher.match("a/b")) == [1]
 
 
-@pytest.mark.parametrize(
-    ("topic_filter", "topic", "expected"),
-    [
-        ("sport/#", "sport", True),  # MQTT 5.0, section 4.7.1.2
-        ("sport/+", "sport", False),
-        ("+", "/finance", False),
-        ("/+", "/finance", True),
-        ("#", "$SYS/uptime", False),  # section 4.7.2
-        ("+/uptime", "$SYS/uptime", False),
-        ("$SYS/#", "$SYS/uptime", True),
-        ("a/+", "a/$b", True),
-        ("$share/group/a/+", "a/b", True),  # section 4.8.2
-        ("a", "A", False),
-    ],
-)
-def test_matching_keeps_the_letter_of_the_specification(
-    topic_filter: str, topic: str, expected: bool
-) -> None:
-    """The examples of MQTT 5.0, sections 4.7 and 4.8.2."""
-    assert matches(topic_filter, topic) is expected
-
-
 @given(st.text(alphabet=st.characters(), max_size=30))
 def test_an_encoded_level_comes_back_and_is_safe(text: str) -> None:
     """Any text, lone surrogates too, becomes one level that a broker accepts, and comes back."""

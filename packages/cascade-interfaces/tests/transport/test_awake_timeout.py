@@ -14,23 +14,6 @@ def _short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "STEP", 0.001)
 
 
-async def test_waits_share_the_time_and_end_when_it_is_over() -> None:
-    """After that, each takes one look only."""
-    timeout, never = AwakeTimeout(0.01), asyncio.get_running_loop().create_future()
-    await timeout.wait(never)
-    assert timeout.left <= 0
-    await timeout.wait(never)
-    assert not never.done()
-
-
-async def test_an_answer_ends_the_wait_and_leaves_the_rest() -> None:
-    """The next wait has it."""
-    timeout, answer = AwakeTimeout(60.0), asyncio.create_task(asyncio.sleep(0))
-    await timeout.wait(answer)
-    assert answer.done()
-    assert timeout.left > 59
-
-
 async def test_what_came_while_the_process_stood_still_is_read_first() -> None:
     """A loop that was blocked for longer than the whole limit has not looked yet."""
 

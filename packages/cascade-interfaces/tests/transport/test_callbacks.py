@@ -14,7 +14,6 @@ from network_in_memory import MemoryConnector, Peer, connected, now, other_tasks
 
 from cascade.interfaces.errors import InvalidTopicError
 from cascade.interfaces.watch import Linked, Message
-from cascade.transport.incoming.callbacks import CallbackQueue
 from cascade.transport.incoming.dispatcher import Dispatcher
 from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
 from cascade.transport.incoming.watches import WatchQueue
@@ -279,14 +278,3 @@ async def test_early_messages_are_not_kept_for_long(how: str, monkeypatch: pytes
     if how == "late message":
         early.arrive("a")
     assert await early.topics("a") == []
-
-
-async def test_a_message_that_somebody_gets_is_not_kept_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was not early."""
-    early = Early(monkeypatch)
-    early.dispatcher.begin()
-    queue = CallbackQueue("a", Reader(), 0, early.delivery)
-    early.dispatcher.add(queue)
-    early.arrive("a")
-    assert await early.topics("a") == []
-    await early.dispatcher.stop()

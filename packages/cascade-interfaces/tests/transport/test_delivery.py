@@ -9,7 +9,6 @@ from pytest_mock import MockerFixture
 
 from cascade.interfaces import Linked, Lost, Message, ReplyTo
 from cascade.interfaces.watch import Complete
-from cascade.testkit import eventually
 from cascade.transport.incoming.callbacks import CallbackQueue
 from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
 from cascade.transport.incoming.watches import WatchQueue
@@ -47,29 +46,6 @@ async def test_a_watch_keeps_the_state_of_the_link_when_it_overflows(mocker: Moc
         assert [await queue.next() for _ in range(len(expected) + 2)] == [*expected, *rest]
 
 
-async def test_a_queue_is_idle_when_its_callback_has_returned() -> None:
-    """From every message that was queued; the callback's own task does not wait for itself."""
-    release, called, waited = asyncio.Event(), list[Any](), list[bool]()
-
-    async def callback(_topic: str, data: dict[str, Any]) -> None:
-        await queue.idle(skip=asyncio.current_task())
-        waited.append(True)
-        await release.wait()
-        called.append(data["n"])
-
-    queue = CallbackQueue("a", callback, 0, delivery())
-    await queue.idle()
-    for number in range(3):
-        queue.offer(IncomingMessage("a", b'{"n": %d}' % number))
-    idle = asyncio.create_task(queue.idle())
-    await eventually(lambda: waited)
-    assert not idle.done()
-    release.set()
-    await idle
-    assert called == [0, 1, 2]
-    await queue.stop(reason="end")
-
-
 @pytest.mark.parametrize("turns", [0, 1])
 async def test_a_foreign_cancel_costs_a_callback_one_call_at_most(turns: int) -> None:
     """Code outside cancels all tasks; what is queued is delivered, and who waits for it does not wait on."""
@@ -105,27 +81,6 @@ async def read(queue: WatchQueue, count: int) -> list[Any]:
     """Return the next items; each of them is there already."""
     async with asyncio.timeout(50):
         return [await queue.next() for _ in range(count)]
-
-
-@pytest.mark.parametrize(("limit", "most"), [("WATCH_MESSAGES", 4), ("WATCH_BYTES", 12)])
-async def test_a_watch_that_is_read_never_overflows(limit: str, most: int, mocker: MockerFixture) -> None:
-    """However many messages pass through it, and however many links; what was read takes no room."""
-    mocker.patch(f"cascade.transport.incoming.watches.{limit}", most)
-    counts = delivery()
-    queue = WatchQueue(["a"], counts)
-    for _ in range(20):
-        queue.hold()
-        offer(queue, b"12", b"34")
-        queue.stop_holding()  # the link has ended in front of the answer
-        queue.hold()
-        offer(queue, b"12", b"34")
-        queue.note(Linked())
-        offer(queue, b"56")
-        items = await read(queue, 4)
-        assert [item for item in items if isinstance(item, Lost)] == []
-        queue.note(SET)
-        assert await read(queue, 1) == [SET]
-    assert (counts.delivered, counts.discarded) == (60, {})
 
 
 async def test_a_watch_counts_the_messages_that_it_has_discarded(mocker: MockerFixture) -> None:

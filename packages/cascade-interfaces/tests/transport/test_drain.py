@@ -61,11 +61,6 @@ class Draining:
         else:
             step()
 
-    def answer_soon(self) -> None:
-        """Have all answers wait in the socket."""
-        for _ in range(self.outbox.pending):
-            self._after_turns(3, self.send)
-
     def seconds(self, limit: float = LIMIT) -> float:
         """Drain, and return for how long."""
         with asyncio.Runner(loop_factory=LeapingLoop) as runner:
@@ -123,23 +118,6 @@ def test_a_process_that_stood_still_takes_in_answers_before_it_gives_up() -> Non
     assert not draining.outbox.pending
 
 
-@pytest.mark.parametrize("unlinked_since", [-math.inf, None])
-def test_a_drain_without_any_time_takes_in_answers_that_are_there(unlinked_since: float | None) -> None:
-    """What the peer has already got is not counted as lost."""
-    draining = Draining(unlinked_since=unlinked_since)
-    draining.at(0.0, draining.answer_soon)
-    assert draining.seconds(0.0) == 0.0
-    assert draining.left == 0
-
-
-def test_an_empty_outbox_is_waited_for_by_nobody() -> None:
-    """Neither by a drain nor by a flush, also without any time for it."""
-    draining = Draining(unlinked_since=None)
-    draining.outbox.clear("gone")
-    assert draining.seconds() == 0.0
-    assert draining.flushes(0.0)
-
-
 def test_every_flush_and_drain_at_the_same_time_has_its_end() -> None:
     """A flush waits for what was accepted before it only; one that is cancelled in the middle costs no other."""
 
@@ -176,11 +154,3 @@ def test_a_flush_waits_until_all_is_sent_or_its_time_is_over() -> None:
         for seconds in (1.0, 2.0, 3.0, 4.0, last):
             draining.at(seconds, draining.send)
         assert draining.flushes(5.0) is flushed
-
-
-def test_time_in_which_the_process_stood_still_is_none_of_a_flush() -> None:
-    """Each of five standstills is longer than the whole limit."""
-    draining = Draining(unlinked_since=None)
-    for number in range(5):
-        draining.at(0.5 + 10.5 * number, draining.stand_still)
-    assert draining.flushes(5.0)

@@ -36,12 +36,6 @@ def report(presence: str, *recent: object, source: str = "press") -> bytes:
     ).encode()
 
 
-def test_the_topic_is_the_own_report_of_runs() -> None:
-    """Nothing is known before it was read."""
-    earlier = EarlierRuns("press")
-    assert (earlier.topic, earlier.rows) == ("cascade/state/press/runs", None)
-
-
 @pytest.mark.parametrize(
     ("payload", "retained", "complete", "rows"),
     [
@@ -76,15 +70,6 @@ def test_only_what_an_earlier_process_has_left_is_taken_over(
     earlier = EarlierRuns("press")
     assert earlier.receive(payload, retained=retained, session="mine") is complete
     assert earlier.rows == rows
-
-
-def test_what_was_read_stays_when_the_own_report_comes_back() -> None:
-    """In whatever order another process of the name writes meanwhile."""
-    earlier = EarlierRuns("press")
-    assert not earlier.receive(report("another"), retained=False, session="mine")
-    assert earlier.receive(report("before", ENDED), retained=True, session="mine")
-    assert earlier.receive(report("mine"), retained=False, session="mine")
-    assert earlier.rows == [ENDED]
 
 
 @pytest.mark.parametrize(

@@ -206,26 +206,6 @@ async def test_a_refused_subscription_is_counted_and_logged_once_for_each_link(
     await connector.disconnect()
 
 
-@leaping
-async def test_only_the_last_subscription_to_a_filter_is_ended_at_the_peer() -> None:
-    """One that began anew meanwhile keeps it."""
-    peer = Peer()
-    connector = await connected(peer)
-    one, other = await connector.subscribe("a", ignore), await connector.subscribe("a", ignore)
-    await one.unsubscribe()
-    assert peer.calls("unsubscribe") == []
-    await other.unsubscribe()
-    assert peer.calls("unsubscribe") == [("unsubscribe", "a")]
-    await other.unsubscribe()
-    watch = connector.watch("b")
-    await anext(watch)
-    closing = asyncio.ensure_future(watch.aclose())
-    await connector.subscribe("b", ignore)
-    await closing
-    assert len(peer.calls("unsubscribe")) == 1
-    await connector.disconnect()
-
-
 @pytest.mark.parametrize("how", ["silent", "raises"])
 @leaping
 async def test_a_client_that_does_not_leave_is_closed_all_the_same(how: str) -> None:
@@ -273,21 +253,3 @@ async def test_what_a_peer_cannot_do_is_logged_once_and_again_after_it_could(
     link_of(peer)._report_limitations(without_store)
     assert warnings()[4:] == [store]
     await connector.disconnect()
-
-
-@leaping
-async def test_statistics_state_the_window_of_the_link() -> None:
-    """Without one there is none."""
-    peer = Peer()
-    connector = await connected(peer, window=7)
-    counts = connector.statistics()
-    assert (counts.linked, counts.window, counts.window_limit) == (True, 7, 7)
-    assert repr(connector) == (
-        "<MemoryConnector memory:1 linked, window 7 of 7, 0 sent, 0 pending, 0 dropped, 0 received>"
-    )
-    peer.fail("connect", Fails(Kind.UNREACHABLE))
-    peer.client.lose()
-    await until(lambda: not connector.statistics().window)
-    assert "memory:1 connecting, 0 sent" in repr(connector)
-    await connector.disconnect()
-    assert "memory:1 disconnected, 0 sent" in repr(connector)

@@ -52,15 +52,6 @@ def test_the_lane_overtakes_and_keeps_the_latest() -> None:
     assert outbox.dropped == {"superseded": 1}
 
 
-def test_the_lane_is_not_dropped_for_telemetry() -> None:
-    """However many messages of telemetry push."""
-    outbox = filled(0, max_messages=2)
-    outbox.accept(CONTROL[0], "report", 1, True)
-    for number in range(100):
-        outbox.accept("a", str(number), 1, False)
-    assert next(iter(taken(outbox))).payload == "report"
-
-
 @pytest.mark.parametrize("poison", ["0", "77", "159"])
 def test_the_message_that_breaks_links_is_found_in_halves(poison: str) -> None:
     """Among 160 messages in flight, eight more lost links isolate it and two convict it; all others arrive."""
@@ -257,21 +248,6 @@ def test_what_broke_a_link_all_alone_waits_for_one_that_holds() -> None:
     assert outbox.take(steady=True) is first
     assert outbox.restore(blame=True) == [first]
     assert [item.payload for item in taken(outbox)] == ["1"]
-
-
-def test_an_outbox_is_half_full_by_messages_or_by_bytes() -> None:
-    """The senders then do all they can; messages that a link gave back count, too."""
-    outbox = filled(5, max_messages=10)
-    seen = [outbox.half_full]
-    outbox.accept("a", "5", 1, False)
-    seen.append(outbox.half_full)
-    outbox.take()
-    seen.append(outbox.half_full)
-    outbox.restore(blame=False)
-    seen.append(outbox.half_full)
-    assert seen == [False, True, False, True]
-    assert filled(6, max_bytes=23).half_full
-    assert not filled(6, max_bytes=24).half_full
 
 
 def test_correlation_data_counts_as_bytes_that_wait() -> None:

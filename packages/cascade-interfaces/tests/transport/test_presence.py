@@ -48,17 +48,6 @@ class TestPresence:
         assert "online" not in unnamed.birth(5.0)
         assert (unnamed.due(), unnamed.announced) == (9.0, None)
 
-    def test_before_the_birth_of_a_link_nothing_is_replaced(self) -> None:
-        """The retained message of an earlier process is replaced by the birth that follows anyway."""
-        presence = born()
-        session = presence.announced
-        presence.begin()
-        presence.receive(b"", 7.0)
-        assert presence.due() is None
-        assert presence.announced == session
-        presence.birth(7.0)
-        assert presence.announced == presence.session != session
-
     def test_a_process_that_keeps_announcing_itself_is_reported(self) -> None:
         """Two processes have one name; a few births, and offline messages, may be those of a predecessor."""
         foreign = b'{"status": "online", "session": "foreign"}'
@@ -69,25 +58,6 @@ class TestPresence:
         assert [presence.receive(foreign, 5.0) for _ in range(3)] == [False, False, True]
         presence.begin()
         assert not presence.receive(foreign, 5.0)
-
-    def test_a_name_is_contested_after_more_than_three_signs_in_a_minute(self) -> None:
-        """One sign for each link; signs further apart do not count as a dispute."""
-        for gap, contested in ((10.0, True), (25.0, False)):
-            presence = Presence("s", named=True)
-            for link in range(4):
-                presence.begin()
-                for _ in range(3):
-                    presence.receive(b'{"status": "online", "session": "foreign"}', gap * link)
-                assert presence.contested(gap * link) == (contested and link == 3)
-
-    def test_a_name_is_shown_as_shared_from_the_second_sign_on(self) -> None:
-        """Until two minutes have passed without two more; one sign may be of a predecessor that was killed."""
-        presence = Presence("s", named=True)
-        for at, shared in ((0.0, False), (40.0, True), (150.0, True), (300.0, False)):
-            presence.begin()
-            presence.receive(b'{"status": "online", "session": "foreign"}', at)
-            assert presence.is_shared(at) == shared
-        assert not presence.is_shared(421.0)
 
     def test_a_name_is_shown_as_shared_while_another_process_keeps_announcing_itself(self) -> None:
         """On one link, as over NATS, where no process is disconnected; a few births may be those of a predecessor."""
@@ -120,13 +90,6 @@ class TestPresence:
             "version": version("cascade-interfaces"),
         }
         assert json.loads(will["payload"]) == {"status": "offline", "session": presence.announced}
-
-    def test_a_process_without_a_name_keeps_nothing(self) -> None:
-        """Its will is a live message; it announces no session, and answers nobody."""
-        presence = Presence("s", named=False)
-        assert presence.begin() == {"topic": presence.topic, "payload": '{"status": "offline"}'}
-        presence.birth(5.0)
-        assert (presence.announced, presence.session, presence.due()) == (None, "", None)
 
     def test_what_this_process_announced_on_an_earlier_link_is_not_another_process(self) -> None:
         """It is replaced, but nobody contests the name; messages without a session show nobody."""

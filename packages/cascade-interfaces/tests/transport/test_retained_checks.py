@@ -13,13 +13,12 @@ import pytest_asyncio
 from leaping_loop import leaping
 
 from cascade.interfaces.topics import canary_topic
-from cascade.interfaces.watch import Complete, Linked, Lost, Message
+from cascade.interfaces.watch import Complete, Linked, Lost
 from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
 from cascade.transport.incoming.watches import REFUSED, WatchQueue
 from cascade.transport.retained_proof.checks import RetainedChecks
 from cascade.transport.retained_proof.known_topics import Canary
 from cascade.transport.retained_proof.retained_set import (
-    INTERVAL,
     WITHHELD,
     RetainedSet,
     Unproved,
@@ -129,22 +128,6 @@ async def test_watches_that_share_a_canary_check_one_after_the_other(desks: list
     assert await other.items() == [Complete(True, frozenset())]
 
 
-async def test_messages_in_front_of_the_answer_follow_linked(desks: list[Desk]) -> None:
-    """A broker may send them first, and both may arrive in one packet."""
-    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
-    desks.append(desk)
-    desk.answering.clear()
-    await settle()
-    desk.hear("a/1")
-    desk.hear("a/2", retain=False)
-    assert await desk.items() == []
-    desk.answering.set()
-    expected = [Linked(), Message("a/1", b"x", retain=True), Message("a/2", b"x", retain=False)]
-    assert await desk.items() == expected
-    desk.hear("a/2", retain=False)
-    assert await desk.items() == expected[2:]
-
-
 @pytest.mark.parametrize("limit", ["WATCH_MESSAGES", "WATCH_BYTES"])
 async def test_what_waits_for_the_answer_is_bounded(
     limit: str, desks: list[Desk], monkeypatch: pytest.MonkeyPatch
@@ -159,21 +142,6 @@ async def test_what_waits_for_the_answer_is_bounded(
         desk.hear("a/1", retain=False)
     desk.answering.set()
     assert await desk.items() == [Lost("queue full"), Linked()]
-
-
-@leaping
-async def test_a_link_that_stays_up_is_looked_at_once_a_minute() -> None:
-    """Each result is reported; in between nothing is sent."""
-    async with checking(canary=Canary()) as desk:
-        for checks in range(1, 4):
-            assert desk.sent == [("a/#", OWN)] * checks
-            desk.hear("a/1")
-            desk.hear(canary_topic(SOURCE))
-            await desk.echo()
-            assert desk.reports == [Complete(True, frozenset({"a/1"}))] * checks
-            await asyncio.sleep(INTERVAL - 0.1)
-            assert (len(desk.sent), len(desk.published)) == (checks, checks)
-            await asyncio.sleep(0.2)
 
 
 @leaping
@@ -233,26 +201,6 @@ async def test_topics_that_are_taken_out_are_unsubscribed() -> None:
         await desk.echo()
         assert desk.sent[1:] == [("b", "c"), ("d",), ("unsubscribe", "b")]
         assert (await desk.items())[-1] == Complete(False, frozenset())
-
-
-@leaping
-async def test_a_watch_that_ends_in_a_recheck_names_the_topics_to_leave() -> None:
-    """Nothing else is sent."""
-    canary = Canary()
-    async with checking(canary=canary) as desk:
-        for topics in (("a/1", "a/2"), ("a/1",)):
-            for topic in (*topics, canary_topic(SOURCE)):
-                desk.hear(topic)
-            await desk.echo()
-            desk.checks.check_again()
-            await settle()
-        assert desk.sent[2] == ("a/2",)
-        sent, published = len(desk.sent), len(desk.published)
-        desk.queue.change(["b"], [])
-        desk.queue.end()
-        assert desk.checks.end() == ["a/2"]
-        await asyncio.wait_for(desk.task, 50)
-        assert (len(desk.sent), len(desk.published)) == (sent, published)
 
 
 @leaping

@@ -155,21 +155,6 @@ async def test_what_holds_nothing_is_no_message_of_the_set_but_news_behind_it() 
     assert await reader.items(1) == [Complete(True, frozenset({"a/4"}), frozenset({"a/4"}))]
 
 
-async def test_a_birth_behind_its_end_is_news_although_it_is_the_same_again() -> None:
-    """And so is the repeated value of a topic that is no presence."""
-    topic = status_topic("s")
-    reader = Reader("#")
-    reader.feed.entry(topic, b"online", 1)
-    reader.feed.finish()
-    await reader.items(3)
-    for data in (b"", b"online", b"online", b"other"):
-        reader.feed.entry(topic, data, 2)
-    for _ in range(2):
-        reader.feed.entry("a", b"1", 3)
-    news = [(topic, b""), (topic, b"online"), (topic, b"other"), ("a", b"1"), ("a", b"1")]
-    assert await reader.items(5) == [Message(*each, False) for each in news]
-
-
 async def test_live_messages_that_wait_for_a_set_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too much comes at once; behind the first set nothing waits, also while a later one is sent."""
     monkeypatch.setattr("cascade.transport.incoming.retained_feed.WATCH_MESSAGES", 2)

@@ -101,16 +101,6 @@ def test_a_check_subscribes_to_everything_in_one_packet_and_then_sends_its_nonce
     ]
 
 
-def test_the_live_copy_of_the_canary_proves_nothing() -> None:
-    """A broker passes it on although it keeps no retained message: a cleared pause may be a withheld one."""
-    desk = Desk()
-    desk.echo()
-    assert desk.actions[0] == Publish(CANARY, {"source": SOURCE}, retain=True)
-    desk.hear(CANARY, retain=False)
-    desk.echo()
-    assert of(desk.actions, Complete) == []
-
-
 @pytest.mark.parametrize("named", [True, False])
 def test_an_echo_counts_when_the_broker_has_answered_the_subscribe(named: bool) -> None:
     """A nonce does not wait for that answer; a filter may be refused in it, and a message may come in between."""
@@ -141,36 +131,6 @@ def test_a_set_behind_an_echo_that_waits_is_out_of_order() -> None:
     assert desk.actions == []
     desk.wait()
     assert desk.actions == [Complete(False, frozenset({"c/a"}))]
-
-
-@pytest.mark.parametrize("end", ["lost", "interrupt", "begin"])
-def test_an_echo_that_waits_ends_with_its_check(end: str) -> None:
-    """An answer that comes then completes nothing."""
-    desk = Desk(named=False)
-    desk.set.asked()
-    desk.echo()
-    if end == "begin":
-        desk.check_again()
-        desk.set.asked()
-    else:
-        getattr(desk.set, end)()
-        desk.set.asked()
-    assert desk.set.answered(desk.now) == []
-    assert desk.set.answered(desk.now) == []
-
-
-def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
-    desk = Desk()
-    desk.establish("c/a")
-    desk.check_again()
-    desk.echo()
-    assert desk.actions == []
-    desk.wait()
-    assert desk.actions == [Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a"}))]
 
 
 def test_live_requests_are_passed_on_whatever_their_flag_and_leave_no_topic_to_ask_for_again() -> None:
@@ -343,51 +303,6 @@ def test_two_watches_of_a_name_both_learn_that_the_store_was_lost() -> None:
     second.hear(CANARY)
     second.echo()
     assert second.actions == [lost]
-
-
-def test_a_link_that_stays_up_is_looked_at_again_after_a_minute() -> None:
-    """Until then nothing is asked, and the set stays as it is until the answer to the next nonce."""
-    desk = Desk()
-    desk.establish("c/a")
-    assert desk.set.due() == desk.now + retained_set.INTERVAL == desk.now + 60
-    assert desk.set.tick(desk.now + 59.9) == []
-    desk.wait()
-    assert of(desk.actions, Subscribe)
-    assert not of(desk.actions, Complete)
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    assert desk.actions == []
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a"}))]
-
-
-def test_looks_that_are_not_proved_become_rarer() -> None:
-    """Each of them makes the broker send the whole set; a proved one, or a new link, ends that."""
-    desk = Desk()
-    pauses = []
-    for _ in range(4):
-        desk.set.postpone(desk.now)
-        due = desk.set.due()
-        assert due is not None
-        pauses.append(due - desk.now)
-    assert pauses == [10.0, 20.0, 40.0, 60.0]
-    desk.set.lost()
-    desk.set.begin(0.0)
-    desk.set.postpone(0.0)
-    assert desk.set.due() == retained_set.RETRY
-
-
-def test_a_proved_check_ends_the_long_pauses_between_checks() -> None:
-    """The next one that is not proved is tried again soon."""
-    desk = Desk()
-    for _ in range(4):
-        desk.set.postpone(desk.now)
-    desk.check_again()
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset())]
-    desk.set.postpone(desk.now)
-    assert desk.set.due() == desk.now + retained_set.RETRY
 
 
 # Brokers that do what they like. The reader below does what Complete says; the broker may answer

@@ -12,7 +12,6 @@ from leaping_loop import LeapingLoop, leaping
 from network_in_memory import TELEMETRY, Fails, MemoryConnector, Peer, connected, now, other_tasks, until
 
 from cascade.interfaces.topics import status_topic
-from cascade.interfaces.watch import Linked, Lost
 from cascade.transport.faults import Kind
 from cascade.transport.outbox import NOT_CONNECTED, UNSENT
 
@@ -136,20 +135,6 @@ async def test_an_end_with_messages_left_is_not_clean_for_a_name(named: bool) ->
 
 
 @leaping
-async def test_an_offline_message_that_is_not_acknowledged_makes_no_clean_end() -> None:
-    """It is waited for half a second, and so is the client's leave."""
-    peer = Peer()
-    connector = await connected(peer, source_id="s")
-    await asyncio.sleep(1.0)
-    peer.silent |= {"publish", "disconnect"}
-    began = now()
-    await connector.disconnect()
-    assert peer.names()[-4:] == ["publish", "ignore_answers", "close", "disconnect"]
-    assert now() - began == pytest.approx(1.0)
-    assert not other_tasks()
-
-
-@leaping
 async def test_a_network_without_wills_gets_births_again_and_withdrawals_also_without_a_name() -> None:
     """What stands for the will of a process ends by itself."""
     peer = Peer()
@@ -216,22 +201,6 @@ async def test_two_processes_that_disconnect_each_other_slow_down(
     who, _, keyword = text.partition("|")
     advice = f"each disconnects the other; give every process a {keyword} of its own; trying again in 30 s"
     assert errors == ([f"{who} at memory:1: {advice}"] if text else [])
-    await connector.disconnect()
-
-
-@leaping
-async def test_a_watch_reads_each_end_of_a_link_and_the_next_beginning() -> None:
-    """It is subscribed on the next link again."""
-    peer = Peer()
-    connector = await connected(peer)
-    watch = connector.watch("a/#")
-    assert await anext(watch) == Linked()
-    peer.client.lose()
-    assert await anext(watch) == Lost("the link is down")
-    assert await anext(watch) == Linked()
-    assert peer.calls("subscribe") == [("subscribe", "a/#")] * 2
-    await watch.aclose()
-    await until(lambda: peer.calls("unsubscribe") == [("unsubscribe", "a/#")])
     await connector.disconnect()
 
 

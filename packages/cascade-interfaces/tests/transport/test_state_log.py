@@ -13,27 +13,6 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_recovery_is_logged_on_request(caplog: pytest.LogCaptureFixture) -> None:
-    """A recovery is logged once, at INFO, if there is a message for it and the key had failed."""
-    state = StateLog(LOGGER)
-    state.works("read", "can %s again", "read")
-    state.failed("read", "cannot read")
-    state.works("read", "can %s again", "read")
-    state.works("read", "can %s again", "read")
-    assert messages(caplog) == ["cannot read", "can read again"]
-    assert caplog.records[1].levelno == logging.INFO
-
-
-def test_level_and_exception(caplog: pytest.LogCaptureFixture) -> None:
-    """The caller chooses the level, and can add a traceback."""
-    problem = ValueError("odd")
-    StateLog(LOGGER).failed("parse", "cannot parse", level=logging.ERROR, exc_info=problem)
-    (record,) = caplog.records
-    assert record.levelno == logging.ERROR
-    assert record.exc_info is not None
-    assert record.exc_info[1] is problem
-
-
 def test_reset(caplog: pytest.LogCaptureFixture) -> None:
     """After a reset every failure is new, also within the quiet time."""
     state = StateLog(LOGGER, quiet=60.0, clock=lambda: 0.0)
