@@ -60,13 +60,6 @@ def test_each_setting_reaches_the_engine_or_its_run(given: dict[str, Any]) -> No
     assert given["engine"] == {**expected, "system_resources": {"gpu": 3.0}, "connector": None}
 
 
-def test_what_was_not_given_is_left_to_the_engine(given: dict[str, Any]) -> None:
-    """So its defaults hold, and each is written in one place."""
-    connector = cs.LocalConnector()
-    run(one(), connector=connector)
-    assert (given["run"], given["engine"]) == ({}, {"system_resources": None, "connector": connector})
-
-
 def test_a_connector_and_an_executor_by_name_are_made_for_the_engine(given: dict[str, Any]) -> None:
     run(one(), connector="local", executor="thread")
     assert isinstance(given["engine"]["connector"], cs.LocalConnector)
@@ -93,12 +86,6 @@ def test_a_state_is_named_once_and_by_a_folder(given: dict[str, Any], tmp_path: 
         run(one(), state=7)
     assert caught.value.value == 7
     assert not given
-
-
-def test_an_outbox_that_was_made_is_taken_as_it_is(given: dict[str, Any], tmp_path: Path) -> None:
-    outbox = cs.Outbox(tmp_path)
-    run(one(), outbox=outbox)
-    assert given["engine"]["outbox"] is outbox
 
 
 def test_an_executor_by_name_is_closed_when_the_engine_refuses_its_settings(
@@ -195,14 +182,6 @@ def test_a_connector_without_a_url_names_the_way_to_write_it(offered: list[str])
     offered += ["local"]
     with pytest.raises(cs.ConfigurationError, match="'local' has no URL; write 'local'"):
         cs.connector("local://here")
-
-
-def test_settings_go_along_with_a_url(offered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    offered += ["local"]
-    made: Any = classmethod(lambda cls, url, **settings: (url, settings))
-    monkeypatch.setattr(cs.LocalConnector, "from_url", made, raising=False)
-    connector: Any = cs.connector
-    assert connector("local://here", source_id="me") == ("local://here", {"source_id": "me"})
 
 
 # The command line of a script

@@ -39,24 +39,6 @@ def test_run_gives_the_value() -> None:
     assert cs.run([double(1), double(2)]) == [2, 4]
 
 
-def test_a_run_is_on_the_loop_that_is_offered_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cs.new_event_loop makes is what cs.run runs on, and closes."""
-    made: list[asyncio.AbstractEventLoop] = []
-    original = cs.new_event_loop
-
-    def new_event_loop() -> asyncio.AbstractEventLoop:
-        made.append(original())
-        return made[-1]
-
-    @cs.task
-    async def where() -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
-    monkeypatch.setattr("cascade.runtime.new_event_loop", new_event_loop)
-    assert cs.run(where()) is made[0]
-    assert made[0].is_closed()
-
-
 async def test_run_inside_a_running_loop_is_refused() -> None:
     """In a notebook the remedy is named, and no coroutine is left un-awaited."""
     with pytest.raises(cs.UsageError, match=r"await cs.arun\(...\)"):
@@ -335,17 +317,6 @@ def test_a_file_url_makes_a_file_connector(tmp_path: Path, monkeypatch: pytest.M
     assert 'file = "cascade.runtime:FileConnector"' in project.read_text("utf-8")
 
 
-def test_an_error_inside_the_house_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no frame is the user's, only errors of Cascade are cut; others may be a fault of Cascade."""
-    code = compile("def broken(*_, **__): raise RuntimeError('a fault')", "<inside>", "exec")
-    inside: dict[str, Any] = {"__name__": "cascade.inside"}
-    exec(code, inside)
-    monkeypatch.setattr("cascade.runtime._run.RunScheduler", inside["broken"])
-    with pytest.raises(RuntimeError, match="a fault") as caught:
-        cs.run(double(1))
-    assert caught.traceback[-1].name == "broken"
-
-
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -397,24 +368,6 @@ def test_a_run_in_another_thread_touches_no_signal() -> None:
     assert in_a_thread(lambda: cs.run(double(1))) == 2
     assert signal.getsignal(signal.SIGTERM) is before
     assert not logging.getLogger("cascade").handlers
-
-
-def test_a_run_takes_its_id_name_tags_and_middleware() -> None:
-    """The same settings as an engine and its runs have."""
-    bus = cs.EventBus()
-    events: list[Any] = []
-    bus.subscribe(object, events.append)
-    wrapped: list[str] = []
-
-    async def around(step: Any, call_next: Any) -> Any:
-        wrapped.append(step.key)
-        return await call_next() + 1
-
-    assert (
-        cs.run(double(2), run_id="night", name="Night", tags={"line": 3}, middleware=[around], bus=bus) == 5
-    )
-    assert wrapped == ["double:0"]
-    assert (events[0].run_id, events[0].name, dict(events[0].tags)) == ("night", "Night", {"line": 3})
 
 
 def test_a_command_line_that_is_not_installed_is_an_error_with_the_remedy(mocker: MockerFixture) -> None:

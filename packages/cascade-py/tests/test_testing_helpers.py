@@ -14,48 +14,6 @@ from cascade.testing import FakeExecutor, ManualClock, Recorder
 from cascade.testkit.waiting import time_limit
 
 
-async def turns() -> None:
-    """Give callbacks of the loop their turn."""
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-async def test_timers_ring_in_the_order_of_their_times() -> None:
-    """Each once, when the clock has moved exactly so far; one that was cancelled never, and one of 0 s at once."""
-    clock, rung = ManualClock(), list[str]()
-    for name, seconds in (("c", 3.0), ("a", 1.0), ("never", 2.0), ("b", 2.0), ("now", 0.0), ("past", -1.0)):
-        timer = clock.call_later(seconds, functools.partial(rung.append, name))
-        if name == "never":
-            timer.cancel()
-            timer.cancel()
-    await turns()
-    assert rung == ["now", "past"]
-    clock.advance(0.5)
-    await turns()
-    assert rung == ["now", "past"]
-    clock.advance(0.5)
-    await turns()
-    assert rung == ["now", "past", "a"]
-    clock.advance(10.0)
-    await turns()
-    assert rung == ["now", "past", "a", "b", "c"]
-    clock.advance(10.0)
-    await turns()
-    assert len(rung) == 5
-
-
-async def test_a_timer_that_is_cancelled_after_its_time_does_not_ring() -> None:
-    """The clock was moved, and the loop has not had its turn yet."""
-    clock, rung = ManualClock(), list[str]()
-    errors = list[dict[str, Any]]()
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    timer = clock.call_later(1.0, functools.partial(rung.append, "x"))
-    clock.advance(1.0)
-    timer.cancel()
-    await turns()
-    assert (rung, errors) == ([], [])
-
-
 async def test_another_thread_may_move_the_clock() -> None:
     """What waits goes on in its own loop."""
     clock, rung = ManualClock(), asyncio.Event()
