@@ -14,7 +14,7 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
-from cli_modules import broker_server, listening, of_lsof, of_netstat, of_proc, served
+from cli_modules import broker_server, listening, of_lsof, of_netstat, served
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cascade.cli import CommandError, main
@@ -299,16 +299,6 @@ TCP = """\
    0: 00000000000000000000000001000000:075B 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 105 1
    1: 0000000000000000FFFF00000100007F:075C 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 106 1
 """
-
-
-def test_the_tables_of_linux_are_read() -> None:
-    """Only sockets of the process, only those that listen; IPv6, and IPv4 in IPv6."""
-    assert of_proc(TCP, {"101", "102", "103", "105", "106"}) == {
-        (LOOPBACK, 1883),
-        (ip_address("0.0.0.0"), 9001),
-        (ip_address("::1"), 1883),
-        (LOOPBACK, 1884),
-    }
 
 
 def test_what_lsof_prints_is_read() -> None:

@@ -231,26 +231,6 @@ def test_engines_outside_the_scope_are_not_waited_for(plant: Plant, scope: str, 
     assert lists(change, answers, plant.now) == {"applied": expected}
 
 
-def test_an_engine_without_a_name_is_found_by_its_report(plant: Plant) -> None:
-    """It retains nothing, so it was not known before."""
-    change = pause()
-    answers = plant.begin(change)
-    assert answers.complete(plant.now)
-    plant.report("host-1", {PAUSE: APPLIED})
-    assert lists(change, answers, plant.now) == {"applied": ["host-1"]}
-
-
-def test_a_process_that_has_not_run_anything_yet_is_not_waited_for(plant: Plant) -> None:
-    """Its reports say idle; and one that ends cleanly has nothing left that could obey."""
-    plant.online("a", "b")
-    plant.report("a", sync="idle", retained=True)
-    change = pause()
-    answers = plant.begin(change)
-    plant.end("b")
-    assert answers.complete(plant.now)
-    assert lists(change, answers, plant.now) == {}
-
-
 STEPS = st.lists(
     st.tuples(
         st.sampled_from("abcd"),
@@ -385,17 +365,6 @@ def test_an_answer_under_a_name_that_two_processes_use_is_no_success(
     assert "two processes use the name press, and only one of them answers" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("status", ["rejected", "unsupported", "expired"])
-def test_a_refusal_without_a_reason_names_its_status(plant: Plant, status: str) -> None:
-    """The clock of an engine may be ahead, so that a constraint has expired there when it arrives."""
-    plant.online("a")
-    change = pause()
-    answers = plant.begin(change)
-    plant.report("a", {PAUSE: {"id": "pause-global", "status": status}})
-    assert answers.complete(plant.now)
-    assert lists(change, answers, plant.now) == {"refused": [{"source": "a", "reason": status}]}
-
-
 @pytest.mark.parametrize("sync", ["syncing", "degraded", "stale"])
 def test_an_engine_that_follows_the_broker_badly_is_waited_for(plant: Plant, sync: str) -> None:
     """It has a run, and obeys as soon as it can."""
@@ -405,31 +374,6 @@ def test_an_engine_that_follows_the_broker_badly_is_waited_for(plant: Plant, syn
     answers = plant.begin(change)
     assert not answers.complete(plant.now)
     assert lists(change, answers, plant.now) == {"unknown": [{"source": "a", "why": "silent"}]}
-
-
-@pytest.mark.parametrize(("status", "obeyed"), [("expired", False), ("no_match", False), ("rejected", True)])
-def test_a_cleared_register_may_stand_in_a_report_without_being_in_force(
-    plant: Plant, status: str, obeyed: bool
-) -> None:
-    """The command need not wait for that engine; an old refusal does not answer a clear."""
-    plant.online("a")
-    plant.tell(PAUSE, pause().message, retained=True)
-    plant.report("a", {PAUSE: {"id": "pause-global", "status": status, "reason": "bad"}})
-    change = clearing("global", "pause", plant.view.registers)
-    answers = plant.begin(change)
-    assert answers.complete(plant.now) is not obeyed
-    silent = {"unknown": [{"source": "a", "why": "silent"}]}
-    assert lists(change, answers, plant.now) == (silent if obeyed else {"applied": ["a"]})
-
-
-def test_an_engine_that_is_born_later_is_not_waited_for(plant: Plant) -> None:
-    """It reads the change from the broker before its first task starts."""
-    change = pause()
-    answers = plant.begin(change)
-    plant.online("late")
-    plant.report("late", sync="syncing")
-    assert answers.complete(plant.now)
-    assert lists(change, answers, plant.now) == {}
 
 
 def test_a_clear_waits_for_all_its_registers_and_for_what_still_runs(plant: Plant) -> None:
@@ -448,15 +392,6 @@ def test_a_clear_waits_for_all_its_registers_and_for_what_still_runs(plant: Plan
     assert answers.complete(plant.now)
     assert not answers.complete(plant.now, drained=True)
     assert lists(change, answers, plant.now) == {"applied": ["a"], "running": 3, "topics": [PAUSE, short]}
-
-
-def test_a_clear_of_what_the_broker_does_not_hold_waits_for_its_register(plant: Plant) -> None:
-    """An engine that has not received an earlier clear still obeys."""
-    plant.online("a")
-    plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED], retained=True)
-    for kind, name in (("", ""), ("pause", ""), ("pause", "another")):
-        answers = plant.begin(clearing("global", kind, plant.view.registers, name=name))
-        assert not answers.complete(plant.now)
 
 
 @pytest.mark.parametrize(

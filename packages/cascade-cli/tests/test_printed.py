@@ -62,17 +62,6 @@ def test_a_narrow_terminal_has_a_block_for_each_row(monkeypatch: pytest.MonkeyPa
     assert printed(ROWS, COLUMNS) == ["night", "  tasks 3", "  what x", "day", "  tasks 12"]
 
 
-def test_a_table_that_fits_exactly_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three blanks stand between two columns, and the last one has twenty columns at least."""
-    row = {"a": "a" * 30, "b": "b" * 30, "c": "c " * 30}
-    columns = [Column(key) for key in row]
-    for width, is_table in ((30 + 3 + 30 + 3 + 20, True), (30 + 3 + 30 + 3 + 19, False)):
-        monkeypatch.setenv("COLUMNS", str(width))
-        lines = printed([row], columns)
-        assert (lines[0].split() == ["a", "b", "c"]) == is_table
-        assert max(map(len, lines)) <= width
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -331,16 +330,6 @@ def test_a_package_within_a_package_is_imported_by_its_whole_name(
     assert capsys.readouterr().out == "['plant_a.plant_b.job_of_b', 5]\n"
 
 
-@pytest.mark.parametrize("argument", ["", "/some/where/"])
-def test_a_program_without_a_name_is_a_script(
-    argument: str, called: Called, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An interpreter that reads a program from elsewhere names none."""
-    monkeypatch.setattr("sys.argv", [argument])
-    name = "where" if argument else "script"
-    assert called(target=workflow)[2].startswith(f"{name}: {name} needs number")
-
-
 @pytest.mark.parametrize(
     ("text", "where"),
     [
@@ -408,18 +397,6 @@ def test_a_task_with_annotations_as_text_has_the_types_of_its_function(called: C
 
     more = ("--size", "2", "--times", "3", "--names", '["a"]', "--on", "-q")
     assert called(*more, target=odd) == (0, "['2', 3, ['a'], True]\n", "")
-
-
-def test_a_partial_function_has_the_types_of_its_function(called: Called) -> None:
-    """Its annotations are types, not texts; a parameter that the partial function sets has a default."""
-
-    def made(size: int, times: int) -> Any:
-        return told(size, times)
-
-    made.__annotations__ = {"size": int, "times": int}
-    bound = functools.partial(made, times=3)
-    assert called("--size", "2", "-q", target=bound) == (0, "[2, 3]\n", "")
-    assert called("--size", "2", "--times", "4", "-q", target=bound) == (0, "[2, 4]\n", "")
 
 
 def test_json_is_the_only_output_of_a_program(called: Called) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import logging
 from types import SimpleNamespace
-from typing import Any, Self, cast
-from unittest.mock import AsyncMock, MagicMock, call
+from typing import Any, cast
+from unittest.mock import AsyncMock, MagicMock
 
 import aiomqtt
 import pytest
@@ -163,68 +162,6 @@ async def test_a_call_that_fails_is_a_lost_link(call: str, error: Exception) -> 
             await calls[call](client)
         if isinstance(found.value, LinkLost):
             assert found.value.cause is (cause or error)
-
-
-class Entering(aiomqtt.Client):
-    """Connects at once, or fails."""
-
-    error: BaseException | None = None
-
-    async def __aenter__(self) -> Self:
-        if self.error is not None:
-            raise self.error
-        return self
-
-
-def calls_of(context: Any) -> dict[str, AsyncMock]:
-    """Replace what sends packets; return what notes the calls."""
-    found = {name: AsyncMock(return_value=None) for name in ("publish", "subscribe", "unsubscribe")}
-    found["subscribe"].return_value = (MagicMock(value=1), 0x80, 2)
-    for name, noting in found.items():
-        setattr(context, name, noting)
-    return found
-
-
-async def test_each_packet_is_asked_for_with_what_it_needs_and_no_more() -> None:
-    """Another client library with this interface may not know a keyword whose value is the default."""
-    context = aiomqtt.Client("broker")
-    calls, client = calls_of(context), adapter(context)
-    await client.publish(Outgoing(0, "a", "{}", 1, False))
-    await client.publish(Outgoing(0, "b", "{1}", 0, True))
-    assert await client.subscribe("a") == [None, 0x80, None]
-    await client.subscribe("b", 1)
-    await client.subscribe([("c", 0), ("d", 2)])
-    await client.unsubscribe(["a"])
-    await client.unsubscribe(["b", "c"])
-    assert calls["publish"].mock_calls == [
-        call("a", payload="{}", qos=1),
-        call("b", payload="{1}", qos=0, retain=True),
-    ]
-    assert calls["subscribe"].mock_calls == [call("a"), call("b", qos=1), call([("c", 0), ("d", 2)])]
-    assert calls["unsubscribe"].mock_calls == [call("a"), call(["b", "c"])]
-
-
-async def test_there_is_no_native_client_before_the_link_and_what_connecting_raises_is_passed_on() -> None:
-    """Whatever it is: an error of the network, or a cancellation."""
-    for error in (aiomqtt.MqttError("refused"), OSError(111, "refused"), asyncio.CancelledError()):
-        context = Entering("broker")
-        context.error = error
-        client = AiomqttClient(
-            context,
-            given={},
-            connect_timeout=1.0,
-            window=1,
-            undecodable=lambda: None,
-            logger=QuietLogger(logging.getLogger("mqtt")),
-        )
-        assert client.native is None
-        discarded = MagicMock()
-        client._internals.discard = discarded  # type: ignore[method-assign]
-        with pytest.raises(type(error)) as raised:
-            await client.connect(1.0)
-        assert raised.value is error
-        discarded.assert_called_once_with(error)
-        assert client.native is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import socket
@@ -106,19 +105,6 @@ class TestGuard:
         internals.on_lost(lambda _: None)
         assert client.timeout == math.inf
 
-    async def test_what_the_caller_gave_stays(self) -> None:
-        """Unless he gave it."""
-        own = logging.getLogger("own")
-        properties: Any = Properties  # paho has no types for it
-        given: dict[str, Any] = {"keepalive": 3, "timeout": 4.0, "socket_options": (), "logger": own}
-        given |= {"max_inflight_messages": 7, "properties": properties(PacketTypes.CONNECT), "protocol": V5}
-        client = aiomqtt.Client("broker", **given)
-        logger = QuietLogger(logging.getLogger("mqtt"))
-        guarded(client, logger, given).on_lost(lambda _: None)
-        assert (client._keepalive, client.timeout, client._socket_options) == (3, 4.0, ())
-        assert client._logger is own
-        assert (client._client.max_inflight_messages, client._properties) == (7, given["properties"])
-
     async def test_a_broker_of_mqtt_5_may_not_send_huge_packets(self) -> None:
         """CONNECT states the Maximum Packet Size, so that no retained message fills the memory."""
         client = aiomqtt.Client("broker", protocol=V5)
@@ -165,18 +151,6 @@ class TestGuard:
             seen.append((outcome, answered.is_set(), [*paho._out_messages], paho._inflight_messages))
         assert seen[0] == seen[1]
 
-    async def test_a_lost_link_is_told_and_its_exception_retrieved(self) -> None:
-        """Otherwise asyncio says so for every link that drops."""
-        told: list[BaseException | None] = []
-        client = aiomqtt.Client("broker")
-        client._client._sock = MagicMock()
-        internals = Aiomqtt2(client, {})
-        internals.on_lost(told.append)
-        client._disconnected.set_exception(aiomqtt.MqttError("gone"))
-        await asyncio.sleep(0)
-        assert [str(exc) for exc in told] == ["gone"]
-        client._client._sock = None
-
     async def test_a_peer_that_hangs_up_before_it_answers_is_told_at_once(self) -> None:
         """aiomqtt would wait its whole time-out for a CONNACK that cannot come."""
         client = aiomqtt.Client("broker")
@@ -213,56 +187,6 @@ class TestGuard:
         assert client._disconnected.done()
         theirs.close()
 
-    async def test_a_closed_socket_is_not_watched_any_more(self) -> None:
-        """Also when something was to be written in the same turn: its number may be another socket's next."""
-        client = aiomqtt.Client("broker")
-        guarded(client, MagicMock())
-        first = socket.socketpair()
-        number = first[0].fileno()
-        client._client._sock = first[0]
-        client._client._call_socket_register_write()
-        Aiomqtt2(client, {}).close()
-        second = socket.socketpair()
-        assert second[0].fileno() == number
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not asyncio.get_running_loop().remove_writer(number)
-        for each in (*first, *second):
-            each.close()
-
-    async def test_a_socket_that_is_closed_while_a_thread_connects_was_never_watched(self) -> None:
-        """Its number may be another socket's by the time that the loop gets to it."""
-        client = aiomqtt.Client("broker")
-        paho, loop = client._client, asyncio.get_running_loop()
-        first, second = socket.socketpair(), list[socket.socket]()
-        number = first[0].fileno()
-
-        def connect() -> None:
-            paho._sock = first[0]
-            paho._call_socket_open(first[0])
-            paho._call_socket_register_write()
-            paho._sock_close()
-            second.extend(socket.socketpair())
-
-        client._client_connect = connect  # type: ignore[method-assign]
-        guarded(client, MagicMock())
-        await loop.run_in_executor(None, client._client_connect)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert second[0].fileno() == number
-        assert (loop.remove_reader(number), loop.remove_writer(number)) == (False, False)
-        Aiomqtt2(client, {}).close()
-        for each in (first[1], *second):
-            each.close()
-
-    async def test_a_call_that_has_not_begun_ends_with_its_link(self) -> None:
-        """Without a warning of Python that a coroutine was never awaited, which fails this test."""
-        link = link_of(aiomqtt.Client("broker"), Dispatcher(delivery()))
-        link.unsubscribe_soon(WatchQueue(["a"], delivery()), ["a"])
-        await asyncio.sleep(0)
-        await link.stop()
-        gc.collect()
-
     async def test_what_was_acknowledged_is_delivered_although_the_link_is_gone(self) -> None:
         """aiomqtt's iterator raises and leaves it in its queue; the broker will not send it again."""
         client, dispatcher = aiomqtt.Client("broker"), Dispatcher(delivery())
@@ -296,14 +220,6 @@ class TestGuard:
         assert internals.why_lost() is None
         assert list(internals.arrived()) == []
         assert mock.mock_calls == []
-
-    def test_why_a_socket_failed_is_kept_and_not_said(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The connector's own line reports it with host and port; each failure is logged once."""
-        logger, trouble = QuietLogger(logging.getLogger("mqtt")), ConnectionResetError()
-        logger.error("failed to receive on socket: %s", trouble)
-        assert logger.take_socket_error() is trouble
-        assert logger.take_socket_error() is None
-        assert caplog.records == []
 
     def test_the_library_says_each_thing_once_per_state(self, caplog: pytest.LogCaptureFixture) -> None:
         """Until the state changes."""

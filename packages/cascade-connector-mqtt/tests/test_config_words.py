@@ -88,32 +88,6 @@ def test_a_keyword_that_cannot_work_is_answered_with_what_to_write(
 
 
 @pytest.mark.parametrize(
-    "keywords",
-    [
-        {"username": "me", "password": b"\xff"},
-        {"username": "me", "password": "é" * 32_767},
-        {"username": "me"},
-        {"keepalive": 0, "bind_port": 0, "timeout": 0.1},
-        {"keepalive": 65_535, "window": 65_535, "port": 65_535, "source_id": "x" * 64},
-        {"timeout": None, "protocol": None, "tls_context": None, "tls_params": None},
-        {"protocol": "5", "clean_start": True},
-        {"protocol": "5", "clean_session": None},
-        {"clean_start": None, "properties": None, "clean_session": True},
-        {"transport": "unix"},
-        {"tls_params": aiomqtt.TLSParameters(), "tls_insecure": True},
-        {"tls_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "tls_insecure": True},
-        {"presence": False, "will": aiomqtt.Will("x")},
-        {"will": None},
-        {"client_id": "a", "identifier": None},
-    ],
-    ids=name_of,
-)
-def test_settings_that_can_work_together_are_taken(keywords: dict[str, Any]) -> None:
-    """None means what leaving a keyword out does."""
-    assert said(lambda: MqttConnector("broker", **keywords)) == ""
-
-
-@pytest.mark.parametrize(
     ("make", "message"),
     [
         (

@@ -124,29 +124,6 @@ class TestConstruction:
         )
         await connector.disconnect()
 
-    async def test_will_is_looked_up_when_it_is_made(
-        self, client_class: MagicMock, mocker: MockerFixture
-    ) -> None:
-        """A test can replace aiomqtt.Will on the module that the connector imported."""
-        will = mocker.patch("cascade.connectors.mqtt.connector.aiomqtt.Will")
-        mocker.patch("platform.node", return_value="line 3")
-        mocker.patch("os.getpid", return_value=7)
-        connector = MqttConnector("broker")
-        await connector.connect()
-        will.assert_called_once_with(topic="cascade/status/line%203-7", payload='{"status": "offline"}')
-        assert client_class.call_args == call(hostname="broker", port=1883, will=will.return_value)
-        assert connector.source_id == "line 3-7"
-        await connector.disconnect()
-
-    async def test_the_callers_keywords_pass_through(self, client_class: MagicMock) -> None:
-        """What aiomqtt.Client takes reaches it as it was given; our own keywords do not."""
-        connector = MqttConnector("broker", 8883, username="u", password="p", keepalive=7, drain_timeout=1.0)
-        await connector.connect()
-        client_class.assert_called_once_with(
-            hostname="broker", port=8883, will=ANY, username="u", password="p", keepalive=7
-        )
-        await connector.disconnect()
-
     async def test_the_real_signature_gets_identifier(self, mocker: MockerFixture) -> None:
         """aiomqtt 2 calls the client id ``identifier``."""
         spied = mocker.patch(PATCHED, autospec=True)
@@ -172,17 +149,6 @@ class TestConstruction:
 
 
 class TestConnecting:
-    async def test_connect_enters_once_and_keeps_what_that_returns(self, client_class: MagicMock) -> None:
-        """A second connect() does nothing."""
-        connector = MqttConnector("broker")
-        await connector.connect()
-        await connector.connect()
-        (client,) = client_class.made
-        client.__aenter__.assert_awaited_once_with()
-        assert connector._client is client
-        assert connector.connected
-        await connector.disconnect()
-
     async def test_connect_returns_when_entering_never_does(self, client_class: MagicMock) -> None:
         """The entering task is not cancelled by connect(); disconnect() leaves nothing behind."""
         async with no_leaks():
@@ -209,24 +175,6 @@ class TestPublishing:
         await asyncio.sleep(0)
         client_class.made[0].publish.assert_awaited_once_with("a/b", payload='{"x": 1}', qos=0)
         await connector.disconnect()
-
-    async def test_publish_says_topic_payload_and_qos(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """``retain`` is said only when it is asked for."""
-        await connected.publish("a", {"x": [1, None, "ü"]}, 1)
-        await connected.publish("b", {}, qos=2, retain=True)
-        await asyncio.sleep(0)
-        assert client_class.made[0].publish.await_args_list == [
-            call("a", payload=json.dumps({"x": [1, None, "ü"]}), qos=1),
-            call("b", payload="{}", qos=2, retain=True),
-        ]
-
-    async def test_none_is_the_empty_message(self, connected: MqttConnector, client_class: MagicMock) -> None:
-        """It clears a retained topic."""
-        await connected.publish("a", None, retain=True)
-        await asyncio.sleep(0)
-        client_class.made[0].publish.assert_awaited_once_with("a", payload="", qos=0, retain=True)
 
     async def test_a_failing_publish_is_logged_once_and_counted(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
@@ -264,33 +212,6 @@ class TestClosedLoops:
 
 
 class TestSubscribing:
-    async def test_an_iterator_that_ends_is_no_lost_link(
-        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """A mock whose messages end is neither left nor entered again, and nothing spins."""
-        make = client_class.side_effect
-
-        async def two() -> AsyncIterator[MagicMock]:
-            yield MagicMock(topic="t", payload=b"{}")
-            yield MagicMock(topic="t", payload=b"")
-
-        def with_two(**keywords: object) -> MagicMock:
-            client: MagicMock = make(**keywords)
-            client.messages = two()
-            return client
-
-        client_class.side_effect = with_two
-        connector, callback = MqttConnector("broker"), AsyncMock()
-        await connector.connect()
-        await connector.subscribe("t", callback)
-        await eventually(lambda: callback.await_count == 2)
-        await connector.publish("still", {"there": True})
-        assert await connector.flush(600)
-        assert connector.statistics().linked
-        assert len(client_class.made) == 1
-        assert warnings_of(caplog) == []
-        await connector.disconnect()
-
     async def test_a_plain_mock_of_everything_works(self, mocker: MockerFixture) -> None:
         """Nothing is set up but the patch: what a user's own test begins with."""
         mocked = mocker.patch(PATCHED)
@@ -317,15 +238,6 @@ class TestSubscribing:
         client_class.made[1].subscribe.assert_awaited_once_with([("a", 2), ("b/#", 1)])
         await one.disconnect()
         await several.disconnect()
-
-    @pytest.mark.parametrize("answer", [None, MagicMock(), [MagicMock()], "granted", (0,), [1, 2]])
-    async def test_what_is_no_reason_code_refuses_nothing(
-        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture, answer: Any
-    ) -> None:
-        """A mock's answer does not count as a refusal."""
-        client_class.made[0].subscribe.return_value = answer
-        await connected.subscribe("a", AsyncMock())
-        assert warnings_of(caplog) == []
 
 
 class TestWatching:

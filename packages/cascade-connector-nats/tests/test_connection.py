@@ -298,17 +298,3 @@ async def test_a_clean_end_waits_until_the_server_has_everything(server: Server)
         await client.disconnect()
         with pytest.raises(LinkLost):
             client.write("a", b"")
-
-
-async def test_an_answer_to_a_ping_that_no_call_awaits_is_passed_over() -> None:
-    """nats-py would stop to read."""
-    client = NatsClient("nats://host", {})
-    native: Any = _Connection(client)
-    loop = asyncio.get_running_loop()
-    gone, awaited = loop.create_future(), loop.create_future()
-    gone.cancel()
-    native._pongs = [gone, awaited]
-    await native._process_pong()
-    assert not awaited.done()
-    await native._process_pong()
-    assert awaited.done()

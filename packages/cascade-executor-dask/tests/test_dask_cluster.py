@@ -8,27 +8,9 @@ from typing import Any
 import pytest
 
 from cascade.executors.dask import _cluster
-from cascade.executors.dask._cluster import _WORKER_CLOSE_TIMEOUT, CLOSE_TIMEOUT, Cluster
+from cascade.executors.dask._cluster import CLOSE_TIMEOUT, Cluster
 from cascade.interfaces import ExecutorUnavailable
-from cascade.testkit import eventually, time_limit
-
-
-class Worker:
-    """Has as little time to close as it is given; all of them close at the same time."""
-
-    def __init__(
-        self, name: str, log: list[tuple[str, float]], closing: asyncio.Barrier, fails: bool
-    ) -> None:
-        self._name = name
-        self._log = log
-        self._closing = closing
-        self._fails = fails
-
-    async def close(self, timeout: float) -> None:
-        await self._closing.wait()
-        self._log.append((self._name, timeout))
-        if self._fails:
-            raise OSError("gone")
+from cascade.testkit import time_limit
 
 
 def local(**made: Any) -> Cluster:
@@ -37,22 +19,6 @@ def local(**made: Any) -> Cluster:
     cluster._starting = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
     cluster._starting.set_result(SimpleNamespace(**made))  # type: ignore[union-attr]
     return cluster
-
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_workers_that_may_be_busy_are_closed_before_their_cluster(fails: bool) -> None:
-    """Each one has a second, at the same time; that one is gone already harms nothing."""
-    log: list[tuple[str, float]] = []
-    closing = asyncio.Barrier(2)
-
-    async def close(timeout: float) -> None:
-        log.append(("cluster", timeout))
-
-    workers = {name: Worker(name, log, closing, fails) for name in ("a", "b")}
-    async with time_limit():
-        await local(workers=workers, close=close).close()
-    assert sorted(log[:2]) == [("a", _WORKER_CLOSE_TIMEOUT), ("b", _WORKER_CLOSE_TIMEOUT)]
-    assert log[2:] == [("cluster", CLOSE_TIMEOUT)]
 
 
 async def test_a_local_worker_that_dask_has_given_up_is_started_again() -> None:
@@ -234,24 +200,6 @@ async def test_a_local_cluster_whose_start_lasts_too_long_is_closed_before_the_n
     assert client.target is made
     assert (late.closed, made.closed) == ([CLOSE_TIMEOUT], [])
     await cluster.close()
-
-
-async def test_closing_while_a_local_cluster_starts_closes_it_afterwards(parts: dict[str, Any]) -> None:
-    """Half a cluster cannot be closed, and would keep its processes."""
-    parts["LocalCluster"].gate.clear()
-    cluster = Cluster(None, workers=1, timeout=50.0, cluster={"processes": False})
-    connecting = asyncio.create_task(cluster.connected())
-    await eventually(lambda: parts["LocalCluster"].made)
-    connecting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await connecting
-    closing = asyncio.create_task(cluster.close())
-    await asyncio.sleep(0)
-    (made,) = parts["LocalCluster"].made
-    assert made.closed == []
-    parts["LocalCluster"].gate.set()
-    await closing
-    assert made.closed == [CLOSE_TIMEOUT]
 
 
 async def test_what_fails_or_hangs_while_it_closes_is_left_behind(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from typing import Any
 
 from cascade.executors.dask._call import Call
 from cascade.executors.dask._latest_messages import LatestMessages
 from cascade.executors.dask._reports import Reports
-from cascade.executors.dask._worker_side import WINDOW, Order
+from cascade.executors.dask._worker_side import Order
 from cascade.interfaces import Directive
 from cascade.testkit import eventually, time_limit
 
@@ -33,21 +32,6 @@ class Workers:
         if self._fails:
             self._fails -= 1
             raise OSError("the connection broke")
-
-
-async def test_a_worker_gets_the_latest_order_of_each_call_one_request_at_a_time() -> None:
-    """What changes while a request is on its way goes with the next one, once."""
-    workers = Workers("a")
-    orders = LatestMessages(workers.send, what="orders")
-    orders.put("a", 1, PAUSE)
-    await eventually(lambda: workers.got["a"])
-    orders.put("a", 1, GO)
-    orders.put("a", 2, PAUSE)
-    orders.put("a", 1, STOP)
-    workers.gates["a"].set()
-    await eventually(lambda: len(workers.got["a"]) == 2)
-    assert workers.got["a"] == [{1: PAUSE}, {1: STOP, 2: PAUSE}]
-    await orders.close()
 
 
 async def test_a_worker_that_does_not_answer_delays_no_other() -> None:
@@ -96,18 +80,6 @@ def make_call(received: list[int], context: Any = None) -> Call:
     call = Call(b"", "f", on_end=lambda _: None, on_received=received.append, context=context)
     call.number = 1
     return call
-
-
-def test_what_a_call_has_published_is_confirmed_at_each_quarter_of_its_window() -> None:
-    """With the sum of all; also of a call that nothing follows, or its worker would wait for ever."""
-    received: list[int] = []
-    client = Client()
-    Reports("topic", {1: make_call(received)}).subscribe(client)
-    client.handler((0.0, json.dumps([1, "progress", [1, 2, "x" * WINDOW, ""]])))
-    text = json.dumps([1, "data", ["row", "x" * (WINDOW // 8)]])
-    for _ in range(5):
-        client.handler((0.0, text))
-    assert received == [2 * len(text), 4 * len(text)]
 
 
 def test_what_other_programs_write_to_the_topic_is_ignored() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import contextlib
-import os
 import threading
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -221,11 +220,3 @@ def test_an_invalid_setting_is_rejected(settings: dict[str, Any], problem: str) 
     """The error names the setting."""
     with pytest.raises(ConfigurationError, match=problem):
         DaskExecutor(**settings)
-
-
-def test_the_number_of_workers_is_estimated_before_the_start() -> None:
-    """It comes from the settings; for a remote cluster it is known after the connection."""
-    assert DaskExecutor(workers=3).workers == 3
-    assert DaskExecutor(n_workers=2, threads_per_worker=4).workers == 8
-    assert DaskExecutor().workers == os.cpu_count()
-    assert DaskExecutor("tcp://host:8786").workers == 1

@@ -122,31 +122,6 @@ async def test_each_engine_of_a_batch_is_acknowledged_except_one_without_a_prese
     assert plant.link.acked()[ack_topic("b")] == {series: 1}
 
 
-async def test_a_later_batch_acknowledges_only_whom_it_concerns_and_names_earlier_runs(
-    plant: CollectorPlant,
-) -> None:
-    """Holes stand where they are: another run's are none of this run; a hole that is filled is not missing."""
-    await plant.collector.subscribe()
-    for source in ("a", "b"):
-        await plant.link.birth(source)
-    for run_id, seq in (("one", 0), ("one", 3), ("two", 0)):
-        await plant.link.sends("a", seq, run_id=run_id)
-    await plant.link.sends("b", 0)
-    await plant.store(4)
-    plant.link.acks.clear()
-    await plant.link.sends("a", 1, run_id="three")
-    await plant.link.sends("a", 1, run_id="one")
-    await plant.store(6)
-    upto = {"one-c41e07d2": 3, "two-c41e07d2": 0, "three-c41e07d2": 1}
-    missing = {"one-c41e07d2": [[2, 2]], "three-c41e07d2": [[0, 0]]}
-    assert plant.link.acks == [
-        (ack_topic("a"), {"v": "1.0", "by": "collector-1", "upto": upto, "missing": missing})
-    ]
-    await plant.link.sends("a", 2, run_id="one")
-    await plant.store(7)
-    assert plant.link.acks[-1][1]["missing"] == {"three-c41e07d2": [[0, 0]]}
-
-
 async def test_a_second_copy_is_acknowledged_and_observed_too(plant: CollectorPlant, tmp_path: Path) -> None:
     """The engine sends again because it has no acknowledgement; the observer knows copies by their id."""
     await plant.collector.subscribe()

@@ -18,7 +18,6 @@ from ops_modules import (
     STEERING,
     SYNC,
     Certificate,
-    Configuration,
     Examination,
     Facts,
     Login,
@@ -207,53 +206,12 @@ async def test_of_a_broker_in_order_everything_is_tried(broker: TriedBroker) -> 
     assert {"url": "mqtt://127.0.0.1:1"} in broker.keywords
 
 
-async def test_without_a_user_neither_its_topic_nor_a_login_without_one_is_tried(broker: TriedBroker) -> None:
-    """Rules know a user by its name, and this client gives none."""
-    facts = await examined(broker, "mqtt://127.0.0.1:1")
-    assert OWN_SYNC not in facts.rights
-    assert facts.login == Login(linked=True, mqtt5=True, anonymous=False)
-
-
-async def test_a_broker_of_mqtt_3_is_tried_with_it(broker: TriedBroker) -> None:
-    """It says of no message that it denies it."""
-    broker.mqtt5 = False
-    broker.denies = lambda topic: topic.startswith("cascade/status/")
-    facts = await examined(broker)
-    assert facts.login == Login(linked=True, mqtt5=False, anonymous=True)
-    assert facts.rights[PRESENCE] == Right(f"cascade/status/{NAME}", returned=False, refused=False)
-    assert facts.inflight is None
-    assert sum(each.get("protocol") == "5" for each in broker.keywords) == 1
-
-
 async def test_a_denied_message_is_told_from_one_that_is_late(broker: TriedBroker) -> None:
     """MQTT 5 says so."""
     broker.denies = lambda topic: topic.startswith("cascade/status/")
     facts = await examined(broker)
     assert facts.rights[PRESENCE] == Right(f"cascade/status/{NAME}", returned=False, refused=True)
     assert facts.rights[EVENTS].returned
-
-
-async def test_a_slow_client_gets_fewer_messages(broker: TriedBroker) -> None:
-    """At QoS 1 a broker queues them, and only so many."""
-    broker.most_queued = 3
-    facts = await examined(broker)
-    assert facts.retained == Retained(5, exact=True, received=5, queued=3)
-
-
-@pytest.mark.parametrize(
-    ("late", "lost", "expected"),
-    [
-        (2, 0, Retained(5, exact=True, received=5, late=2, queued=5)),
-        (0, 3, Retained(5, exact=True, received=2, late=0, queued=2)),
-        (1, 5, Retained(5, exact=True, received=0, late=0, queued=0)),
-    ],
-)
-async def test_retained_messages_are_counted_as_they_come(
-    late: int, lost: int, expected: Retained, broker: TriedBroker
-) -> None:
-    """By one topic, by a filter, and behind a message that was sent later; those of others do not count."""
-    broker.late, broker.lost = late, lost
-    assert (await examined(broker)).retained == expected
 
 
 async def test_a_version_is_one_short_line(broker: TriedBroker) -> None:
@@ -278,15 +236,6 @@ async def test_an_engine_that_is_online_is_not_disturbed(
     kept = [topic for topic, payload, retain in broker.sent if retain and payload is not None]
     assert all(topic.startswith(f"{SYNCS[1]}{NAME}-") for topic in kept)
     assert len(kept) == (0 if untried else 5)
-
-
-async def test_retained_messages_are_not_tried_where_none_may_be_written(broker: TriedBroker) -> None:
-    """Nor a large message: the place for them is missing."""
-    broker.denies = lambda topic: topic.startswith(SYNCS)
-    facts = await examined(broker)
-    assert (facts.retained, facts.size, facts.untried, facts.keeps_none) == (None, None, "", False)
-    over_nats = await examined(broker, "nats://press:pw@127.0.0.1:1")
-    assert (over_nats.retained, over_nats.keeps_none) == (None, True)
 
 
 async def test_a_constraint_is_written_only_when_that_is_asked_for(broker: TriedBroker) -> None:
@@ -389,46 +338,6 @@ async def test_a_fault_on_the_way_ends_the_examination(
     monkeypatch.setattr(examination, "try_port", refused)
     facts = await examined(broker)
     assert (facts.reachability, facts.login, broker.made) == (Reachability("refused"), None, made)
-
-
-async def test_a_websocket_is_looked_for_where_the_configuration_has_one(
-    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only of a broker on this machine; elsewhere on the usual ports."""
-    tried: list[tuple[str, tuple[int, ...]]] = []
-
-    async def websocket(host: str, ports: tuple[int, ...]) -> bool:
-        tried.append((host, ports))
-        return True
-
-    configured = Configuration("mosquitto", {}, (9999,))
-    monkeypatch.setattr(examination, "find_websocket", websocket)
-    monkeypatch.setattr(examination, "local_configuration", lambda port: configured)
-    assert (await examined(broker)).configuration == configured
-    assert (await examined(broker, "mqtt://press@broker.example")).configuration is None
-    await examined(broker, "ws://press@127.0.0.1:1")
-    assert tried == [("127.0.0.1", (9999,)), ("broker.example", (8080, 8083, 9001))]
-
-
-async def test_telemetry_is_tried_where_this_environment_reports(
-    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rules permit it by organisation and project, whose names may need an encoding."""
-    monkeypatch.setenv("CASCADE_ORG_ID", "acme+co")
-    monkeypatch.setenv("CASCADE_PROJECT_ID", "etl/1")
-    facts = await examined(broker)
-    found = {name: facts.rights[name].topic for name in (EVENTS, PROGRESS)}
-    base = f"cascade/telemetry/acme%2Bco/etl%2F1/{NAME}"
-    assert found == {EVENTS: f"{base}/events", PROGRESS: f"{base}/progress"}
-
-
-async def test_more_topics_than_can_be_listed_are_not_leftovers(broker: TriedBroker) -> None:
-    """Which of them are left over is then not known, but for registers that have expired."""
-    broker.retained[status_topic("dead")] = {"status": "offline", "session": "s"}
-    broker.retained[constraint_topic("global", "pause")] = {"type": "pause", "expires_at": 2.0}
-    assert (await examined(broker)).leftovers == 2
-    broker.too_many = True
-    assert (await examined(broker)).leftovers == 1
 
 
 async def test_a_login_that_is_refused_ends_the_examination(broker: TriedBroker) -> None:

@@ -101,18 +101,6 @@ def test_the_end_of_a_run_adds_what_its_reports_did_not_show() -> None:
     }
 
 
-@pytest.mark.parametrize(("more", "tasks", "lost"), [(3, 5, 7), (0, 9, 13)])
-def test_a_report_that_is_cut_does_not_show_which_runs_are_over(more: int, tasks: int, lost: int) -> None:
-    """What is counted of a run that it leaves out stays counted; a whole report ends a run that it leaves out."""
-    exported = Exported()
-    exported.birth()
-    for count, dropped, shown in ((4, 6, True), (0, 0, False), (5, 7, True)):
-        runs = [row({}, {"audit": {"COMPLETED": count}}, lost=dropped)] if shown else []
-        exported.report("runs", {"runs": runs, "more": 0 if shown else more})
-    assert exported.samples("cascade_tasks_total") == {("COMPLETED", "audit"): tasks}
-    assert exported.samples("cascade_events_lost_total") == {(): lost}
-
-
 def test_a_new_attempt_of_a_run_counts_its_lost_events_from_zero() -> None:
     """Fewer than before are all of them new; as many as before are the same ones."""
     exported = Exported()
