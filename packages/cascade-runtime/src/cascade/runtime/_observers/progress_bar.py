@@ -127,16 +127,17 @@ def render(
     color: bool = False,
 ) -> str:
     """Return the line for a terminal of this width."""
+    blocked = counts.blocked
     pause = pause_of("")
-    progress = counts.progress(seconds, paused=bool(pause))
+    # a task that a resource held first may wait for the end of a pause now
+    held = pause or next(filter(None, (pause_of(name) for _, name in blocked)), "")
+    progress = counts.progress(seconds, paused=bool(pause), held=bool(held))
     known = f"{progress.finished}/{progress.known}{'+' if progress.open else ''}"
     parts = [known] if progress.percent is None else [f"{progress.percent}%", known]
     if size := next(size for least, size in _BARS if columns >= least):
         full = (progress.percent or 0) * size // 100
         parts.insert(0, f"[{'#' * full}{'.' * (size - full)}]")
-    blocked, name = counts.blocked
-    # of tasks that a resource held first, and that wait for the end of a pause now
-    reason = pause or (pause_of(name) if blocked else "") or blocked
+    reason = held or (blocked[0][0] if blocked else "")
     # then the reason needs the space
     narrow = bool(reason) and columns < _LEAST_WITH_NAME
     if not reason or columns >= _LEAST_WITH_TIME:

@@ -9,6 +9,9 @@ from cascade.interfaces.events import ENDED_STATES
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.wire.progress import TAKEN, Progress, is_recorded, progress_of, seconds_left
 
+MOST_REASONS = 20
+"""Reasons for which tasks are blocked that are looked at, to find a pause."""
+
 # asked for each event
 _RUNNING, _BLOCKED = TaskState.RUNNING, TaskState.BLOCKED
 
@@ -56,11 +59,12 @@ class RunCounts:
             reason = self._reasons[task_id] = event.reason, event.task_name
             self._blocked[reason] += 1
 
-    def progress(self, seconds: float, *, paused: bool = False) -> Progress:
+    def progress(self, seconds: float, *, paused: bool = False, held: bool = False) -> Progress:
         """Return what every screen shows of the run.
 
         :param seconds: since the start.
         :param paused: whether a pause covers the run as a whole.
+        :param held: whether a pause holds a task: then it is not known when the run will end.
         """
         facts = self._facts
         known = sum(self.counts.values())
@@ -76,7 +80,7 @@ class RunCounts:
             open=facts is not None and facts.open,
             waits=waits,
             paused=paused,
-            left_s=seconds_left(self.counts, known=known, seconds=seconds),
+            left_s=None if held else seconds_left(self.counts, known=known, seconds=seconds),
         )
 
     @property
@@ -85,10 +89,9 @@ class RunCounts:
         return next(iter(self._running), "")
 
     @property
-    def blocked(self) -> tuple[str, str]:
-        """The most frequent reason for which tasks are blocked, and the name of such tasks; empty if there is none."""
-        (found, _), *_ = self._blocked.most_common(1) or [(("", ""), 0)]
-        return found
+    def blocked(self) -> list[tuple[str, str]]:
+        """The most frequent reasons for which tasks are blocked, each with the name of such tasks."""
+        return [found for found, _ in self._blocked.most_common(MOST_REASONS)]
 
     def summary(self, event: LifecycleEvent) -> str:
         """Describe the end of the run in one line, without its error."""

@@ -122,7 +122,7 @@ const panels = (() => {
       ...(run.name && run.target ? [shown(run.target, 60)] : []),
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
-      ...(left !== null ? [`about ${duration(left)} left`] : []),
+      ...(left !== null ? [`about ${duration(Math.max(left, 1))} left`] : []),
       alive && status !== "unknown" ? evidence.counted(run, tasksInWords(row.tasks))
         : `${alive ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, tasksInWords(row.tasks) || "no tasks")}`,
       ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)]);
