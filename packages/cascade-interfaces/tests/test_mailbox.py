@@ -32,6 +32,23 @@ def on_loop(loop: asyncio.AbstractEventLoop, post: Callable[[], object]) -> None
         loop.run_until_complete(asyncio.sleep(0))
 
 
+def test_all_that_is_posted_at_once_wakes_the_loop_once_and_is_called_in_order() -> None:
+    """What is posted later, also by one of the functions, is called too."""
+    loop, called = CountingLoop(), list[object]()
+    box = Mailbox(loop)
+
+    def post_many() -> None:
+        for n in range(50):
+            box.post(called.append, n)
+
+    on_loop(loop, post_many)
+    assert (called, loop.woken) == ([*range(50)], 1)
+    on_loop(loop, lambda: box.post(lambda: box.post(called.append, "inner")))
+    on_loop(loop, lambda: box.post(called.append, "last"))
+    assert called[50:] == ["inner", "last"]
+    loop.close()
+
+
 def test_a_function_that_fails_does_not_hold_back_the_others() -> None:
     """Its error goes where the loop sends errors of callbacks, with the function's name."""
     loop, called, errors = CountingLoop(), list[object](), list[dict[str, Any]]()

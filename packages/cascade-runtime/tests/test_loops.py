@@ -27,6 +27,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
+class ForeignLoop(asyncio.SelectorEventLoop):
+    """A loop of another policy, such as uvloop's."""
+
+
 @linux
 def test_a_timer_is_not_rounded_up_to_a_millisecond(loop: asyncio.AbstractEventLoop) -> None:
     """Of many timers of a tenth of a millisecond, one ends before epoll itself could have returned."""
@@ -55,6 +59,16 @@ def test_processes_and_signals_reach_it(loop: asyncio.AbstractEventLoop) -> None
         assert loop.run_until_complete(child()) == 7
     with asyncio.Runner(loop_factory=new_event_loop) as runner, pytest.raises(KeyboardInterrupt):
         runner.run(interrupted())
+
+
+def test_the_loop_of_another_policy_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that has set uvloop gets uvloop."""
+    monkeypatch.setattr(asyncio, "new_event_loop", ForeignLoop)
+    loop = new_event_loop()
+    try:
+        assert type(loop) is ForeignLoop
+    finally:
+        loop.close()
 
 
 @linux

@@ -250,6 +250,21 @@ def test_what_broke_a_link_all_alone_waits_for_one_that_holds() -> None:
     assert [item.payload for item in taken(outbox)] == ["1"]
 
 
+def test_an_outbox_is_half_full_by_messages_or_by_bytes() -> None:
+    """The senders then do all they can; messages that a link gave back count, too."""
+    outbox = filled(5, max_messages=10)
+    seen = [outbox.half_full]
+    outbox.accept("a", "5", 1, False)
+    seen.append(outbox.half_full)
+    outbox.take()
+    seen.append(outbox.half_full)
+    outbox.restore(blame=False)
+    seen.append(outbox.half_full)
+    assert seen == [False, True, False, True]
+    assert filled(6, max_bytes=23).half_full
+    assert not filled(6, max_bytes=24).half_full
+
+
 def test_correlation_data_counts_as_bytes_that_wait() -> None:
     """A client that asks with much of it must not fill the memory of who answers."""
     outbox = filled(0, max_bytes=100)

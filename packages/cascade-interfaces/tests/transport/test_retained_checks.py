@@ -204,6 +204,26 @@ async def test_topics_that_are_taken_out_are_unsubscribed() -> None:
 
 
 @leaping
+async def test_a_watch_that_ends_in_a_recheck_names_the_topics_to_leave() -> None:
+    """Nothing else is sent."""
+    canary = Canary()
+    async with checking(canary=canary) as desk:
+        for topics in (("a/1", "a/2"), ("a/1",)):
+            for topic in (*topics, canary_topic(SOURCE)):
+                desk.hear(topic)
+            await desk.echo()
+            desk.checks.check_again()
+            await settle()
+        assert desk.sent[2] == ("a/2",)
+        sent, published = len(desk.sent), len(desk.published)
+        desk.queue.change(["b"], [])
+        desk.queue.end()
+        assert desk.checks.end() == ["a/2"]
+        await asyncio.wait_for(desk.task, 50)
+        assert (len(desk.sent), len(desk.published)) == (sent, published)
+
+
+@leaping
 async def test_without_an_answer_nothing_is_known_of_the_subscription() -> None:
     """The link was lost before it: the reader gets no ``Linked``, and nobody waits on for it."""
     desk = Desk(canary=None, lock=asyncio.Lock())

@@ -135,6 +135,20 @@ async def test_an_end_with_messages_left_is_not_clean_for_a_name(named: bool) ->
 
 
 @leaping
+async def test_an_offline_message_that_is_not_acknowledged_makes_no_clean_end() -> None:
+    """It is waited for half a second, and so is the client's leave."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s")
+    await asyncio.sleep(1.0)
+    peer.silent |= {"publish", "disconnect"}
+    began = now()
+    await connector.disconnect()
+    assert peer.names()[-4:] == ["publish", "ignore_answers", "close", "disconnect"]
+    assert now() - began == pytest.approx(1.0)
+    assert not other_tasks()
+
+
+@leaping
 async def test_a_network_without_wills_gets_births_again_and_withdrawals_also_without_a_name() -> None:
     """What stands for the will of a process ends by itself."""
     peer = Peer()

@@ -86,6 +86,21 @@ def test_an_invalid_port_is_refused(port: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("hostname", "port", "address"),
+    [
+        ("plant", 1, "plant:1"),
+        ("10.0.0.7", 65_535, "10.0.0.7:65535"),
+        ("::1", 4000, "[::1]:4000"),
+        ("[::1]", 4000, "[::1]:4000"),
+    ],
+)
+def test_a_host_is_logged_as_in_a_url(hostname: str, port: int, address: str) -> None:
+    """An address of IPv6 has brackets there, whether or not they were given."""
+    made = settings_of(hostname=hostname, port=port)
+    assert (made.address, made.hostname, made.port) == (address, hostname.strip("[]"), port)
+
+
+@pytest.mark.parametrize(
     "keywords",
     [
         {"connect_timeout": 3600, "drain_timeout": 0},

@@ -150,6 +150,23 @@ def test_row_17_no_complete_set_in_time_is_degraded(bench: Bench) -> None:
     assert not bench.sync.late
 
 
+def test_a_stream_that_failed_is_reopened_at_once_and_then_with_back_off(bench: Bench) -> None:
+    """The first new stream is opened at once; if that fails too, the next attempt is delayed, up to a minute."""
+    pauses = []
+    for _ in range(8):
+        bench.sync.failed()
+        assert bench.sync.reopen_at is not None
+        pauses.append(bench.sync.reopen_at - bench.clock.ticks)
+        bench.clock.ticks = bench.sync.reopen_at
+        assert bench.sync.tick()
+        bench.sync.opened()
+        bench.sync.linked()
+    assert pauses == [0, 2, 4, 8, 16, 32, 60, 60]
+    bench.complete()
+    bench.sync.failed()
+    assert bench.sync.reopen_at == bench.clock.ticks
+
+
 def test_row_19_a_lost_store_keeps_the_constraints(bench: Bench) -> None:
     """Row 19: when the known identity of the store is gone, the set is kept as stale; messages still apply."""
     bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
@@ -265,3 +282,13 @@ def test_a_standstill_leaves_time_to_read_and_never_takes_any(bench: Bench) -> N
     bench.clock.ticks += 60
     bench.sync.stood_still()
     assert bench.sync.due() == bench.clock.ticks + READ_LIMIT
+
+
+def test_a_first_store_identity_changes_nothing(bench: Bench) -> None:
+    """If it was absent before, the set is taken as usual, without a warning."""
+    bench.go_through((PAUSE_TOPIC, PAUSE))
+    bench.receive(STORE_TOPIC, b'{"store": "A"}')
+    assert not bench.sync.store_replaced
+    bench.go_through((LIMIT_TOPIC, LIMIT), store="A")
+    assert bench.held == {LIMIT_TOPIC}
+    assert not bench.sync.store_replaced

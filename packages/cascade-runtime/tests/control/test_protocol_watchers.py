@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from admission_parts import Wait
 from control_parts import (
     ActiveRun,
@@ -23,7 +24,9 @@ from control_parts import (
 from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
+from cascade.interfaces.topics import state_topic
 from cascade.runtime import LocalConnector
+from cascade.wire import Cleared, parse_report, to_wire
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")
 SECTION = PAGE[PAGE.index("## 5. Reports for watchers") :]
@@ -115,3 +118,12 @@ def test_a_report_of_the_host_has_the_keys_of_the_example() -> None:
     assert list(made["memory"]) == list(example["memory"])
     assert set(made["link"]) <= set(example["link"])
     assert (made["labels"], made["ts"]) == (example["labels"], example["ts"])
+
+
+@pytest.mark.parametrize("kind", ["runs", "graph", "summary", "host"])
+def test_the_reader_understands_every_example(kind: str) -> None:
+    """And every reason to wait, kind of node and key has its word in the section."""
+    report = parse_report(state_topic(SOURCE, kind), json.dumps(EXAMPLES[kind]).encode())
+    assert report is not None
+    assert not isinstance(report, Cleared)
+    assert to_wire(report) == EXAMPLES[kind]

@@ -1,6 +1,7 @@
 """An outbox while it is open: what its files have, who shares a sender, and what it takes from dead processes in parts."""
 
 import datetime as dt
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from fake_link import TOPIC, FakeLink, event
 from fakes import FakeClock
 from outbox_files import ACK, State, change, is_locked, kept, leave, replace, take_lock
 
-from cascade.interfaces import Delivery
+from cascade.interfaces import Delivery, OutboxUnavailable
 from cascade.runtime import Outbox
 from cascade.testkit import eventually, no_leaks
 
@@ -148,6 +149,19 @@ async def test_a_sender_that_adopts_nothing_counts_its_own_messages(folder: Path
         await link.disconnect()
     with pytest.raises(RuntimeError, match="the sender is not open"):
         await sender.left(60.0)
+
+
+async def test_a_disk_that_does_not_answer_is_named(folder: Path) -> None:
+    """Nothing is counted then: a number would be wrong."""
+    link, go_on = FakeLink(up=False), threading.Event()
+    outbox = Outbox(folder)
+    async with outbox.attached(link) as queue, outbox.sender(link) as sender:
+        queue.call(lambda file: go_on.wait(), lambda result: None)
+        with pytest.raises(OutboxUnavailable, match="the disk does not answer; try again when it works"):
+            await sender.left(0.05)
+        go_on.set()
+        assert await sender.left(60.0) == 0
+        await link.disconnect()
 
 
 @pytest.mark.parametrize(("days", "expected"), [(29, [0, 1]), (31, [1])])
