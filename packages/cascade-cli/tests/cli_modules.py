@@ -13,6 +13,8 @@ from cascade.cli._commands import broker as broker_command
 from cascade.cli._commands import constraints, ps, runs
 from cascade.cli._commands import history as history_command
 from cascade.cli._commands import outbox as outbox_command
+from cascade.cli._running import keywords
+from cascade.cli._running.options import run_options
 from cascade.cli._running.result import as_json
 from cascade.cli._running.result import show as show_value
 from cascade.cli._running.summary import RunSummary

@@ -34,29 +34,29 @@ def inspect(part: int) -> tuple[Part, int]:
     return Part(part), os.getpid()
 
 @cs.task(mode="inline")
-def count(inspected, label):
+def count(inspected, caption):
     assert all(type(part) is Part and process != os.getpid() for part, process in inspected)
-    return f"{len(inspected)} {label}"
+    return f"{len(inspected)} {caption}"
 
 @cs.task
 def wait(seconds: float) -> None:
     print("waiting", flush=True)
     time.sleep(seconds)
 
-workflow = count(inspect.map(part=range(3)), cs.Param("label", default="parts", description="what they are"))
+workflow = count(inspect.map(part=range(3)), cs.Param("caption", default="parts", description="what they are"))
 long = wait.map(seconds=[0.2] * 500).with_concurrency(2)
 
-def parts(number: int, *, label: str = "parts", json: bool = False) -> object:
+def parts(number: int, *, caption: str = "parts", json: bool = False) -> object:
     """Inspect some parts.
 
     :param number: how many
     """
-    return count(inspect.map(part=range(number)), label)
+    return count(inspect.map(part=range(number)), caption)
 
 @cs.workflow(name="offered", overlap="queue")
-def decorated(number: int = 2, *, label: str = "parts") -> object:
+def decorated(number: int = 2, *, caption: str = "parts") -> object:
     """Inspect a few."""
-    return parts(number, label=label)
+    return parts(number, caption=caption)
 
 number = 3
 '''
@@ -113,7 +113,7 @@ def started(*arguments: str, folder: Path, **further: Any) -> "subprocess.Popen[
 @pytest.mark.process
 def test_a_workflow_is_run_and_its_result_printed(folder: Path) -> None:
     """Its functions and classes can be sent to worker processes and back; progress is on stderr."""
-    process = started("run", "job.py", "--label", "good", folder=folder)
+    process = started("run", "job.py", "--caption", "good", folder=folder)
     out, err = process.communicate(timeout=60 * busyness())
     assert (out, process.returncode) == ("3 good\n", 0), err
     assert re.search(r"^run [0-9a-f]{32} succeeded after .*: 4 completed$", err, re.MULTILINE)
@@ -126,7 +126,7 @@ def test_a_decorated_workflow_is_run_like_the_function(cascade: Cascade) -> None
     code, out, _ = cascade("run", "job.py:decorated", "--help")
     assert code == 0
     assert "Inspect a few." in out
-    assert "--label" in out
+    assert "--caption" in out
 
 
 @pytest.mark.process
@@ -152,7 +152,7 @@ def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascad
         (["job.py:pats"], "job.py has no 'pats'; did you mean job.py:parts?"),
         (["job.py:zzz"], "job.py has no 'zzz'; choose one: job.py:workflow, job.py:long, job.py:parts, job.py:decorated"),
         (["job.py:number"], "job.py:number is not a workflow but of type int; a workflow is what a call of a task returns, or a function that returns that"),
-        (["job.py", "-p", "labl=x"], "job.py:workflow has no parameter 'labl'; did you mean 'label'?"),
+        (["job.py", "-p", "captio=x"], "job.py:workflow has no parameter 'captio'; did you mean 'caption'?"),
         (["job.py:parts"], "job.py:parts needs number (how many); pass -p number=..."),
         (["job.py:parts", "-p", "number=x"], "-p number: needs a whole number, not 'x'"),
         (["job.py:parts", "--number", "x"], "Invalid value for '--number': needs a whole number, not 'x'; cascade run --help lists what it takes"),
@@ -487,13 +487,13 @@ def test_a_constraint_that_cancels_the_run_is_exit_code_4(folder: Path, plant: P
 
 def test_a_graph_in_every_form(folder: Path, cascade: Cascade) -> None:
     """A tree for a person, text for tools, JSON; required parameters of the graph may be missing."""
-    assert cascade("graph", "job.py") == (0, "count\n├─ inspect for each\n└─ label (input)\n", "")
+    assert cascade("graph", "job.py") == (0, "count\n├─ inspect for each\n└─ caption (input)\n", "")
     assert cascade("graph", "job.py", "--format", "mermaid")[1].startswith("flowchart TD\n")
     assert cascade("graph", "job.py", "--format", "dot")[1].startswith("digraph cascade {\n")
     for arguments in (["--format", "json"], ["--json"]):
         assert [step["name"] for step in json.loads(cascade("graph", "job.py", *arguments)[1])] == [
             "inspect",
-            "label",
+            "caption",
             "count",
         ]
     for name, begin in (("g.mmd", "flowchart"), ("g.dot", "digraph"), ("g.json", "["), ("g.txt", "count")):

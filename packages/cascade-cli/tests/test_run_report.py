@@ -225,7 +225,9 @@ def test_every_option_reaches_the_run(
     monkeypatch.setattr(Address, "connector", make)
     options = (
         "--broker mqtt://b --name press --executor process --resource gpu=1 --resource ram=2.5 --on-failure continue "
-        "--state runs --run-id night --resume cancelled --on-change keep --forget-control --quiet -p x=4"
+        "--state runs --run-id night --resume cancelled --on-change keep --forget-control --quiet -p x=4 --max-starts none "
+        "--cache c.db --outbox events --logs INFO --label site=hall-2 --label line=3 --tag kind=night --run-name nightly "
+        "--require-control"
     )
     assert main(["run", "job.py", *options.split()]) == 0
     assert handed == {
@@ -240,6 +242,14 @@ def test_every_option_reaches_the_run(
         "resume": "cancelled",
         "on_change": "keep",
         "forget_control": True,
+        "max_starts": None,
+        "cache": "c.db",
+        "outbox": "events",
+        "logs": "INFO",
+        "labels": {"site": "hall-2", "line": "3"},
+        "tags": {"kind": "night"},
+        "name": "nightly",
+        "require_control": True,
     }
     assert made == [{"source_id": "press"}]
     assert capsys.readouterr() == ("7\n", "")
@@ -254,14 +264,7 @@ def test_a_run_without_options_has_the_defaults_of_a_run(
         "values": {},
         "resources": None,
         "connector": None,
-        "on_failure": "stop",
         "progress": True,
-        "executor": None,
-        "state": None,
-        "run_id": None,
-        "resume": "auto",
-        "on_change": "refuse",
-        "forget_control": False,
     }
     document = {"run_id": "r", "status": "Succeeded", "result": 7, "counts": {}}
     assert json.loads(capsys.readouterr().out) == document

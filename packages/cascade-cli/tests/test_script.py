@@ -23,13 +23,13 @@ def square(x: int) -> int:
     return x * x
 
 @cs.task(mode="inline")
-def total(values, label):
-    return f"{label}: {sum(values)}"
+def total(values, caption):
+    return f"{caption}: {sum(values)}"
 
 items = cs.Param("items", type=list, default=[1, 2, 3])
 
 if __name__ == "__main__":
-    cs.main(total(square.map(x=items), cs.Param("label", description="what the number is")))
+    cs.main(total(square.map(x=items), cs.Param("caption", description="what the number is")))
 '''
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -60,9 +60,9 @@ def test_the_inputs_of_a_script_are_its_options(run: Run) -> None:
     done = run("--help")
     assert done.stdout.startswith("Usage: squares.py [OPTIONS]\n\n  Add squares.\n")
     assert re.search(r"--items JSON array +\[default: \[1, 2, 3\]\]", done.stdout)
-    assert re.search(r"--label TEXT +what the number is  \[required\]", done.stdout)
+    assert re.search(r"--caption TEXT +what the number is  \[required\]", done.stdout)
     assert re.search(r"--broker, --connector URL +The broker", done.stdout)
-    done = run("--label", "sum", "--items", "[3, 4]", "-q")
+    done = run("--caption", "sum", "--items", "[3, 4]", "-q")
     assert (done.stdout, done.stderr, done.returncode) == ("sum: 25\n", "", 0)
 
 
@@ -70,10 +70,10 @@ def test_the_inputs_of_a_script_are_its_options(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "squares.py needs label (what the number is); pass -p label=..."),
+        ([], "squares.py needs caption (what the number is); pass -p caption=..."),
         (["--items", "3"], "Invalid value for '--items': needs a JSON array such as [1, 2], not '3'; squares.py --help lists what it takes"),
-        (["--label", "x", "--broker", "nope://x"], "no connector named 'nope' (installed: "),
-        (["-p", "lable=x"], "squares.py:"),
+        (["--caption", "x", "--broker", "nope://x"], "no connector named 'nope' (installed: "),
+        (["-p", "captoin=x"], "squares.py:"),
     ],
 )  # fmt: skip
 def test_bad_input_begins_with_the_name_of_the_script(run: Run, arguments: list[str], line: str) -> None:

@@ -186,20 +186,20 @@ def test_a_program_lists_its_steps_or_draws_them_and_runs_nothing(called: Called
         ran.append(x)
         return x
 
-    target = work(told(cs.Param("label")))
+    target = work(told(cs.Param("caption")))
     code, out, err = called("--graph", target=target)
     assert (code, err) == (0, "")
-    assert out.splitlines() == ["work", "└─ told", "   └─ label (input)"]
+    assert out.splitlines() == ["work", "└─ told", "   └─ caption (input)"]
     code, out, err = called("--dry-run", target=target)
     assert (code, out) == (2, "")
-    assert "label" in err
-    code, out, _ = called("--dry-run", "--label", "x", target=target)
+    assert "caption" in err
+    code, out, _ = called("--dry-run", "--caption", "x", target=target)
     rows = [line.split("\t") for line in out.splitlines()]
     assert code == 0
     assert [row[1:3] for row in rows] == [["input", "inline"], ["task", "inline"], ["task", "thread"]]
     assert [row[3] for row in rows] == ["", rows[0][0], rows[1][0]]
-    both = called("--dry-run", "--graph", "--label", "x", target=target)[1]
-    assert both == out + "work\n└─ told\n   └─ label (input)\n"
+    both = called("--dry-run", "--graph", "--caption", "x", target=target)[1]
+    assert both == out + "work\n└─ told\n   └─ caption (input)\n"
     code, out, _ = called("--graph", "--json", target=target)
     assert (code, out.lstrip()[0]) == (0, "[")
     assert ran == []
@@ -355,25 +355,25 @@ def test_the_last_line_of_the_file_on_the_way_to_an_error_is_named(
 def test_two_parameters_never_share_an_option(called: Called) -> None:
     """The first one has it, and -p reaches the other one: so each line of the help does what it says."""
 
-    def clashing(cache: bool = True, no_cache: int = 3) -> Any:
-        return told(cache, no_cache, cs.Param("a-b", default=1), cs.Param("a_b", default=2))
+    def clashing(memory: bool = True, no_memory: int = 3) -> Any:
+        return told(memory, no_memory, cs.Param("a-b", default=1), cs.Param("a_b", default=2))
 
-    assert called("--no-cache", "-q", target=clashing) == (0, "[False, 3, 1, 2]\n", "")
-    given = ("--no-cache", "-p", "no_cache=4", "--a-b", "5", "-p", "a_b=6", "-q")
+    assert called("--no-memory", "-q", target=clashing) == (0, "[False, 3, 1, 2]\n", "")
+    given = ("--no-memory", "-p", "no_memory=4", "--a-b", "5", "-p", "a_b=6", "-q")
     assert called(*given, target=clashing) == (0, "[False, 4, '5', '6']\n", "")
     lines = [" ".join(line.split()) for line in called("--help", target=clashing)[1].splitlines()]
     begin = lines.index("Parameters of tool:") + 1
     assert lines[begin : begin + 4] == [
-        "--cache / --no-cache [default: true]",
+        "--memory / --no-memory [default: true]",
         "--a-b TEXT [default: 1]",
-        "-p no_cache=INT [default: 3]",
+        "-p no_memory=INT [default: 3]",
         "-p a_b=TEXT [default: 2]",
     ]
 
-    def reversed_(no_cache: int = 3, cache: bool = True) -> Any:
-        return told(cache, no_cache)
+    def reversed_(no_memory: int = 3, memory: bool = True) -> Any:
+        return told(memory, no_memory)
 
-    assert called("--no-cache", "4", "-p", "cache=no", "-q", target=reversed_) == (0, "[False, 4]\n", "")
+    assert called("--no-memory", "4", "-p", "memory=no", "-q", target=reversed_) == (0, "[False, 4]\n", "")
 
 
 def test_a_task_with_annotations_as_text_has_the_types_of_its_function(called: Called) -> None:

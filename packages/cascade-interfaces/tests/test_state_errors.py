@@ -47,7 +47,7 @@ MESSAGES = [
         RunChangedError("night", [CODE, StepChange("upload:3", ChangeKind.ARGUMENTS)]),
         (
             "run 'night' cannot go on as it was: 2 completed steps changed: resize:0 (code), upload:3 (arguments); "
-            "fix: on_change='rerun' runs them again with all that take their values, 'keep' takes the recorded results"
+            "fix: on_change='rerun' runs them again with all that take their values, on_change='keep' takes the recorded results"
         ),
     ),
     (

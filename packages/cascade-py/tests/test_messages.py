@@ -1000,8 +1000,8 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
         "run() got an unexpected keyword argument 'workers'; write executor=cs.ThreadExecutor(4)",
     ),
     (
-        lambda: cs.run(add(1), cache="cache.db"),
-        "run() got an unexpected keyword argument 'cache'; write cache_backend=cs.SqliteCache('cache.db')",
+        lambda: cs.run(add(1), cache_file="cache.db"),
+        "run() got an unexpected keyword argument 'cache_file'; write cache='cache.db'",
     ),
     (
         lambda: cs.run(add(1), a=1),

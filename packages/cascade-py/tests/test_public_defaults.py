@@ -70,4 +70,4 @@ def test_a_run_takes_the_defaults_of_the_engine() -> None:
     assert {name: each.default for name, each in of_run.items() if name in of_engine} == {
         name: each.default for name, each in of_engine.items() if name in of_run
     }
-    assert {*of_run} - {*of_engine} == {"state"}
+    assert {*of_run} - {*of_engine} == {"cache", "state"}

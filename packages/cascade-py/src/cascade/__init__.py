@@ -95,6 +95,9 @@ if TYPE_CHECKING:
         task,
         workflow,
     )
+    from cascade.sdk.declared_settings import (
+        settings,
+    )
     from cascade.sdk.plugins import (
         connector,
         executor,
@@ -197,6 +200,7 @@ _MODULES = {
         "task",
         "workflow",
     ),
+    "cascade.sdk.declared_settings": ("settings",),
     "cascade.sdk.plugins": (
         "connector",
         "executor",
@@ -300,6 +304,7 @@ __all__ = [
     "resource",
     "run",
     "sequence",
+    "settings",
     "step",
     "task",
     "to_json",

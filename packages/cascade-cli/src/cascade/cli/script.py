@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -22,16 +23,22 @@ from cascade.runtime.starting import Startable, Target, startable
 _COLUMNS = [Column("id"), Column("kind"), Column("mode"), Column("needs")]
 
 
-def script(target: Target | Callable[..., Any], *, arguments: Sequence[str] | None = None) -> int:
+def script(
+    target: Target | Callable[..., Any],
+    *,
+    arguments: Sequence[str] | None = None,
+    declared: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
     """Do what ``cascade run`` does for a target of the program itself; return the exit code.
 
     :param arguments: those of the process if None.
+    :param declared: settings of the run, which options replace.
     """
     name = Path(sys.argv[0]).name or "script"
-    return run_command(lambda: _command(target, name), arguments, name=name)
+    return run_command(lambda: _command(target, name, declared), arguments, name=name)
 
 
-def _command(target: Target | Callable[..., Any], name: str) -> click.Command:
+def _command(target: Target | Callable[..., Any], name: str, declared: Mapping[str, Any]) -> click.Command:
     @taking_parameters
     @with_optional_broker
     @run_options
@@ -53,7 +60,7 @@ def _command(target: Target | Callable[..., Any], name: str) -> click.Command:
     made = click.decorators.command(
         name=name,
         cls=WorkflowCommand,
-        workflow=lambda: startable(target, name),
+        workflow=lambda: startable(target, name)._replace(settings=declared),
         help=_about_the_program(),
         context_settings={"help_option_names": ["-h", "--help"]},
     )(run)

@@ -72,7 +72,7 @@ class RunChangedError(UsageError, RuntimeError):
         super().__init__(
             f"run {run_id!r} cannot go on as it was: {len(self.changes)} completed {steps} changed: {named}"
             f"{f' and {rest} more' if rest > 0 else ''}; fix: on_change='rerun' runs them again with all that "
-            "take their values, 'keep' takes the recorded results"
+            "take their values, on_change='keep' takes the recorded results"
         )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cascade.interfaces.errors import ConfigurationError, UsageError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Redactor,
         StateBackend,
     )
-    from cascade.runtime import Engine, Outbox
+    from cascade.runtime import Engine, Outbox, SqliteCache
     from cascade.sdk.overloads import awaits_targets, runs_targets
     from cascade.spec import LazyResult, Resource
 else:  # what only a type checker needs takes a millisecond of each start
@@ -54,6 +54,8 @@ class Settings(TypedDict, total=False):
     executors: Mapping[str, Executor] | None
     resources: Sequence[Resource]
     cache_backend: CacheBackend | None
+    cache: str | os.PathLike[str] | None
+    """File of cached values: short for ``cache_backend=SqliteCache(file)``."""
     state_backend: StateBackend | None
     state: str | os.PathLike[str] | None
     """Folder in which the run is recorded: short for ``state_backend=SqliteState(folder)``."""
@@ -78,6 +80,14 @@ class Settings(TypedDict, total=False):
     on_change: Literal["refuse", "rerun", "keep"]
     max_starts: int | None
     forget_control: bool
+
+
+class AllSettings(Settings, total=False):
+    """Those that have a position in a call of :func:`run`, too."""
+
+    params: Mapping[str, Any] | None
+    system_resources: Mapping[str, float] | None
+    connector: Connector | str | None
 
 
 _POSITIONAL = ("target", "params", "system_resources", "connector")
@@ -176,14 +186,13 @@ async def arun(
         from cascade.runtime import Outbox
 
         given["outbox"] = Outbox(folder)
-    named = given.get("executor")
-    if not isinstance(named, str):
-        return await _engine(given).run(target, params, **of_run)
-    executor = given["executor"] = plugins.executor(named)
+    made = [_take_cache(given), _take_executor(given)]
     try:
         return await _engine(given).run(target, params, **of_run)
     finally:
-        await executor.close()
+        for each in made:
+            if each is not None:
+                await each.close()
 
 
 def _engine(given: dict[str, Any]) -> Engine:
@@ -222,11 +231,45 @@ def _take_state(given: dict[str, Any]) -> None:
     given["state_backend"] = SqliteState(folder)
 
 
+def _take_cache(given: dict[str, Any]) -> SqliteCache | None:
+    """Make the cache in a file, if one is named; the run closes it."""
+    file = given.pop("cache", None)
+    if file is None:
+        return None
+    from cascade.runtime import SqliteCache
+
+    if given.get("cache_backend") is not None:
+        raise UsageError(
+            "run(cache=) and run(cache_backend=) are two ways to name one thing; give one of them"
+        )
+    if not isinstance(file, str | os.PathLike) or not os.fspath(file):
+        raise ConfigurationError("run(cache=)", "needs a file, such as 'cache.db'", value=file)
+    made = given["cache_backend"] = SqliteCache(file)
+    return made
+
+
+def _take_executor(given: dict[str, Any]) -> Executor | None:
+    """Make the executor, if only its name is given; the run closes it."""
+    named = given.get("executor")
+    if not isinstance(named, str):
+        return None
+    made = given["executor"] = plugins.executor(named)
+    return made
+
+
 def _refuse_mistakes(function: str, target: object, others: tuple[Any, ...], settings: Settings) -> None:
     """Refuse further targets that are not in a list, and settings that do not exist, with the form that does."""
     if any(hasattr(type(other), "run_if") for other in others):
         raise UsageError(f"cs.{function}(...) takes several targets as a list: cs.{function}([a, b])")
-    unknown = min(settings.keys() - Settings.__annotations__.keys(), default=None)
+    refuse_unknown(function, settings.keys(), Settings.__annotations__)
+
+
+def refuse_unknown(function: str, given: Collection[str], known: Collection[str]) -> None:
+    """Refuse settings that do not exist, with the nearest one that does.
+
+    :raises TypeError: naming the first of them in the order of the alphabet.
+    """
+    unknown = min({*given} - {*known}, default=None)
     if unknown is None:
         return
     remedy = f"; write {_OTHER_FORMS[unknown]}" if unknown in _OTHER_FORMS else ""
@@ -244,7 +287,7 @@ _OTHER_FORMS = {
         ("source_id", "sourceid", "source", "engine", "engine_name"),
         "the engine's name into the URL: connector='mqtt://broker?source_id=press-3'",
     ),
-    **dict.fromkeys(("cache", "cache_file"), "cache_backend=cs.SqliteCache('cache.db')"),
+    "cache_file": "cache='cache.db'",
     **dict.fromkeys(("workers", "max_workers", "threads", "concurrency"), "executor=cs.ThreadExecutor(4)"),
     "processes": "executor=cs.ProcessExecutor(4)",
     "timeout": "task.with_timeout(seconds) where the task is called",
@@ -273,7 +316,7 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _signature() -> inspect.Signature:
+def signature_of_run() -> inspect.Signature:
     """Return the signature of both functions that lists every setting: for ``help()`` and completion."""
     signature = inspect.signature(run)
     positional = [signature.parameters[name] for name in _POSITIONAL]
@@ -286,4 +329,4 @@ def _signature() -> inspect.Signature:
     return signature.replace(parameters=[*positional, *settings])
 
 
-run.__signature__ = arun.__signature__ = _signature()  # type: ignore[attr-defined]
+run.__signature__ = arun.__signature__ = signature_of_run()  # type: ignore[attr-defined]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 from cascade.interfaces.errors import UsageError
 
 if TYPE_CHECKING:
+    from cascade.sdk.run import AllSettings
     from cascade.spec import LazyResult
 
 COMMAND_LINES = "cascade.command_lines"
-"""Group of the entry point ``script``: a function that is called as :func:`main` is, and returns an exit code."""
+"""Group of the entry point ``script``: a function that is called as :func:`main` is, with the settings as ``declared``, and returns an exit code."""
 
 
 def main(
     target: LazyResult[Any] | Sequence[LazyResult[Any]] | Callable[..., Any],
     *,
     arguments: Sequence[str] | None = None,
+    **settings: Unpack[AllSettings],
 ) -> NoReturn:
     """Run ``target`` as the command line says, and exit: the end of a script, below ``if __name__ == "__main__":``.
 
@@ -38,7 +40,12 @@ def main(
 
     if is_importing_main():
         raise UsageError(f"cs.main is called while the program is imported; put it under `{GUARD}`")
+    from cascade.sdk.declared_settings import KEYWORDS, declared_in
+    from cascade.sdk.run import refuse_unknown
+
+    refuse_unknown("main", settings.keys(), (*KEYWORDS, "arguments"))
+    given = {**declared_in(sys.modules.get("__main__")), **settings}
     found = {point.name: point for point in entry_points(group=COMMAND_LINES)}
     if "script" not in found:
         raise UsageError(f"cs.main needs the command line; install it with: {install_line('cli')}")
-    sys.exit(found["script"].load()(target, arguments=arguments))
+    sys.exit(found["script"].load()(target, arguments=arguments, declared=given))

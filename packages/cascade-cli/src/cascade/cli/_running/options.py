@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from cascade.cli._running.run import Plan, run_workflow
 from cascade.cli.command import ParamType, Settings
@@ -28,9 +29,31 @@ class _Resource(ParamType):
         return key, amount
 
 
+class _Label(ParamType):
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        key, sign, text = value.partition("=")
+        if not sign or not key:
+            self.fail(f"needs KEY=VALUE such as site=hall-2, not {value!r}", param, ctx)
+        return key, text
+
+
+class _Starts(ParamType):
+    name = "n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "none":
+            return None
+        if not value.isdecimal() or int(value) < 1:
+            self.fail(f"needs a whole number from 1, or none, not {value!r}", param, ctx)
+        return int(value)
+
+
 _OPTIONS = (
     click.option(
         "--name",
+        "source",
         metavar="ENGINE",
         help="The name of this engine, as observers see it and commands address it.",
     ),
@@ -39,6 +62,7 @@ _OPTIONS = (
     ),
     click.option(
         "--resource",
+        "system_resources",
         type=_Resource(),
         multiple=True,
         help="How much there is of what tasks ask for, such as gpu=1; several times for several.",
@@ -46,9 +70,7 @@ _OPTIONS = (
     click.option(
         "--on-failure",
         type=click.Choice(["stop", "continue", "return"]),
-        default="stop",
-        show_default=True,
-        help="After a failure: stop, run what does not need the failed task, or do that and print the values that there are.",
+        help="After a failure: stop, run what does not need the failed task, or do that and print the values that there are. Stop unless given.",
     ),
     click.option(
         "--state",
@@ -64,21 +86,54 @@ _OPTIONS = (
     click.option(
         "--resume",
         type=click.Choice(["auto", "cancelled"]),
-        default="auto",
-        show_default=True,
-        help="Continue runs that were interrupted or failed; also those that were cancelled.",
+        help="Continue runs that were interrupted or failed (auto); also those that were cancelled.",
     ),
     click.option(
         "--on-change",
         type=click.Choice(["refuse", "rerun", "keep"]),
-        default="refuse",
-        show_default=True,
-        help="When completed steps have changed: refuse, run them again, or keep their results.",
+        help="When completed steps have changed: refuse (unless given), run them again, or keep their results.",
+    ),
+    click.option(
+        "--max-starts",
+        metavar="N",
+        type=_Starts(),
+        help="How often in a row the process may die in one step: 5 unless given; none for no limit.",
     ),
     click.option(
         "--forget-control",
         is_flag=True,
         help="Begin without the constraints that the last process of this name obeyed.",
+    ),
+    click.option(
+        "--require-control", is_flag=True, help="Wait for the broker's constraints before the first task."
+    ),
+    click.option(
+        "--cache",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        help="Keep the values of cached tasks in a file for the next run.",
+    ),
+    click.option(
+        "--outbox",
+        metavar="FOLDER",
+        type=click.Path(file_okay=False),
+        help="Keep events in a folder until the broker has them.",
+    ),
+    click.option("--logs", metavar="LEVEL", help="Send the lines that the run logs at this level and above."),
+    click.option(
+        "--label",
+        "labels",
+        type=_Label(),
+        multiple=True,
+        help="A label of this engine for observers, such as site=hall-2; several times for several.",
+    ),
+    click.option("--run-name", "name", metavar="TEXT", help="The name of the run, as observers see it."),
+    click.option(
+        "--tag",
+        "tags",
+        type=_Label(),
+        multiple=True,
+        help="A tag of the run for observers, such as line=3; several times for several.",
     ),
     click.option(
         "--events", metavar="FILE.jsonl", type=click.Path(dir_okay=False), help="Append each event to a file."
@@ -98,11 +153,32 @@ def run_with(
     settings: Settings,
     *,
     address: Address | None,
-    name: str | None,
-    resource: tuple[tuple[str, float], ...],
+    source: str | None,
+    events: str | None,
+    quiet: bool,
     **options: Any,
 ) -> int:
-    """Run a workflow with the options of the command line; return the exit code."""
-    plan = Plan(address=address, source=name, resources=dict(resource), **options)
+    """Run a workflow with the options of the command line and the settings of its file; return the exit code."""
+    given = _given(options)
+    declared = workflow.settings
+    keywords = {**declared, **given}
+    for name in ("system_resources", "labels", "tags"):
+        if name in given and declared.get(name):
+            # an option adds to what the file has
+            keywords[name] = {**declared[name], **given[name]}
+    if quiet:
+        keywords["progress"] = False
+    plan = Plan(address, source, keywords, frozenset(declared.keys() - given.keys()), events, quiet)
     target, params = workflow.build(values)
     return run_workflow(target, params, plan, settings)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the command line has, as keywords of a run."""
+    context = click.get_current_context()
+    unless_given = (ParameterSource.DEFAULT, None)
+    return {
+        name: dict(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if context.get_parameter_source(name) not in unless_given
+    }

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from cascade.cli._running.failure import as_object, frame_lines, in_one_line
+from cascade.cli._running.keywords import in_words_of_the_command
 from cascade.cli._running.result import as_json, show
 from cascade.cli._running.summary import RunSummary
 from cascade.cli._running.warnings import warnings_on_stderr
 from cascade.cli.command import Settings
-from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
+from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError, exit_code
 from cascade.cli.link import Address
 from cascade.interfaces import (
+    CascadeError,
     Connector,
     Failure,
     LifecycleEvent,
@@ -38,14 +40,10 @@ class Plan(NamedTuple):
 
     address: Address | None = None
     source: str | None = None
-    executor: str | None = None
-    resources: Mapping[str, float] = MappingProxyType({})
-    on_failure: Literal["stop", "continue", "return"] = "stop"
-    state: str | None = None
-    run_id: str | None = None
-    resume: Literal["auto", "cancelled"] = "auto"
-    on_change: Literal["refuse", "rerun", "keep"] = "refuse"
-    forget_control: bool = False
+    keywords: Mapping[str, Any] = MappingProxyType({})
+    """Of ``cs.run``, as options and the file give them."""
+    declared: frozenset[str] = frozenset()
+    """Those that the file gives, and no option."""
     events: str | None = None
     quiet: bool = False
 
@@ -58,25 +56,31 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
     :raises SystemExit: after SIGTERM or SIGHUP.
     """
     from cascade import EventBus
-    from cascade.runtime import check_inputs
+    from cascade.runtime import check_inputs, inputs_of
     from cascade.spec import targets_of
 
-    check_inputs(targets_of(target), values, os.environ)
+    # the file's settings are for all its workflows
+    known = {each.name for each in inputs_of(targets_of(target))}
+    declared = (plan.keywords.get("params") or {}).items()
+    values = {**{name: value for name, value in declared if name in known}, **values}
+    with _named_as_options(plan):
+        check_inputs(targets_of(target), values, os.environ)
     connector = _connector(plan)
-    bus, summary = EventBus(), RunSummary()
+    bus, summary = plan.keywords.get("bus") or EventBus(), RunSummary()
     bus.subscribe(LifecycleEvent, summary.lifecycle)
     bus.subscribe(TaskStateEvent, summary.task)
     shown = show_arguments() if settings.debug else nullcontext()
     with warnings_on_stderr(settings.output, debug=settings.debug), shown:
         value, error = _outcome(lambda: _run(target, values, plan, bus, connector))
         if error is not None and not summary.started:
-            raise error
-        returned = plan.on_failure == "return" and error is not None
+            with _named_as_options(plan):
+                raise error
+        returned = plan.keywords.get("on_failure") == "return" and error is not None
         for line in () if plan.quiet else summary.remarks():
             settings.output.note(line)
         for line in summary.failures() if returned or not plan.quiet else ():
             settings.output.note(line)
-    _report(value, error, summary, settings)
+    _report(value, error, summary, settings, plan)
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
     return {RunStatus.SUCCEEDED: OK, RunStatus.CANCELLED: CANCELLED}.get(_status(summary, error), FAILED)
@@ -91,28 +95,20 @@ def _outcome(run: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     return (value.values, value.error) if isinstance(value, RunResult) else (value, None)
 
 
-def _run(target: Target, values: Mapping[str, Any], plan: Plan, bus: Any, connector: Connector | None) -> Any:
+def _run(
+    target: Target, values: Mapping[str, Any], plan: Plan, bus: Any, connector: Connector | str | None
+) -> Any:
     """Run on an event loop of its own, which signals cancel."""
     from cascade import arun
     from cascade.sdk.signals import run_guarded
 
+    keywords: dict[str, Any] = {"progress": not plan.quiet, **plan.keywords, "bus": bus}
+    for name in ("params", "connector"):
+        keywords.pop(name, None)
+
     async def work() -> Any:
         async with _events_written(bus, plan.events):
-            return await arun(
-                target,
-                values,
-                plan.resources or None,
-                connector,
-                bus=bus,
-                on_failure=plan.on_failure,
-                progress=not plan.quiet,
-                executor=plan.executor,
-                state=plan.state,
-                run_id=plan.run_id,
-                resume=plan.resume,
-                on_change=plan.on_change,
-                forget_control=plan.forget_control,
-            )
+            return await arun(target, values, keywords.pop("system_resources", None), connector, **keywords)
 
     return run_guarded(work)
 
@@ -134,7 +130,10 @@ async def _events_written(bus: Any, path: str | None) -> AsyncIterator[None]:
             subscriber.close()
 
 
-def _connector(plan: Plan) -> Connector | None:
+def _connector(plan: Plan) -> Connector | str | None:
+    declared = plan.keywords.get("connector")
+    if plan.address is None and isinstance(declared, str) and plan.source is not None:
+        plan = plan._replace(address=Address(declared))
     if plan.address is None:
         if plan.source is not None:
             raise CommandError(
@@ -142,7 +141,8 @@ def _connector(plan: Plan) -> Connector | None:
                 "pass --broker mqtt://localhost, or set CASCADE_BROKER",
                 code=USAGE,
             )
-        return None
+        found: Connector | str | None = declared
+        return found
     if plan.source is None:
         return plan.address.connector()
     try:
@@ -154,7 +154,9 @@ def _connector(plan: Plan) -> Connector | None:
         raise CommandError(f"a {kind} connector takes no name", "leave --name out", code=USAGE) from error
 
 
-def _report(value: Any, error: BaseException | None, summary: RunSummary, settings: Settings) -> None:
+def _report(
+    value: Any, error: BaseException | None, summary: RunSummary, settings: Settings, plan: Plan
+) -> None:
     output, status = settings.output, _status(summary, error)
     failed = error if isinstance(error, Exception) else None
     if output.json:
@@ -172,7 +174,22 @@ def _report(value: Any, error: BaseException | None, summary: RunSummary, settin
     elif not output.json:
         for line in frame_lines(failed):
             output.note(line)
-    output.note(f"cascade: the run {_ENDED[status]}: {in_one_line(failed, summary.error)}")
+    text = in_one_line(failed, summary.error)
+    if isinstance(failed, CascadeError):
+        text = in_words_of_the_command(text, plan.declared)
+    output.note(f"cascade: the run {_ENDED[status]}: {text}")
+
+
+@contextmanager
+def _named_as_options(plan: Plan) -> Iterator[None]:
+    """Have an error of Cascade name options in the place of keywords."""
+    try:
+        yield
+    except CascadeError as error:
+        text = in_words_of_the_command(str(error), plan.declared)
+        if isinstance(error, CommandError) or text == str(error):
+            raise
+        raise CommandError(text, code=exit_code(error)) from error
 
 
 _ENDED = {RunStatus.SUCCEEDED: "ended", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}

@@ -18,6 +18,7 @@ from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces.main_module import importing_main
 from cascade.interfaces.text import nearest
 from cascade.runtime.starting import Startable, startable
+from cascade.sdk.declared_settings import declared_in
 from cascade.spec import LazyResult, Workflow
 
 DEFAULT = "workflow"
@@ -35,7 +36,9 @@ def load(text: str) -> Startable:
         raise CommandError(f"the file {path} {problem}", "write FILE.py or FILE.py:NAME", code=USAGE)
     if path.suffix != ".py":
         raise CommandError(f"{path} is not a Python file", "write FILE.py or FILE.py:NAME", code=USAGE)
-    return startable(_found_in(imported(path), path.name, name), f"{path.name}:{name}")
+    module = imported(path)
+    made = startable(_found_in(module, path.name, name), f"{path.name}:{name}")
+    return made._replace(settings=declared_in(module))
 
 
 def split(text: str) -> tuple[Path, str]:

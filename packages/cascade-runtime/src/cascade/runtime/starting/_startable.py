@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cascade.interfaces.errors import UsageError
@@ -33,6 +34,8 @@ class Startable(NamedTuple):
     summary: str
     parameters: tuple[Parameter, ...]
     of_function: frozenset[str]
+    settings: Mapping[str, Any] = MappingProxyType({})
+    """Of a run, as the file declares them; ``params`` among them are values of inputs."""
 
     @property
     def knows_all(self) -> bool:
@@ -81,7 +84,7 @@ class Startable(NamedTuple):
         inputs = of_inputs(inputs_of(targets_of(target)))
         self._check_names(rest, inputs)
         if to_run:
-            self._check_present(inputs, rest)
+            self._check_present(inputs, {**(self.settings.get("params") or {}), **rest})
         late = {each.name: each for each in inputs if each not in self.parameters}
         return target, {name: _late(late.get(name), value) for name, value in rest.items()}
 
