@@ -26,13 +26,12 @@ from cascade.spec.lazy import (
     CallSettings,
     LazyResult,
     MapCall,
-    PolicyMethods,
     check_readable_again,
-    fallback,
     is_iterator,
 )
 from cascade.spec.nested import PLAIN, check_arguments
 from cascade.spec.policies import NO_POLICIES, Policies
+from cascade.spec.policy_methods import PolicyMethods, fallback
 
 P = ParamSpec("P")
 R = TypeVar("R")
