@@ -74,13 +74,10 @@ class View:
         :param now: seconds on the reader's clock, any clock that does not go back.
         :param retained: whether the broker had kept it: then it does not show that its engine lives.
         """
-        message = parse(topic, payload)
+        message = self._understood(parse(topic, payload))
         self.has_retained |= retained
         heard = None if retained else now
         match message:
-            case EventMessage() if not self._is_of_its_project(message):
-                self.not_understood += 1
-                return None
             case EventMessage():
                 self._fold_event(message, now)
             case ConstraintsReport():
@@ -88,10 +85,7 @@ class View:
             case RunsReport():
                 self._fold_runs(message, heard)
             case GraphReport() | HostReport() | Summary() | Acknowledgement():
-                source, kind = _owner(topic)
-                # the collector wrote it: it does not show that the engine lives
-                by_engine = kind != "ack"
-                setattr(self._engine(source, heard if by_engine else None), kind, message)
+                self._replace_part(topic, message, heard)
             case Presence():
                 self._fold_presence(message)
             case Register():
@@ -169,6 +163,18 @@ class View:
         self._sizes.set(*_owner(topic), size)
         while self._sizes.total > MAX_BYTES and len(self.engines) > 1:
             self._forget(next(iter(self.engines)))
+
+    def _replace_part(self, topic: str, message: Parsed, heard: float | None) -> None:
+        """Replace the part of an engine's view that a topic holds."""
+        source, kind = _owner(topic)
+        # the collector wrote it: it does not show that the engine lives
+        by_engine = kind != "ack"
+        setattr(self._engine(source, heard if by_engine else None), kind, message)
+
+    def _understood(self, message: Parsed | None) -> Parsed | None:
+        """Return a message, and None in place of an event that counts for another project."""
+        is_foreign = isinstance(message, EventMessage) and not self._is_of_its_project(message)
+        return None if is_foreign else message
 
     def _is_of_its_project(self, event: EventMessage) -> bool:
         """Return whether an event is on a topic of the project that its source reports, or else of the run's first event.

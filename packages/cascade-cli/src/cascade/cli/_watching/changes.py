@@ -96,27 +96,28 @@ def _run_rows(view: View, now: float) -> Iterator[Mapping[str, Any]]:
 
 def in_words(kind: str, row: Mapping[str, Any]) -> str:
     """Return a change as one line for a person."""
-    if kind == "engine" and row.get("gone"):
-        return f"engine {row['source']}: the broker no longer knows it"
     if kind == "engine":
-        notes = [
-            row["status"] if row["status"] != "unknown" else "unknown, only its events have arrived",
-            "paused" if row["paused"] else "",
-            CONTESTED if row["contested"] else "",
-            f"{row['runs']} run{'s' if row['runs'] > 1 else ''}" if row["runs"] else "",
-        ]
-        return f"engine {row['source']}: {', '.join(note for note in notes if note)}"
+        return f"engine {row['source']}: {_engine_state(row)}"
     if kind == "constraint":
-        end = (
-            "no longer on the broker"
-            if row.get("gone")
-            else "cleared"
-            if row.get("cleared")
-            else _obeyed(row)
-        )
-        return f"constraint {row['type']} {row['scope']}: {end}"
+        return f"constraint {row['type']} {row['scope']}: {_constraint_state(row)}"
     if kind == "failure":
         return f"failure {row['task_id']} of {row['run_id']}: {row['error']}"
+    return f"run {row['run_id']} {row['target']} on {row['source']}: {_run_state(row)}"
+
+
+def _engine_state(row: Mapping[str, Any]) -> str:
+    if row.get("gone"):
+        return "the broker no longer knows it"
+    notes = [
+        row["status"] if row["status"] != "unknown" else "unknown, only its events have arrived",
+        "paused" if row["paused"] else "",
+        CONTESTED if row["contested"] else "",
+        f"{row['runs']} run{'s' if row['runs'] > 1 else ''}" if row["runs"] else "",
+    ]
+    return ", ".join(note for note in notes if note)
+
+
+def _run_state(row: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{n} {word}" for word, n in row["tasks"].items())
     known = f"{row['known']}{'+' if row['open'] else ''} known"
     if row["percent"] is not None:
@@ -124,10 +125,14 @@ def in_words(kind: str, row: Mapping[str, Any]) -> str:
     if "missing" in row:
         known = f"of the events that arrived; {row['missing']} did not"
     error = f": {row['error']}" if row["error"] else ""
-    return f"run {row['run_id']} {row['target']} on {row['source']}: {row['status']}, {counts or 'no tasks'}, {known}{error}"
+    return f"{row['status']}, {counts or 'no tasks'}, {known}{error}"
 
 
-def _obeyed(row: Mapping[str, Any]) -> str:
+def _constraint_state(row: Mapping[str, Any]) -> str:
+    if row.get("gone"):
+        return "no longer on the broker"
+    if row.get("cleared"):
+        return "cleared"
     if "on_broker" in row:
         return f"not on the broker, still obeyed by {', '.join(row['applied'])}"
     obeyed = f"obeyed by {', '.join(row['applied'])}" if row["applied"] else "on the broker"
