@@ -405,7 +405,7 @@ async def test_a_password_in_clear_is_named_once(
     client_class: MagicMock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many connectors a process has; not with TLS, nor to this machine, nor without a password."""
-    monkeypatch.setattr("cascade.transport.credentials._told", set())
+    monkeypatch.setattr("cascade.transport.credentials._warned", set())
     login: dict[str, Any] = {"username": "ann", "password": "s3cret"}
     for host, keywords in (
         ("broker.example", {**login, "tls_params": aiomqtt.TLSParameters()}),

@@ -159,7 +159,7 @@ def test_a_password_in_clear_is_named_once_for_each_process(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not to this machine: nobody on the network sees it."""
-    monkeypatch.setattr(credentials, "_told", set())
+    monkeypatch.setattr(credentials, "_warned", set())
     log = logging.getLogger("cascade.test")
     for host in ("localhost", "127.0.0.1", "::1", "[::1]", "/run/broker.sock", "broker.example", "10.0.0.7"):
         credentials.warn_of_plain_password(log, host)

@@ -23,7 +23,7 @@ from cascade.interfaces.abilities import SupportsFlush, SupportsWatch
 from cascade.interfaces.connector import Connector
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
-from cascade.transport.credentials import is_exposed, is_this_machine
+from cascade.transport.credentials import is_exposed, plain_password_problem
 
 
 class Link(Connector, SupportsWatch, SupportsFlush, Protocol):
@@ -181,8 +181,9 @@ def _unsafe(address: Address) -> Iterator[str]:
     with suppress(OSError):
         if file and not os.environ.get(password) and is_exposed(file):
             yield f"other users of this machine can read the file of {password}_FILE; chmod 600"
-    if parts.scheme not in ENCRYPTED and parts.username and not is_this_machine(parts.hostname or ""):
-        yield f"the password crosses the network to {parts.hostname} without encryption; use TLS"
+    in_clear = parts.scheme not in ENCRYPTED and bool(parts.username)
+    if in_clear and (problem := plain_password_problem(parts.hostname or "")):
+        yield problem
 
 
 def run(work: Coroutine[Any, Any, T], *, debug: bool = False) -> T:

@@ -42,14 +42,22 @@ def is_this_machine(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-_told: set[int] = set()
+def plain_password_problem(host: str) -> str:
+    """Return what is wrong with a password that goes to a host without TLS; empty if the host is this machine."""
+    if is_this_machine(host):
+        return ""
+    return f"the password crosses the network to {host} without encryption; use TLS"
+
+
+# by process: a forked child logs for itself
+_warned: set[int] = set()
 
 
 def warn_of_plain_password(log: logging.Logger, host: str) -> None:
     """Log, once for each process, that a password crosses the network in clear."""
-    if os.getpid() not in _told and not is_this_machine(host):
-        _told.add(os.getpid())
-        log.warning("the password crosses the network to %s without encryption; use TLS", host)
+    if os.getpid() not in _warned and (problem := plain_password_problem(host)):
+        _warned.add(os.getpid())
+        log.warning("%s", problem)
 
 
 def certificate_end(path: str | os.PathLike[str]) -> float | None:
