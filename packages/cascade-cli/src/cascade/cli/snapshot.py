@@ -1,4 +1,4 @@
-"""Everything that a broker retains about engines, read once."""
+"""Snapshot of everything that a broker retains about engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of calls that Python refuses itself: with the name that was meant, or those that there are."""
+"""Errors of calls with wrong arguments: Python's own text, with the argument that was meant or a list of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def explains_calls(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function whose ``TypeError`` for wrong arguments says which ones it takes; for declarations, not for hot code."""
+    """Return a function whose ``TypeError`` for wrong arguments lists the right ones. It costs too much for hot code."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

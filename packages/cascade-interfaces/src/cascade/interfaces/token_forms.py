@@ -1,4 +1,4 @@
-"""The forms of tokens by which services make theirs known: a prefix of the service, and a long random part. No I/O.
+"""Token forms of services: a prefix of the service, and a long random part. No I/O.
 
 ``tests/test_token_forms.py`` names the page of each service.
 """
@@ -6,7 +6,7 @@
 SHORTEST = 20
 """Characters without a break that each of these forms has: a text without so many needs no further search."""
 
-# Its group 1, where there is one, is kept. Every repetition ends the match, so that the time grows with the length only.
+# A group, where there is one, is not masked. Each form ends with its repetition, so that the time grows with the length only.
 PATTERN = r"""
 (   hooks\.slack\.com/(?:services|workflows|triggers)/
 |   discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/\d{1,20}/

@@ -1,4 +1,4 @@
-"""What an error shows of a run: the user's own lines of its traceback, and values of arguments or not."""
+"""Tracebacks that begin in the user's own code, and whether errors show values of arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connector writes itself (``PROTOCOL.md``): reports of a process without an engine, and JSON encoding that never fails."""
+"""Messages that a connector writes itself (``PROTOCOL.md``): reports of a process without an engine, and JSON encoding that never fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name the right form where a lazy result or a task is used in a wrong one."""
+"""Misuse of lazy results and tasks: errors that name the right form."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 
 _declared_buckets: dict[tuple[str, Rate], TokenBucket] = {}
-"""Of all engines of this process: two runs one after the other begin with what is left of a rate that a task declares."""
+"""Buckets of the rates that tasks declare, for all engines of this process: a run begins with what the one before has left."""
 
 
 class Engine:

@@ -1,4 +1,4 @@
-"""Make one self-contained HTML file of the parts in ``_page``."""
+"""Assembly of the page: one self-contained HTML file, made of the parts in ``_page``."""
 
 from __future__ import annotations
 

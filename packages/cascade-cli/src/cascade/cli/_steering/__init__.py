@@ -1,4 +1,4 @@
-"""Write a register, and find out which engines obey it."""
+"""Steering: a register is written, and the reports show which engines obey it."""
 
 from cascade.cli._steering.compliance import ComplianceTracker
 from cascade.cli._steering.publishing import Wait, steer

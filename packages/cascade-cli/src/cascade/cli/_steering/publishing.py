@@ -26,8 +26,8 @@ from cascade.wire import Register, View
 ACKNOWLEDGE_SECONDS = 2.0
 """In which the broker has to take a message and to return it."""
 UNNAMED_SECONDS = 0.6
-"""In which an engine without a name, which retains nothing, reports its runs while its tasks start or end: it does so
-every 0.5 s. However long its messages travel, it is waited for then."""
+"""In which an engine without a name is heard, which retains nothing: while its tasks start or end it reports its runs
+every 0.5 s. The command then waits for its answer as for that of any other engine."""
 CHECK_SECONDS = 0.02
 """Between two checks of all answers: not one for each message of a busy broker."""
 _UNHEARD = "engines without a name may not have answered"

@@ -27,7 +27,7 @@ MESSAGES_A_TURN = 500
 """Messages that are folded before other asyncio tasks run: a burst must not stop the screen or Ctrl-C."""
 SUBSCRIBE_SECONDS = 2.0
 FORGET_SECONDS = 12.0
-"""From a set without an engine's presence until it counts as unknown: a named engine is connected again by then."""
+"""Seconds until an engine counts as unknown whose presence a complete set lacks: a live one has connected again by then."""
 OWN_REPORTS = ("constraints", "runs", "graph", "summary", "host")
 MAX_REGISTERS = 11_000
 
@@ -51,7 +51,7 @@ class Feed:
         """Topics of registers that the broker no longer has, and whose clear was not seen."""
         # since when the broker has no presence of an engine that was online
         self._missing: dict[str, float] = {}
-        self._begun = False  # the first look is over
+        self._begun = False  # the first set has been read, or did not come
         self._stream = link.watch(*FILTERS)
 
     def without_state(self, now: float) -> list[str]:
@@ -132,7 +132,7 @@ class Feed:
                 self._missing.setdefault(source, now)
 
     def _forget_missing(self, now: float) -> None:
-        """Forget the engines of which a broker that has lost its store has heard nothing since: one that lives comes back."""
+        """Forget engines that have not come back to a broker which has lost its store."""
         for source in [each for each, since in self._missing.items() if now - since > FORGET_SECONDS]:
             engine = self.view.engines.get(source)
             if engine is not None and not engine.is_silent(now):

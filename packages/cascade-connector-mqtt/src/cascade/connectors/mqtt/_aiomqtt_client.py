@@ -43,8 +43,8 @@ class AiomqttClient:
     :param undecodable: called for each message that is discarded because its topic is not UTF-8.
     :param logger: gets what the client logs.
     :param older: returns another context, of MQTT 3.1.1, for a broker that does not take that of MQTT 5.
-    :param on_older: called when the broker has taken that; with the Receive Maximum and the round trip in seconds if
-        they are the reason.
+    :param on_older: called when the broker has taken MQTT 3.1.1 instead; with the Receive Maximum and the round trip
+        in seconds if they are the reason.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What MQTT 5 alone transmits with a message and a subscription, in paho's objects."""
+"""Properties that only MQTT 5 transmits with a message or a subscription, in paho's objects."""
 
 from __future__ import annotations
 

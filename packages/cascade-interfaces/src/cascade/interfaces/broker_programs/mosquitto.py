@@ -19,11 +19,11 @@ QUEUED_MESSAGES = 65_000
 """Messages that may wait for each client. The default, 1,000, would cut a large set of retained ones; without a
 limit, mosquitto 2.0.11 disconnects a client whose message the rules deny, and 2.0.16 drops every message."""
 IN_FLIGHT = "max_inflight_messages 400"
-"""As many as a connector has in flight at most. mosquitto states this number to clients of MQTT 5, which must not exceed
-it: its default, 20, lets a client that is 100 ms away send 200 messages a second."""
+"""Line that permits as many messages in flight as a connector has at most. Clients of MQTT 5 must keep to the number:
+with mosquitto's default, 20, a client at a round trip of 100 ms sends 200 messages a second."""
 SESSIONS_END = "persistent_client_expiration 14d"
-"""After which mosquitto forgets the session of a client that does not come back. Without it sessions last for ever, and
-each message is queued for all of them: 200 make the broker 240 times slower."""
+"""Line with which mosquitto ends the session of a client that has been away for 14 days. By default sessions last for
+ever, and each message is queued for all of them: 200 make the broker 240 times slower."""
 
 # not on the PATH of ordinary users
 _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"

@@ -26,7 +26,7 @@ _log = get_logger("cascade.state")
 
 _RUN = "SELECT run_id, target, status, created, ended, error, by, (SELECT count(*) FROM attempt) FROM run"
 _SHOWN = f"CASE WHEN state = {StepState.COMPLETED:d} AND error <> '' THEN {StepState.FAILED:d} ELSE state END"
-"""A failure that a call kept is the step's result, and a person reads that the step failed."""
+"""The state that lists show: a step whose failure a call kept has a result, and counts as failed."""
 _STEPS = f"""
 SELECT step.key, name, {_SHOWN} AS shown, starts, tries, began, ended, error, coalesce(size, 0)
 FROM step LEFT JOIN result ON result.key = step.key

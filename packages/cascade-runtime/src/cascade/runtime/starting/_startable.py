@@ -1,4 +1,4 @@
-"""What can be started: a lazy result, a list of them, or a function that returns one; checked, and asked for its parameters."""
+"""Startable targets: a lazy result, a list of them, or a function that returns one, with its parameters."""
 
 from __future__ import annotations
 
