@@ -14,7 +14,6 @@ from cascade.spec.policies import Fallback
 if TYPE_CHECKING:
     from cascade.spec.caching import CachePolicy
     from cascade.spec.definition import TaskDefinition
-    from cascade.spec.lazy import LazyResult
 
 
 class PolicyMethods:
@@ -80,7 +79,7 @@ class PolicyMethods:
         return self._with_policy("with_cache", cache=cache_policy(self._declared(), policy, settings))
 
     @explains_calls
-    def with_constraints(self, /, **demands: float | LazyResult[float]) -> Self:
+    def with_constraints(self, /, **demands: float | Deferred) -> Self:
         """Return a copy that runs only while it holds these amounts of the engine's resources.
 
         They are taken all at once, when the task is ready, and given back however it ends. An
