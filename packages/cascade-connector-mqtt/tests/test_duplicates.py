@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cascade.connectors.mqtt._reader import DuplicateFilter
+from cascade.connectors.mqtt._reader import DuplicateFilter, Reader
+from cascade.interfaces import ReplyTo
 from cascade.interfaces.filters import overlap
 from cascade.interfaces.topics import matches
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
 
 FILTERS = ("a/b", "a/+", "+/b", "c")
 TOPICS = ("a/b", "a/x", "c")
@@ -103,3 +109,18 @@ def test_a_copy_is_expected_for_a_short_time_from_the_first_message(late: float,
     assert not duplicates.is_duplicate("a", b"2")
     now[0] = late
     assert duplicates.is_duplicate("a", b"1") is expected
+
+
+def test_equal_requests_of_two_clients_are_two_messages() -> None:
+    """Who expects the answer tells them apart: else one would get two answers, and the other none."""
+    duplicates = DuplicateFilter(lambda: 0.0)
+    duplicates.sent = True
+    for topic_filter in ("a", "+"):
+        duplicates.add(topic_filter)
+    asked = [ReplyTo("answers", b"1"), ReplyTo("answers", b"2"), None]
+    came = [IncomingMessage("a", b"{}", reply_to=each) for each in asked * 2]
+    passed: list[IncomingMessage] = []
+    client: Any = SimpleNamespace(arrived=lambda: iter(came))
+    dispatcher: Any = SimpleNamespace(delivery=DeliveryCounts(logging.getLogger()), dispatch=passed.append)
+    Reader(client, dispatcher, duplicates, fail=lambda _: None).read_rest()
+    assert passed == came[:3]

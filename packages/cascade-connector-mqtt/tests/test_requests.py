@@ -84,12 +84,12 @@ async def test_mosquitto_rr_gets_its_answer_with_its_correlation_data(mosquitto:
     address = ["-t", f"cascade/requests/{source}/audit", "-e", f"cascade/responses/{source}/wall-7"]
     async with serving(mosquitto):
         answer = await called(
-            "mosquitto_rr", mosquitto, *address, "-m", '{"id": "b7"}', "-W", "60", "-F", "%t %D %p",
+            "mosquitto_rr", mosquitto, *address, "-m", '{"id": "b7"}', "-W", "60", "-F", "%t %q %r %D %p", "-q", "1",
             "-D", "publish", "correlation-data", "order-66",
         )  # fmt: skip
     named = "null" if source == "@all" else f'"{source}"'
     content = f'{{"status": "accepted", "asked": [{named}, "audit"], "id": "b7"}}'
-    assert answer == f"cascade/responses/{source}/wall-7 order-66 {content}"
+    assert answer == f"cascade/responses/{source}/wall-7 1 0 order-66 {content}"
 
 
 @pytest.mark.process

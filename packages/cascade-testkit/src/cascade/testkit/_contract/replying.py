@@ -87,20 +87,22 @@ class Replying(Harness):
 
     @needs(Ability.WATCH, Ability.REQUESTS, Ability.RETAINED)
     async def test_a_live_request_shows_whether_it_is_retained(self) -> None:
-        """Row 58: a program that obeys requests refuses one that would come again at each of its starts."""
-        topic, connector = request_topic(self.topic().rpartition("/")[2], "audit"), await self.open()
+        """Row 58: a program that obeys them refuses what would come again at each start. On other topics none shows it."""
+        other = self.topic()
+        topic, connector = request_topic(other.rpartition("/")[2], "audit"), await self.open()
         witness = await self._opened(await self.make_witness())
-        async with self._requests(connector, topic) as stream:
-            for retain in (False, True):
-                await witness.publish(topic, {"n": 1}, 1, retain=retain)
-                assert (await self._request(stream)).retain is retain
-        await witness.publish(topic, None, 1, retain=True)
+        async with self._requests(connector, topic, other) as stream:
+            for where, retain, shown in ((topic, False, False), (other, True, False), (topic, True, True)):
+                await witness.publish(where, {"n": 1}, 1, retain=retain)
+                assert (await self._request(stream)).retain is shown
+        for each in (topic, other):
+            await witness.publish(each, None, 1, retain=True)
 
     @contextlib.asynccontextmanager
-    async def _requests(self, connector: Connector, topic: str) -> AsyncGenerator[WatchStream, None]:
-        """Watch a topic, whose set is empty and complete."""
+    async def _requests(self, connector: Connector, *topics: str) -> AsyncGenerator[WatchStream, None]:
+        """Watch topics, whose set is empty and complete."""
         assert isinstance(connector, SupportsWatch)
-        async with contextlib.aclosing(connector.watch(topic)) as stream:
+        async with contextlib.aclosing(connector.watch(*topics)) as stream:
             while not isinstance(await self.within(anext(stream)), Complete):
                 pass
             yield stream
