@@ -525,6 +525,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         lambda: cs.run(add(1), state="runs", state_backend=cs.SqliteState("runs")),
         "run(state=) and run(state_backend=) are two ways to name one thing; give one of them",
     ),
+    (lambda: cs.run(add(1), cache=5), "run(cache=): needs a file, such as 'cache.db', not 5"),
     (
         lambda: cs.run(add(1), state_backend="runs"),
         "run(state_backend=): pass a state, such as cs.SqliteState('runs'), not 'runs'",

@@ -217,35 +217,36 @@ def _stop_timeout(settings: Settings) -> float | None:
 
 def _take_state(given: dict[str, Any]) -> None:
     """Make the state of a folder, if one is named."""
-    folder = given.pop("state", None)
-    if folder is None:
-        return
-    from cascade.runtime import SqliteState
+    folder = _take_path(given, "state", "state_backend", "a folder, such as 'runs'")
+    if folder is not None:
+        from cascade.runtime import SqliteState
 
-    if given.get("state_backend") is not None:
-        raise UsageError(
-            "run(state=) and run(state_backend=) are two ways to name one thing; give one of them"
-        )
-    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
-        raise ConfigurationError("run(state=)", "needs a folder, such as 'runs'", value=folder)
-    given["state_backend"] = SqliteState(folder)
+        given["state_backend"] = SqliteState(folder)
 
 
 def _take_cache(given: dict[str, Any]) -> SqliteCache | None:
     """Make the cache in a file, if one is named; the run closes it."""
-    file = given.pop("cache", None)
+    file = _take_path(given, "cache", "cache_backend", "a file, such as 'cache.db'")
     if file is None:
         return None
     from cascade.runtime import SqliteCache
 
-    if given.get("cache_backend") is not None:
-        raise UsageError(
-            "run(cache=) and run(cache_backend=) are two ways to name one thing; give one of them"
-        )
-    if not isinstance(file, str | os.PathLike) or not os.fspath(file):
-        raise ConfigurationError("run(cache=)", "needs a file, such as 'cache.db'", value=file)
     made = given["cache_backend"] = SqliteCache(file)
     return made
+
+
+def _take_path(given: dict[str, Any], short: str, backend: str, needed: str) -> str | os.PathLike[str] | None:
+    """Remove and return the path that stands for a backend; None if none is named."""
+    path = given.pop(short, None)
+    if path is None:
+        return None
+    if given.get(backend) is not None:
+        raise UsageError(
+            f"run({short}=) and run({backend}=) are two ways to name one thing; give one of them"
+        )
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ConfigurationError(f"run({short}=)", f"needs {needed}", value=path)
+    return path
 
 
 def _take_executor(given: dict[str, Any]) -> Executor | None:
