@@ -23,11 +23,12 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 
 
 def test_no_example_goes_unchecked() -> None:
-    """Every block of JSON on the page is of a kind that a test here, or the runtime's for control, compares."""
+    """Every block of JSON on the page is of a kind that a test here, or of the runtime, or of its document compares."""
     assert PAGE.count("```json") == len(EXAMPLES)
     here, control = {"envelope", "body", "status", "ack"}, {"constraint", "store", "report"}
     watchers = {"runs", "graph", "summary", "host"}
-    assert {kind for kind, _ in EXAMPLES} == here | control | watchers
+    starting = {"workflows", "request", "response"}
+    assert {kind for kind, _ in EXAMPLES} == here | control | watchers | starting
 
 
 def test_the_topics_on_the_page_are_the_codes() -> None:

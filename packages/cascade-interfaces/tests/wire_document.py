@@ -29,8 +29,11 @@ from cascade.wire import (
     Offline,
     ProgressBody,
     RunsReport,
+    StartRequest,
+    StartResponse,
     Summary,
     TaskStateBody,
+    WorkflowsReport,
 )
 
 PACKAGE = Path(__file__).parents[1]
@@ -66,6 +69,9 @@ ABOUT = {
     "graph": "The graphs of active runs.",
     "summary": "A few numbers, without nesting, for dashboards.",
     "host": "The machine and the process of an engine.",
+    "workflows": "What a service starts when it is asked, and how the latest run of each workflow ended.",
+    "request": "Asks a service, or every one with @all in the place of its name, to start a workflow.",
+    "response": "What became of a request.",
     "ack": "Up to which event a collector has stored an engine's events, and which it lacks.",
 }
 """What each channel is for."""
@@ -78,6 +84,8 @@ PARAMETERS = {
     "scope": "global, or one of project/ID, source/ID, run/ID and task/PATTERN.",
     "type": "pause, concurrency, rate_limit or cancel.",
     "nonce": "A random text.",
+    "workflow": "The name of a workflow that a service offers.",
+    "id": "The id of a request.",
 }
 
 BY_NAMED = "by named processes"
@@ -101,6 +109,9 @@ CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
     "graph": ("cascade/state/{source}/graph", {"graphReport": GraphReport}, 1, BY_NAMED, "send"),
     "summary": ("cascade/state/{source}/summary", {"summary": Summary}, 1, BY_NAMED, "send"),
     "host": ("cascade/state/{source}/host", {"hostReport": HostReport}, 1, BY_NAMED, "send"),
+    "workflows": ("cascade/state/{source}/workflows", {"workflowsReport": WorkflowsReport}, 1, True, "send"),
+    "request": ("cascade/requests/{source}/{workflow}", {"request": StartRequest}, 1, False, "receive"),
+    "response": ("cascade/responses/{source}/{id}", {"response": StartResponse}, 1, False, "send"),
     "ack": ("cascade/ack/{source}", {"acknowledgement": Acknowledgement}, 1, True, "receive"),
 }  # fmt: skip
 """By name: address, messages, QoS, whether it is retained, and what an engine does with it."""
@@ -108,7 +119,7 @@ CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
 EXAMPLES = {
     "birth": "status", "offline": "status", "constraint": "constraint", "store": "store", "constraintsReport": "report",
     "runsReport": "runs", "graphReport": "graph", "summary": "summary", "hostReport": "host", "acknowledgement": "ack",
-    "event": "envelope",
+    "event": "envelope", "workflowsReport": "workflows", "request": "request", "response": "response",
 }  # fmt: skip
 """By message: the kind of the examples on the protocol's page."""
 

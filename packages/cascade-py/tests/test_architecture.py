@@ -65,6 +65,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     "file": frozenset(),
     "local": frozenset({"_support"}),
     "starting": frozenset({"_graph"}),
+    "serving": frozenset({"starting", "_graph", "_storage", "_support"}),
     "_graph": frozenset(),
     "_durable": frozenset({"_storage", "_support"}),
     "_outbox": frozenset({"_storage", "_support"}),

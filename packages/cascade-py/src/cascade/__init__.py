@@ -109,6 +109,10 @@ if TYPE_CHECKING:
     from cascade.sdk.script import (
         main,
     )
+    from cascade.sdk.serve import (
+        aserve,
+        serve,
+    )
     from cascade.sdk.tools import (
         dry_run,
         to_json,
@@ -210,6 +214,10 @@ _MODULES = {
         "run",
     ),
     "cascade.sdk.script": ("main",),
+    "cascade.sdk.serve": (
+        "aserve",
+        "serve",
+    ),
     "cascade.sdk.tools": (
         "dry_run",
         "to_json",
@@ -292,6 +300,7 @@ __all__ = [
     "Workflow",
     "WrongThreadError",
     "arun",
+    "aserve",
     "checkpoint",
     "connector",
     "dry_run",
@@ -304,6 +313,7 @@ __all__ = [
     "resource",
     "run",
     "sequence",
+    "serve",
     "settings",
     "step",
     "task",

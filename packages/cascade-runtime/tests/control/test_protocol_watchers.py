@@ -29,7 +29,7 @@ from cascade.runtime import LocalConnector
 from cascade.wire import Cleared, parse_report, to_wire
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")
-SECTION = PAGE[PAGE.index("## 5. Reports for watchers") :]
+SECTION = PAGE[PAGE.index("## 5. Reports for watchers") : PAGE.index("## 6. ")]
 EXAMPLES: dict[str, dict[str, Any]] = {
     kind: json.loads(text) for kind, text in re.findall(r"```json (\w+)\n(.*?)```", SECTION, re.DOTALL)
 }

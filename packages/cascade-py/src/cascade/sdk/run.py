@@ -148,10 +148,10 @@ def run(
     :raises RunCancelledError: if a constraint has cancelled the run.
     :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
     """
-    if _in_event_loop():
+    if in_event_loop():
         raise UsageError("cs.run(...) cannot run inside a running event loop; write: await cs.arun(...)")
-    _refuse_mistakes("run", target, (params, system_resources, connector), settings)
-    _refuse_import()
+    refuse_mistakes("run", target, (params, system_resources, connector), settings)
+    refuse_import()
     try:
         return run_guarded(
             lambda: arun(target, params, system_resources, connector, **settings),
@@ -176,9 +176,33 @@ async def arun(
 
     :raises InvalidTargetError: if a target is not a lazy result.
     """
-    _refuse_mistakes("arun", target, (params, system_resources, connector), settings)
-    _refuse_import()
-    given: dict[str, Any] = {**settings, "system_resources": system_resources}
+    refuse_mistakes("arun", target, (params, system_resources, connector), settings)
+    refuse_import()
+    opened = await open_engine({**settings, "system_resources": system_resources}, connector)
+    try:
+        return await opened.engine.run(target, params, **opened.of_run)
+    finally:
+        await opened.close()
+
+
+class OpenedEngine:
+    """An engine, the settings of its runs, and what was made for it."""
+
+    def __init__(
+        self, engine: Engine, of_run: dict[str, Any], made: list[SqliteCache | Executor | None]
+    ) -> None:
+        self.engine = engine
+        self.of_run = of_run
+        self._made = made
+
+    async def close(self) -> None:
+        """Close the cache and the executor that only a name or a file had given."""
+        await _close(self._made)
+
+
+async def open_engine(settings: Mapping[str, Any], connector: Connector | str | None) -> OpenedEngine:
+    """Make an engine by the settings of :func:`run`; close it at the end."""
+    given = dict(settings)
     of_run = {setting: given.pop(setting) for setting in _OF_ENGINE_RUN if setting in given}
     _take_state(given)
     given["connector"] = plugins.connector(connector) if isinstance(connector, str) else connector
@@ -188,11 +212,16 @@ async def arun(
         given["outbox"] = Outbox(folder)
     made = [_take_cache(given), _take_executor(given)]
     try:
-        return await _engine(given).run(target, params, **of_run)
-    finally:
-        for each in made:
-            if each is not None:
-                await each.close()
+        return OpenedEngine(_engine(given), of_run, made)
+    except BaseException:
+        await _close(made)
+        raise
+
+
+async def _close(made: list[SqliteCache | Executor | None]) -> None:
+    for each in made:
+        if each is not None:
+            await each.close()
 
 
 def _engine(given: dict[str, Any]) -> Engine:
@@ -258,7 +287,7 @@ def _take_executor(given: dict[str, Any]) -> Executor | None:
     return made
 
 
-def _refuse_mistakes(function: str, target: object, others: tuple[Any, ...], settings: Settings) -> None:
+def refuse_mistakes(function: str, target: object, others: tuple[Any, ...], settings: Settings) -> None:
     """Refuse further targets that are not in a list, and settings that do not exist, with the form that does."""
     if any(hasattr(type(other), "run_if") for other in others):
         raise UsageError(f"cs.{function}(...) takes several targets as a list: cs.{function}([a, b])")
@@ -298,7 +327,7 @@ _OTHER_FORMS = {
 """What people call something that is set elsewhere, and its form."""
 
 
-def _refuse_import() -> None:
+def refuse_import() -> None:
     """Refuse a run that begins because a worker or the command imports the program: the program runs already."""
     if "multiprocessing.process" not in sys.modules:
         # its import takes longer than that of the whole SDK, and whatever imports a program has paid it
@@ -309,7 +338,7 @@ def _refuse_import() -> None:
         raise UsageError(f"a run starts while the program is imported; put it under `{GUARD}`")
 
 
-def _in_event_loop() -> bool:
+def in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -9,8 +9,8 @@ A constraint arrives like this: the connector passes it to :class:`EngineControl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
 from cascade.interfaces import (
@@ -46,6 +46,7 @@ from cascade.runtime._support.settings import (
     checked_rules,
     checked_tags,
 )
+from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.runtime.bus import EventBus
 from cascade.spec import LazyResult, Resource, targets_of
 
@@ -190,6 +191,11 @@ class Engine:
         connected = "" if connector is None else f" on {connector!r}"
         return f"<Engine with {self._running} runs{connected}>"
 
+    @property
+    def state_backend(self) -> StateBackend | None:
+        """What keeps the runs."""
+        return self._parts.state_backend
+
     @overload
     async def run(
         self,
@@ -314,6 +320,27 @@ class Engine:
         if is_one:
             return values[0]
         return tuple(values) if is_tuple else values
+
+    @asynccontextmanager
+    async def attached(self) -> AsyncIterator[None]:
+        """Keep the connector connected inside the context, and the broker's constraints known, also between runs.
+
+        Without a connector this does nothing.
+
+        :raises ConnectorUnavailable: if the connector requires its link and has none.
+        """
+        parts = self._parts
+        async with SharedConnection.hold(parts.connector, meanwhile=parts.control.follow) as start_timeout:
+            await parts.control.follow()
+            await parts.control.known(start_timeout)
+            yield
+
+    def pause_of(self) -> str:
+        """Return the scope of a pause that covers every run here, such as ``global``; empty if there is none.
+
+        It is known inside :meth:`attached`, and while a run is active.
+        """
+        return self._parts.control.pause_of()
 
     def _progress_bar(self, run_id: str, *, progress: bool) -> AbstractContextManager[ProgressBar | None]:
         if not progress:

@@ -57,6 +57,13 @@ if TYPE_CHECKING:
     from cascade.wire.reports import Summary as Summary
     from cascade.wire.reports import TaskCounts as TaskCounts
     from cascade.wire.reports import Waiting as Waiting
+    from cascade.wire.requests import LastRun as LastRun
+    from cascade.wire.requests import OfferedWorkflow as OfferedWorkflow
+    from cascade.wire.requests import StartRequest as StartRequest
+    from cascade.wire.requests import StartResponse as StartResponse
+    from cascade.wire.requests import WorkflowsReport as WorkflowsReport
+    from cascade.wire.requests import parse_request as parse_request
+    from cascade.wire.requests import parse_response as parse_response
     from cascade.wire.rows import constraint_rows as constraint_rows
     from cascade.wire.rows import engine_rows as engine_rows
     from cascade.wire.rows import run_progress as run_progress
@@ -79,6 +86,7 @@ _MODULES = {
     "reading": "seconds",
     "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GraphNode GraphReport HostReport
         RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",
+    "requests": "LastRun OfferedWorkflow StartRequest StartResponse WorkflowsReport parse_request parse_response",
     "rows": "constraint_rows engine_rows run_progress run_rows waiting_rows",
     "run_view": "RunView TaskView",
     "received": "Received",

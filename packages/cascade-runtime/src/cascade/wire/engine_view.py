@@ -14,13 +14,14 @@ from cascade.wire.reports import (
     RunsReport,
     Summary,
 )
+from cascade.wire.requests import WorkflowsReport
 
 LIVE_SECONDS = 12.0
 """An engine without presence counts as online for so long after its last message: it reports every 10 s."""
 
 ONLINE, LOST, ENDED, UNKNOWN = "online", "lost", "ended", "unknown"
 
-OWN_KINDS = ("presence", "constraints", "runs", "graph", "summary", "host")
+OWN_KINDS = ("presence", "constraints", "runs", "graph", "summary", "host", "workflows")
 """What an engine itself says of its state."""
 KINDS = (*OWN_KINDS, "ack")
 
@@ -44,6 +45,8 @@ class EngineView:
     graph: GraphReport | None = None
     summary: Summary | None = None
     host: HostReport | None = None
+    workflows: WorkflowsReport | None = None
+    """What it starts when it is asked."""
     ack: Acknowledgement | None = None
     """What a collector has stored of its events."""
     project_id: str = ""

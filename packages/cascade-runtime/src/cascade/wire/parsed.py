@@ -32,6 +32,7 @@ from cascade.wire.reports import (
     RunsReport,
     Summary,
 )
+from cascade.wire.requests import WorkflowsReport
 
 MAX_NAME = 1_000
 """Characters of the longest name of a run, a source or a register that is accepted."""
@@ -55,6 +56,7 @@ _REPORTS: dict[str, type[Report]] = {
     "graph": GraphReport,
     "summary": Summary,
     "host": HostReport,
+    "workflows": WorkflowsReport,
 }
 
 
@@ -135,7 +137,7 @@ class Cleared:
     topic: str
 
 
-Report = ConstraintsReport | RunsReport | GraphReport | Summary | HostReport
+Report = ConstraintsReport | RunsReport | GraphReport | Summary | HostReport | WorkflowsReport
 Parsed = EventMessage | Presence | Register | Store | Report | Acknowledgement | Cleared
 
 

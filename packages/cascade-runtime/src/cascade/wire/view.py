@@ -19,6 +19,7 @@ from cascade.wire.reports import (
     RunsReport,
     Summary,
 )
+from cascade.wire.requests import WorkflowsReport
 from cascade.wire.run_view import Room, RunView
 
 MAX_ENGINES = 1_000
@@ -84,7 +85,7 @@ class View:
                 self._fold_constraints(message, heard)
             case RunsReport():
                 self._fold_runs(message, heard)
-            case GraphReport() | HostReport() | Summary() | Acknowledgement():
+            case GraphReport() | HostReport() | Summary() | WorkflowsReport() | Acknowledgement():
                 self._replace_part(topic, message, heard)
             case Presence():
                 self._fold_presence(message)

@@ -246,6 +246,11 @@ class ConstraintManager:
                 [topic for topic in found.payloads if self.registers.has_in_force(topic)]
             )
 
+    def pause_of(self) -> str:
+        """Return the scope of a pause that covers every run here; empty if there is none."""
+        in_force = (each for each in self._own_scopes if self.registers.is_in_force((each, "pause")))
+        return next(in_force, "")
+
     def mask_with(self, redactor: Redactor) -> None:
         """Mask secrets in reports from now on as an engine of this connector does."""
         self._redactor = self._redactor.merged(redactor)

@@ -169,6 +169,21 @@ class EngineControl:
             manager.end_run(run_id, status, error)
             manager.end_if_disconnected()
 
+    async def follow(self) -> None:
+        """Follow the broker's constraints from now on, also while no run is active."""
+        if self._connector is not None:
+            manager = await self._following(self._connector, forget=False)
+            manager.add_engine(self._controller)
+
+    async def known(self, start_timeout: AwakeTimeout) -> None:
+        """Wait until the constraints are known, as long as a run would before its first task."""
+        if self._connector is not None:
+            await self._wait_for_sync(self._find_manager(self._connector), start_timeout)
+
+    def pause_of(self) -> str:
+        """Return the scope of a pause that covers every run of the engine; empty if there is none."""
+        return "" if self._connector is None else self._find_manager(self._connector).pause_of()
+
     async def _following(self, connector: Connector, *, forget: bool) -> ConstraintManager:
         """Return the manager that follows this connector, which knows this engine from now on."""
         await _import_parts()

@@ -1,0 +1,133 @@
+"""Serve workflows: they start when a message asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from cascade.interfaces.errors import ConfigurationError, UsageError
+from cascade.sdk import plugins
+from cascade.sdk.run import Settings, in_event_loop, open_engine, refuse_import, refuse_mistakes
+from cascade.sdk.signals import run_guarded
+from cascade.spec import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cascade.interfaces import Connector
+    from cascade.runtime.serving import Offer
+    from cascade.sdk.run import OpenedEngine
+
+_OF_EACH_RUN = ("run_id", "name")
+"""Settings of a single run: a service has many."""
+
+
+def serve(
+    *workflows: Workflow[..., Any] | Callable[..., Any],
+    connector: Connector | str | None = None,
+    drain: float = 30.0,
+    **settings: Unpack[Settings],
+) -> None:
+    """Offer workflows at the broker, and start them when they are asked for, until SIGTERM or Ctrl-C.
+
+    ``connector`` needs a name, by which others ask for a run: ``"mqtt://broker?source_id=press-line-3"``. With ``state="runs"``
+    accepted requests and their runs outlive the process: one id never starts a second run. The settings are those of
+    :func:`cascade.run`; they hold for every run. A plain function is a workflow with the defaults of :func:`cascade.workflow`.
+
+    At the end nothing more is accepted, and active runs have ``drain`` seconds to end. A second signal ends it at once.
+
+    :raises UsageError: inside a running event loop; use ``await cs.aserve(...)`` there. Also while a worker or the command
+        ``cascade`` imports the program.
+    :raises ConfigurationError: if the connector is missing, has no name or cannot receive requests, or two workflows have
+        one name.
+    :raises ConnectorUnavailable: if the connector requires its link and has none.
+    :raises StateUnavailable: if the state folder cannot be used.
+    :raises KeyboardInterrupt: after Ctrl-C.
+    :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
+    """
+    if in_event_loop():
+        raise UsageError("cs.serve(...) cannot run inside a running event loop; write: await cs.aserve(...)")
+    refuse_import()
+    run_guarded(lambda: aserve(*workflows, connector=connector, drain=drain, **settings))
+
+
+async def aserve(
+    *workflows: Workflow[..., Any] | Callable[..., Any],
+    connector: Connector | str | None = None,
+    drain: float = 30.0,
+    **settings: Unpack[Settings],
+) -> None:
+    """Do what :func:`serve` does until the asyncio task is cancelled; signals are left alone."""
+    refuse_mistakes("serve", None, (), settings)
+    refuse_import()
+    for name in _OF_EACH_RUN:
+        if name in settings:
+            raise ConfigurationError(
+                f"serve({name}=)", "belongs to one run, and a service has many; leave it out"
+            )
+    if connector is None:
+        raise ConfigurationError(
+            "serve(connector=)", "is missing; pass connector='mqtt://broker?source_id=press-line-3'"
+        )
+    link = plugins.connector(connector) if isinstance(connector, str) else connector
+    offers = [offer_of(each) for each in workflows]
+    opened = await open_engine(settings, link)
+    try:
+        await _serve(opened, offers, link, settings, drain=drain)
+    finally:
+        await opened.close()
+
+
+async def _serve(
+    opened: OpenedEngine, offers: list[Offer], link: Connector, settings: Mapping[str, Any], *, drain: float
+) -> None:
+    from cascade.interfaces.wire import source_of
+    from cascade.runtime.serving import RequestStore, Service
+
+    engine, of_run = opened.engine, opened.of_run
+    state = engine.state_backend
+    folder = getattr(state, "folder", None)
+    store = RequestStore(folder, source_of(link)) if isinstance(folder, Path) else None
+    service = Service(
+        offers,
+        connector=link,
+        run=lambda target, params, run_id: engine.run(target, params, run_id=run_id, **of_run),
+        bus=engine.bus,
+        clock=settings.get("clock"),
+        redactor=settings.get("redactor"),
+        pause_of=lambda workflow: engine.pause_of(),
+        store=store,
+        history=lambda: [] if state is None else state.runs(limit=1_000_000),
+        drain=drain,
+    )
+    if store is not None:
+        await store.prepare()
+    async with engine.attached():
+        await service.serve()
+
+
+def offer_of(workflow: Workflow[..., Any] | Callable[..., Any]) -> Offer:
+    """Return what a service needs to know of a workflow.
+
+    :raises UsageError: if it is none.
+    """
+    from cascade.runtime.serving import Offer
+    from cascade.runtime.starting import startable
+
+    made = workflow if isinstance(workflow, Workflow) else Workflow(workflow)
+    return Offer(
+        made.name, startable(made, made.name), made.overlap, made.answer, digest=_digest(made.function)
+    )
+
+
+def _digest(function: Callable[..., Any]) -> str:
+    """Return a digest of the file that has a function; empty where there is none."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+        return hashlib.sha256(Path(file or os.devnull).read_bytes()).hexdigest()[:16] if file else ""
+    except (OSError, TypeError):
+        return ""

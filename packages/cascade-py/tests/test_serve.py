@@ -1,0 +1,351 @@
+"""``cs.aserve``: workflows that start when a message asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.interfaces import Connector, Message, ReplyTo
+from cascade.testkit import eventually
+from cascade.wire import View
+
+CALLS: list[int] = []
+GATE = threading.Event()
+
+
+@cs.task
+def count(number: int) -> int:
+    CALLS.append(number)
+    assert GATE.wait(60)
+    if number == 13:
+        raise ValueError("unlucky")
+    return 2 * number
+
+
+@cs.workflow(answer=True)
+def audit(number: int = 60) -> cs.LazyResult[int]:
+    """Inspect parts.
+
+    :param number: how many
+    """
+    return count(number)
+
+
+@cs.workflow(overlap="queue")
+def queued(number: int = 1) -> cs.LazyResult[int]:
+    return count(number)
+
+
+def broken(number: int) -> Any:
+    raise RuntimeError(f"no part {number}")
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    CALLS.clear()
+    GATE.set()
+
+
+class Client:
+    """Asks a service, and collects what it says."""
+
+    def __init__(self, link: cs.LocalConnector) -> None:
+        self.link = link
+        self.view = View()
+        self.responses: list[dict[str, Any]] = []
+        self.topics: list[str] = []
+
+    async def listen(self) -> None:
+        async for item in self.link.watch("cascade/responses/#", "cascade/state/#", "elsewhere/#"):
+            if not isinstance(item, Message):
+                continue
+            if item.topic.startswith("cascade/state/"):
+                self.view.fold(item.topic, item.payload, now=0.0)
+            else:
+                self.topics.append(item.topic)
+                self.responses.append(json.loads(item.payload))
+
+    async def ask(self, workflow: str, to: str = "press", **content: Any) -> None:
+        await self.link.publish(f"cascade/requests/{to}/{workflow}", content, 1)
+
+    async def answers(self, number: int) -> list[dict[str, Any]]:
+        """Wait for the answer with this number; return all."""
+        await eventually(lambda: len(self.responses) >= number)
+        return self.responses
+
+    @property
+    def offered(self) -> dict[str, Any]:
+        report = self.view.engines["press"].workflows if "press" in self.view.engines else None
+        return {} if report is None else {each.name: each for each in report.workflows}
+
+
+@asynccontextmanager
+async def service(*workflows: Any, **settings: Any) -> AsyncIterator[Client]:
+    """Serve as ``press`` on a hub; end like SIGTERM does."""
+    link = cs.LocalConnector(source_id="press")
+    client = Client(cs.LocalConnector(link.hub, source_id="client"))
+    async with client.link:
+        listening = asyncio.create_task(client.listen())
+        serving = asyncio.create_task(cs.aserve(*workflows, connector=link, **settings))
+        await eventually(lambda: client.offered or serving.done())
+        try:
+            yield client
+        finally:
+            serving.cancel()
+            await asyncio.wait({serving})
+            listening.cancel()
+            assert serving.cancelled(), serving.exception()
+
+
+async def test_a_request_starts_a_run_and_one_response_says_so() -> None:
+    """The acceptance, or with ``wait`` the end; the value only of a workflow that sends its values."""
+    async with service(audit, queued) as client:
+        await client.ask("audit", id="a", params={"number": 5})
+        assert await client.answers(1) == [
+            {"id": "a", "run_id": "audit~a", "source": "press", "status": "accepted"}
+        ]
+        assert client.topics == ["cascade/responses/press/a"]
+        await eventually(lambda: client.offered["audit"].last)
+        await client.ask("audit", id="b", wait=True, params={"number": 6})
+        await client.ask("queued", id="c", wait=True)
+        ends = {each["id"]: each for each in (await client.answers(3))[1:]}
+        assert (ends["b"]["status"], ends["b"]["outcome"], ends["b"]["value"]) == ("ended", "Succeeded", 12)
+        assert "value" not in ends["c"]
+        assert ends["c"]["duration_ms"] > 0
+
+
+async def test_what_is_offered_is_reported_with_its_schema_and_its_last_end() -> None:
+    """Readers get name, description, JSON Schema, and how the latest run ended; at the end nothing is accepted."""
+    async with service(audit, broken) as client:
+        row = client.offered["audit"]
+        assert (row.doc, row.overlap, row.accepting, row.last) == ("Inspect parts.", "skip", True, None)
+        assert row.params["properties"]["number"] == {
+            "type": "integer",
+            "default": 60,
+            "description": "how many",
+        }
+        assert row.digest == client.offered["broken"].digest != ""
+        await client.ask("audit", id="x", params={"number": 13}, wait=True)
+        ((end),) = await client.answers(1)
+        assert (end["outcome"], end["error"]) == ("Failed", "count:0: ValueError: unlucky")
+        last = client.offered["audit"].last
+        assert (last.run_id, last.status) == ("audit~x", "Failed")
+    assert not client.offered["audit"].accepting
+
+
+@pytest.mark.parametrize(
+    ("workflow", "content", "code", "reason"),
+    [
+        ("audt", {}, "unknown", "no workflow 'audt'; did you mean 'audit'?"),
+        ("audit", {"params": {"numbr": 1}}, "invalid", "no parameter 'numbr'; did you mean 'number'?"),
+        ("audit", {"params": {"number": "five"}}, "invalid", "number: expected int, got str"),
+        ("broken", {}, "invalid", "number is missing"),
+        ("broken", {"params": {"number": 3}}, "invalid", "the run cannot begin: RuntimeError: no part 3"),
+        ("audit", {"expires_at": 1.0}, "expired", "it expired"),
+    ],
+)
+async def test_a_request_that_cannot_start_is_refused_with_its_code(
+    workflow: str, content: Mapping[str, Any], code: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once on the topic of its id, with one line in the log; nothing is started, and the id is free."""
+    async with service(audit, broken) as client:
+        await client.ask(workflow, id="a", **content)
+        (answer,) = await client.answers(1)
+        assert (answer["status"], answer["code"]) == ("refused", code)
+        assert answer["reason"].startswith(reason)
+        assert client.topics == ["cascade/responses/press/a"]
+    assert CALLS == []
+    assert [each.getMessage() for each in caplog.records if "refused" in each.getMessage()] == [
+        f"{workflow}: refused ({code}): {answer['reason']}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"no json", "the request is not a JSON object"),
+        (b"[1]", "the request is not a JSON object"),
+        (b'{"id": "' + b"x" * 100_000 + b'"}', "the request is longer than 64 KiB"),
+        (b'{"id": "a/b"}', "id: needs at most 64 of the characters A-Z a-z 0-9 . _ -"),
+        (b'{"params": []}', "params: expected object, got array"),
+        (b'{"expires_at": 1795578720000}', "expires_at: needs seconds since the epoch, not milliseconds"),
+    ],
+)
+async def test_a_message_that_is_no_request_is_answered_where_its_sender_listens(
+    payload: bytes, reason: str
+) -> None:
+    """It has no id by which the answer could be found, so it needs a response topic."""
+    async with service(audit) as client:
+        hub = client.link.hub
+        hub.publish(
+            "cascade/requests/press/audit", payload, reply_to=ReplyTo("cascade/responses/press/client-7")
+        )
+        (answer,) = await client.answers(1)
+        assert (answer["code"], answer["reason"]) == ("invalid", reason)
+        assert client.topics == ["cascade/responses/press/client-7"]
+    assert CALLS == []
+
+
+async def test_an_answer_leaves_on_a_response_topic_only_below_those_of_the_service() -> None:
+    """One that leads elsewhere would let its sender write with the rights of the service."""
+    async with service(audit) as client:
+        for number, topic in enumerate(("elsewhere/constraints", "cascade/responses/press/mine")):
+            client.link.hub.publish(
+                "cascade/requests/press/audit",
+                b'{"id": "%d", "params": {"number": "x"}}' % number,
+                reply_to=ReplyTo(topic),
+            )
+        await client.answers(3)
+        assert sorted(client.topics) == [
+            "cascade/responses/press/0",
+            "cascade/responses/press/1",
+            "cascade/responses/press/mine",
+        ]
+
+
+async def test_twenty_equal_requests_start_one_run() -> None:
+    """Each is answered with that run; one with other parameters is refused."""
+    GATE.clear()
+    async with service(queued) as client:
+        for _ in range(20):
+            await client.ask("queued", id="a", params={"number": 7})
+        await client.ask("queued", id="a", params={"number": 8})
+        answers = await client.answers(21)
+        assert [each["status"] for each in answers].count("accepted") == 20
+        assert [each["reason"] for each in answers if each["status"] == "refused"] == [
+            "the id a was used with other parameters"
+        ]
+        GATE.set()
+    assert CALLS == [7]
+
+
+async def test_what_comes_while_a_run_goes_on() -> None:
+    """``skip`` refuses it; ``queue`` lets ten wait, in order."""
+    GATE.clear()
+    async with service(audit, queued) as client:
+        for name in ("audit", "queued"):
+            for number in range(12):
+                await client.ask(name, id=str(number), params={"number": number})
+        await client.answers(24)
+        codes = [each.get("code") for each in client.responses if each["status"] == "refused"]
+        assert codes.count("busy") == 11
+        assert codes.count("full") == 1
+        GATE.set()
+        await eventually(lambda: len(CALLS) == 12)
+    assert sorted(CALLS[:2]) == [0, 0]
+    assert CALLS[2:] == list(range(1, 11))
+
+
+async def test_a_retained_request_never_starts_a_run(caplog: pytest.LogCaptureFixture) -> None:
+    """It would start one at each restart."""
+    async with service(audit) as client:
+        await client.link.publish("cascade/requests/press/audit", {"id": "a"}, 1, retain=True)
+        assert (await client.answers(1))[0]["code"] == "retained"
+    assert CALLS == []
+
+
+async def test_a_pause_refuses_requests_and_lets_those_of_a_queue_wait() -> None:
+    """For everything, or for this service; it is named as the reason."""
+    async with service(audit, queued) as client:
+        topic = "cascade/constraints/source/press/@pause"
+        await client.link.publish(topic, {"type": "pause"}, 1, retain=True)
+        await client.ask("audit", id="a")
+        await client.ask("queued", id="b")
+        answers = {each["id"]: each for each in await client.answers(2)}
+        assert (answers["a"]["code"], answers["a"]["reason"]) == (
+            "paused",
+            "a pause of source:press is in force",
+        )
+        assert answers["b"]["status"] == "accepted"
+        assert CALLS == []
+        await client.link.publish(topic, None, 1, retain=True)
+        await eventually(lambda: CALLS == [1])
+
+
+async def test_a_request_to_all_is_answered_by_those_who_offer_it() -> None:
+    """Others say nothing."""
+    async with service(audit) as client:
+        await client.ask("queued", to="@all", id="a")
+        await client.ask("audit", to="@all", id="b", params={"number": 1})
+        assert [each["id"] for each in await client.answers(1)] == ["b"]
+        assert client.topics == ["cascade/responses/press/b"]
+
+
+async def test_a_stop_refuses_what_comes_and_lets_runs_end() -> None:
+    """Requests get ``stopping``; a run that ends in time is answered."""
+    GATE.clear()
+    link = cs.LocalConnector(source_id="press")
+    client = Client(cs.LocalConnector(link.hub, source_id="client"))
+    async with client.link:
+        listening = asyncio.create_task(client.listen())
+        serving = asyncio.create_task(cs.aserve(audit, connector=link))
+        await eventually(lambda: client.offered)
+        await client.ask("audit", id="a", wait=True)
+        await eventually(lambda: CALLS)
+        serving.cancel()
+        await eventually(lambda: not client.offered["audit"].accepting)
+        await client.ask("audit", id="b")
+        assert (await client.answers(1))[0]["code"] == "stopping"
+        GATE.set()
+        await asyncio.wait({serving})
+        assert (await client.answers(2))[1]["outcome"] == "Succeeded"
+        listening.cancel()
+
+
+async def test_an_id_is_answered_from_its_record_after_a_restart_and_never_runs_again(tmp_path: Path) -> None:
+    """Also one whose run has failed; other parameters are refused."""
+    for _ in range(3):
+        async with service(audit, state=tmp_path / "runs") as client:
+            await client.ask("audit", id="a", params={"number": 13}, wait=True)
+            (end,) = await client.answers(1)
+            assert (end["outcome"], end["error"]) == ("Failed", "count:0: ValueError: unlucky")
+            await client.ask("audit", id="a", params={"number": 14})
+            assert (await client.answers(2))[1]["code"] == "invalid"
+            assert client.offered["audit"].last.run_id == "audit~a"
+    assert CALLS == [13]
+
+
+async def test_what_a_stop_interrupted_goes_on_after_the_restart(tmp_path: Path) -> None:
+    """The run that was active and those that waited; who waits for the end hears of it then."""
+    GATE.clear()
+    settings: dict[str, Any] = {"state": tmp_path / "runs", "drain": 0.0, "stop_timeout": 0.0}
+    async with service(queued, **settings) as client:
+        for number in range(3):
+            await client.ask("queued", id=str(number), params={"number": number}, wait=number != 1)
+        await eventually(lambda: CALLS)
+        await client.answers(1)
+    GATE.set()
+    async with service(queued, **settings) as client:
+        ends = await client.answers(2)
+        assert {each["id"]: each["outcome"] for each in ends} == {"0": "Succeeded", "2": "Succeeded"}
+        await eventually(lambda: set(CALLS) == {0, 1, 2})
+
+
+@pytest.mark.parametrize(
+    ("workflows", "connector", "settings", "problem"),
+    [
+        ((audit,), None, {}, "is missing; pass connector="),
+        ((audit,), cs.LocalConnector, {}, "needs a name, by which others ask it"),
+        ((audit, audit), lambda: cs.LocalConnector(source_id="a"), {}, "two workflows have the name 'audit'"),
+        ((), lambda: cs.LocalConnector(source_id="a"), {}, "needs at least one workflow"),
+        ((audit,), lambda: cs.LocalConnector(source_id="a"), {"run_id": "x"}, "belongs to one run"),
+        ((3,), lambda: cs.LocalConnector(source_id="a"), {}, "a workflow needs a function"),
+    ],
+)
+async def test_what_cannot_be_served_is_refused_at_once(
+    workflows: tuple[Any, ...],
+    connector: Callable[[], Connector] | None,
+    settings: dict[str, Any],
+    problem: str,
+) -> None:
+    """Before anything is offered."""
+    with pytest.raises(cs.UsageError, match=problem):
+        await cs.aserve(*workflows, connector=connector and connector(), **settings)

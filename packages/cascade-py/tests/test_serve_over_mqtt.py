@@ -1,0 +1,182 @@
+"""Services on a real broker: clients that nobody here wrote, and kill -9 between the acceptance and the first step."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.interfaces import Message
+from cascade.testkit import eventually
+from cascade.testkit.brokers import Broker, Mosquitto
+from cascade.testkit.fixtures import require_mosquitto
+from cascade.testkit.waiting import busyness
+
+pytestmark = [pytest.mark.broker, pytest.mark.process]
+
+PROGRAM = """
+import os, sys
+import cascade as cs
+
+@cs.task
+def inspect(text: str, effects: str) -> str:
+    with open(effects, "a") as file:
+        file.write(text + "\\n")
+    return text.upper()
+
+@cs.workflow(overlap="allow", answer=True)
+def audit(text: str = "parts") -> cs.LazyResult[str]:
+    return inspect(text, sys.argv[2])
+
+if __name__ == "__main__":
+    cs.serve(audit, connector=cs.connector(sys.argv[1], required=True), state=sys.argv[3])
+"""
+PAUSE = "cascade/constraints/task/inspect/@pause"
+
+
+def tool(name: str, broker: Broker, *arguments: str) -> list[str]:
+    path = shutil.which(name) or ""
+    if not path:
+        message = f"{name} is not installed: apt-get install mosquitto-clients"
+        pytest.fail(message, pytrace=False) if os.environ.get("CI") else pytest.skip(message)
+    return [path, "-h", broker.host, "-p", str(broker.port), *arguments]
+
+
+async def run(command: list[str]) -> str:
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=50 * busyness(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Desk:
+    """A service in a process of its own, and a client that hears its responses."""
+
+    def __init__(self, broker: Broker, folder: Path, client: Any) -> None:
+        self.broker, self.folder, self.client = broker, folder, client
+        self.effects = folder / "effects"
+        self.responses: list[dict[str, Any]] = []
+        self.reports = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        (folder / "jobs.py").write_text(PROGRAM)
+        self.effects.touch()
+
+    async def listen(self) -> None:
+        async for item in self.client.watch("cascade/responses/#", "cascade/state/press/workflows"):
+            if not isinstance(item, Message):
+                continue
+            if item.topic.startswith("cascade/responses/"):
+                self.responses.append(json.loads(item.payload))
+            elif not item.retain and item.payload:
+                self.reports += 1
+
+    async def start(self) -> None:
+        url = f"mqtt://{self.broker.host}:{self.broker.port}?source_id=press"
+        reports = self.reports
+        self.process = subprocess.Popen(
+            [sys.executable, "jobs.py", url, str(self.effects), str(self.folder / "runs")], cwd=self.folder
+        )
+        await eventually(lambda: self.reports > reports)
+
+    def end(self, number: int) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout=50 * busyness())
+
+    async def ask(self, id_: str, **content: Any) -> None:
+        await self.client.publish("cascade/requests/press/audit", {"id": id_, **content}, 1)
+
+    async def heard(self, status: str, ids: list[str]) -> None:
+        """Wait until each of these requests has a response with this status."""
+        await eventually(lambda: set(ids) <= set(self.answers(status)))
+
+    def answers(self, status: str) -> list[str]:
+        return [each["id"] for each in self.responses if each["status"] == status]
+
+
+@asynccontextmanager
+async def desk(broker: Broker, folder: Path) -> AsyncIterator[Desk]:
+    client: Any = cs.connector(f"mqtt://{broker.host}:{broker.port}", presence=False)
+    async with client:
+        made = Desk(broker, folder, client)
+        listening = asyncio.create_task(made.listen())
+        await client.flush(10)
+        try:
+            yield made
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+            if made.process is not None and made.process.poll() is None:
+                made.end(signal.SIGKILL)
+
+
+@pytest.mark.wrong_messages("a request is retained on purpose", "cascade/requests/#")
+async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> None:
+    """mosquitto_rr gets the end on its response topic, mosquitto_pub with MQTT 3.1.1 on that of its id; SIGTERM ends with 143."""
+    require_mosquitto()
+    with Mosquitto() as broker:
+        async with desk(broker, tmp_path) as service:
+            await service.start()
+            request = ["-V", "5", "-t", "cascade/requests/press/audit", "-W", "30"]
+            request += [
+                "-e",
+                "cascade/responses/press/rr",
+                "-m",
+                '{"id": "a", "wait": true, "params": {"text": "rr"}}',
+            ]
+            answer = json.loads(await run(tool("mosquitto_rr", broker, *request)))
+            assert (answer["status"], answer["outcome"], answer["value"]) == ("ended", "Succeeded", "RR")
+            old = ["-V", "311", "-q", "1", "-t", "cascade/requests/press/audit", "-m"]
+            await run(tool("mosquitto_pub", broker, *old, '{"id": "b"}'))
+            await eventually(lambda: service.answers("accepted") == ["b"])
+            retained = ["-r", "-V", "5", "-q", "1", "-t", "cascade/requests/press/audit", "-m", '{"id": "c"}']
+            await run(tool("mosquitto_pub", broker, *retained))
+            await eventually(lambda: "c" in service.answers("refused"))
+            assert [each["code"] for each in service.responses if each["id"] == "c"] == ["retained"]
+            await eventually(lambda: service.effects.read_text() == "rr\nparts\n")
+            assert service.end(signal.SIGTERM) == 143
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(1), pytest.param(200, marks=[pytest.mark.nightly, pytest.mark.longest])]
+)
+async def test_no_accepted_request_is_lost_and_none_runs_twice_when_the_service_is_killed(
+    tmp_path: Path, rounds: int
+) -> None:
+    """Five requests are accepted, and a pause holds their first step; the service dies, and its next process goes on."""
+    require_mosquitto()
+    with Mosquitto() as broker:
+        async with desk(broker, tmp_path) as service:
+            for turn in range(rounds):
+                ids = [f"{turn}.{number}" for number in range(5)]
+                await service.client.publish(PAUSE, {"type": "pause"}, 1, retain=True)
+                await service.start()
+                for id_ in ids:
+                    await service.ask(id_, params={"text": id_})
+                await service.heard("accepted", ids)
+                assert service.end(signal.SIGKILL) == -signal.SIGKILL
+                await service.client.publish(PAUSE, None, 1, retain=True)
+                await service.start()
+                for id_ in ids:
+                    await service.ask(id_, params={"text": id_}, wait=True)
+                await service.heard("ended", ids)
+                service.end(signal.SIGKILL)
+            done = service.effects.read_text().split()
+            assert sorted(done) == sorted(f"{turn}.{number}" for turn in range(rounds) for number in range(5))
+            assert {each["outcome"] for each in service.responses if each["status"] == "ended"} == {
+                "Succeeded"
+            }

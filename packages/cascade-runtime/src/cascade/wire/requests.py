@@ -1,0 +1,140 @@
+"""Requests to start a workflow, their responses, and what an engine offers (``PROTOCOL.md``, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType, ValidationError, convert, field
+
+from cascade.wire.message import Message, Number, Rows, Whole
+from cascade.wire.reading import json_object
+from cascade.wire.reports import Report, Status
+
+MAX_REQUEST_BYTES = 64 * 1024
+"""A longer request is refused before it is decoded."""
+_LATEST = 1e11
+
+RequestId = Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{0,64}$")]
+
+
+class StartRequest(Message, frozen=True, kw_only=True):
+    """Asks to start a workflow once; ``{}`` starts a run with the defaults of all parameters."""
+
+    id: RequestId = ""
+    """The same id never starts a second run; without one nothing is remembered."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Values by name of the parameter."""
+    expires_at: Number | None = None
+    """Seconds since the epoch, or None: afterwards the request is refused."""
+    by: str = ""
+    """Who asks."""
+    wait: bool = False
+    """Whether the response is sent when the run has ended."""
+
+
+class StartResponse(Message, frozen=True, kw_only=True):
+    """What became of a request: one for each request."""
+
+    id: str
+    run_id: str = ""
+    source: str
+    status: Annotated[str, Meta(extra_json_schema={"enum": ["accepted", "refused", "ended"]})]
+    code: Annotated[
+        str,
+        Meta(
+            extra_json_schema={
+                "enum": [
+                    "",
+                    "busy",
+                    "unknown",
+                    "invalid",
+                    "expired",
+                    "paused",
+                    "retained",
+                    "full",
+                    "stopping",
+                ]
+            }
+        ),
+    ] = ""
+    """Why it is refused, for a program; ``reason`` says it to a person."""
+    reason: str = ""
+    outcome: Annotated[str, Meta(extra_json_schema={"enum": ["", "Succeeded", "Failed", "Cancelled"]})] = ""
+    """How the run ended."""
+    error: str = ""
+    duration_ms: Number | None = None
+    value: Any | UnsetType = UNSET
+    """What the run gave, only if the workflow sends its values."""
+
+
+class LastRun(Message, frozen=True, kw_only=True):
+    """How the latest run of a workflow ended."""
+
+    run_id: str
+    status: Status
+    ended: str
+
+
+class OfferedWorkflow(Message, frozen=True, kw_only=True):
+    """A workflow that an engine starts when it is asked."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    doc: str
+    """The first paragraph of its description."""
+    params: dict[str, Any]
+    """JSON Schema of the parameters."""
+    overlap: Annotated[str, Meta(extra_json_schema={"enum": ["skip", "queue", "allow"]})]
+    """What becomes of a request while a run goes on."""
+    accepting: bool
+    """Whether requests are taken: not while the process stops."""
+    digest: str = ""
+    """Of the file that has the workflow: it changes with its code."""
+    last: LastRun | None = None
+
+
+class WorkflowsReport(Report, frozen=True, kw_only=True):
+    """What an engine offers to start."""
+
+    workflows: Rows[OfferedWorkflow]
+    more: Whole = 0
+    """Workflows that the report leaves out."""
+    ts: str
+
+
+def parse_request(payload: bytes | bytearray) -> StartRequest:
+    """Return the request in a payload; any bytes are accepted.
+
+    :raises ValueError: with what is wrong, and where.
+    """
+    if len(payload) > MAX_REQUEST_BYTES:
+        raise ValueError("the request is longer than 64 KiB")
+    data = json_object(payload)
+    if data is None:
+        raise ValueError("the request is not a JSON object")
+    try:
+        request = convert(data, StartRequest)
+    except (ValidationError, RecursionError) as error:
+        raise ValueError(_problem(error)) from error
+    if request.expires_at is not None and not 0 <= request.expires_at < _LATEST:
+        raise ValueError("expires_at: needs seconds since the epoch, not milliseconds")
+    return request
+
+
+def parse_response(payload: bytes | bytearray) -> StartResponse | None:
+    """Return the response in a payload; None if it is not one."""
+    data = json_object(payload)
+    if not isinstance(data, Mapping):
+        return None
+    try:
+        return convert(data, StartResponse)
+    except (ValidationError, RecursionError):
+        return None
+
+
+def _problem(error: Exception) -> str:
+    """Return ``params: expected object, got array``."""
+    text, _, path = str(error).replace("`", "").partition(" - at $.")
+    if path == "id":
+        return "id: needs at most 64 of the characters A-Z a-z 0-9 . _ -"
+    return f"{path}: {text[:1].lower()}{text[1:]}" if path else text
