@@ -16,6 +16,7 @@ from playwright.async_api import Browser, Page
 from cascade.interfaces.control_messages import constraint_message
 from cascade.interfaces.topics import constraint_topic, encode_level, parse_constraint_topic
 from cascade.web import page
+from cascade.wire import shortened
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="session")]
 
@@ -185,6 +186,28 @@ async def test_nodes_of_a_graph_do_not_overlap_and_edges_lead_to_the_right(
         assert all(b - a > 7.99 for column in columns.values() for a, b in pairwise(sorted(column)))
         assert all(found["at"][a]["x"] < found["at"][b]["x"] for a, b in edges)
     assert len(placed[-1]["at"]) == 3
+
+
+async def test_ids_of_runs_are_shortened_as_in_python(scripts: Page, seeded_random: random.Random) -> None:
+    """No two look alike, and what differs is shown: runs of two nights differ at the end only."""
+    parts = ["night-", "audit-of-line-", "2026-11-24", "2026-11-25", "9a81f00b2c3d4e5f", "😀", "é", "a", "b"]
+    cases = [
+        ["".join(seeded_random.choices(parts, k=seeded_random.randrange(1, 7))) for _ in range(20)]
+        for _ in range(100)
+    ]
+    cases.append(["night-audit-2026-11-24", "night-audit-2026-11-25", "night-2026-11-24", "night-2026-11-25"])
+    found = await scripts.evaluate(
+        "(cases) => cases.map((ids) => Object.fromEntries(words.shortened(ids)))", cases
+    )
+    assert found == [shortened(each) for each in cases]
+    for short in found:
+        assert len({*short.values()}) == len(short)
+    assert [*found[-1].values()] == [
+        "night-au…-11-24",
+        "night-au…-11-25",
+        "night-2026-11-24",
+        "night-2026-11-25",
+    ]
 
 
 async def test_an_address_that_a_browser_cannot_use_is_refused_with_what_to_do(scripts: Page) -> None:

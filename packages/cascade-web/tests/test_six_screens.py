@@ -100,7 +100,13 @@ class Plant:
         table.begin(self.run)
         rows = RowMaker(self.now, waits=self.waits, paused=everything)
         common: dict[str, Any] = {"paused": everything, "now": self.now}
-        pause = {"scope": self.pause, "type": "pause", "params": {}, "id": "p", "expires_at": None}
+        pause: dict[str, Any] = {
+            "scope": self.pause,
+            "type": "pause",
+            "params": {},
+            "id": "p",
+            "expires_at": None,
+        }
         in_force = [pause | {"topic": constraint_topic(self.pause, "pause")}] if self.pause else []
         found = {
             status_topic(SOURCE): {"status": "online", "session": "s", "ts": timestamp(START)},

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from cascade.wire.run_view import TaskView as TaskView
     from cascade.wire.series import Series as Series
     from cascade.wire.series import body_of as body_of
+    from cascade.wire.short_ids import shortened as shortened
     from cascade.wire.view import View as View
 
 _MODULES = {
@@ -91,6 +92,7 @@ _MODULES = {
     "run_view": "RunView TaskView",
     "received": "Received",
     "series": "Series body_of",
+    "short_ids": "shortened",
     "view": "View",
 }
 

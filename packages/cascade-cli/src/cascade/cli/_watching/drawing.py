@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -19,6 +19,7 @@ from cascade.cli._watching.picture import (
 )
 from cascade.cli.durations import show_duration
 from cascade.interfaces.text import printable
+from cascade.wire import shortened
 from cascade.wire.progress import ACTIVE, PAUSED, Progress
 
 NARROW = 64
@@ -37,7 +38,6 @@ STYLES = {
     "Ended": "dim",
     "Cancelled": "magenta",
 }
-_SHORT_ID = 8
 _SHORTEST_BAR = 4
 _ERROR_LINES = 2
 _ARROW = "  -> "
@@ -104,11 +104,12 @@ def _sections(picture: Picture, frame: Frame, room: int) -> list[Text]:
 
 def _with_parts(picture: Picture, frame: Frame, *, part: int, runs: int) -> list[Text]:
     """Return the sections with so many lines for the runs, and for each other section."""
+    ids = shortened([*(each.run_id for each in picture.runs), *(each.run_id for each in picture.ended)])
     return [
         *_section("ENGINES", [[_engine(each, frame)] for each in picture.engines], part),
-        *(_section("RUNS", [list(_run(each, frame)) for each in picture.runs], runs) if runs else ()),
+        *(_section("RUNS", [list(_run(each, frame, ids)) for each in picture.runs], runs) if runs else ()),
         *_section("CONSTRAINTS", [list(_constraint(each, frame)) for each in picture.constraints], part),
-        *_section("ENDED", [list(_ended(each, frame)) for each in picture.ended], part),
+        *_section("ENDED", [list(_ended(each, frame, ids)) for each in picture.ended], part),
     ]
 
 
@@ -138,8 +139,8 @@ def _engine(engine: EngineLine, frame: Frame) -> Text:
     return line
 
 
-def _run(run: RunPanel, frame: Frame) -> Iterator[Text]:
-    head = Text.assemble("  ", (printable(run.title), "bold"), f" {_short(run.run_id)}")
+def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
+    head = Text.assemble("  ", (printable(run.title), "bold"), f" {printable(ids[run.run_id])}")
     head.append(f" on {printable(run.source)}", "dim")
     progress = run.progress
     if progress.status == PAUSED:
@@ -242,11 +243,11 @@ def _constraint(constraint: ConstraintLine, frame: Frame) -> Iterator[Text]:
         yield _text(f"    refused by {_some(constraint.refused)}", "bold red")
 
 
-def _ended(run: EndedLine, frame: Frame) -> Iterator[Text]:
+def _ended(run: EndedLine, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
     line = Text.assemble(
         "  ",
         _cell(run.status, 9, STYLES.get(run.status, "")),
-        f" {printable(run.title)} {_short(run.run_id)}",
+        f" {printable(run.title)} {printable(ids[run.run_id])}",
     )
     if not frame.narrow:
         line.append(f" on {printable(run.source)}", "dim")
@@ -280,11 +281,6 @@ def _cell(text: str, width: int, style: str = "") -> Text:
 
 def _text(text: str, style: str = "") -> Text:
     return Text(printable(text), style, no_wrap=True)
-
-
-def _short(run_id: str) -> str:
-    shown = printable(run_id)
-    return shown if len(shown) <= 2 * _SHORT_ID else shown[:_SHORT_ID]
 
 
 def _some(names: Sequence[str]) -> str:

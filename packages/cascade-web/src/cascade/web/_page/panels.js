@@ -115,10 +115,10 @@ const panels = (() => {
     } };
   }
 
-  function runNotes(page, { run, row, status }) {
+  function runNotes(page, { run, row, status, short }) {
     const engine = page.view.engines.get(run.source);
     const left = row.left_s, alive = progress.isActive(row.status);
-    return dotted([shown(run.source, 60), `run ${shown(run.run_id, 12)}`,
+    return dotted([shown(run.source, 60), `run ${shown(short)}`,
       ...(run.name && run.target ? [shown(run.target, 60)] : []),
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
@@ -136,7 +136,7 @@ const panels = (() => {
     const node = rowOf(line(open, state, ago), meta, error);
     return { node, update(found) {
       item = found;
-      const { run, row } = item;
+      const { run, row, short } = item;
       const engine = page.view.engines.get(run.source), title = shown(titleOf(run));
       setText(open, title);
       set(open, "aria-pressed", String(item.selected));
@@ -144,7 +144,7 @@ const panels = (() => {
       setState(state, row.status);
       setText(ago, run.ended === null ? "" : page.ago(engine, run.ended));
       const lasted = words.between(run.started, run.ended), took = lasted ? [`took ${lasted}`] : [];
-      setText(meta, dotted([shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, evidence.counted(run, tasksInWords(row.tasks))]));
+      setText(meta, dotted([shown(run.source, 60), `run ${shown(short)}`, ...took, evidence.counted(run, tasksInWords(row.tasks))]));
       setText(error, shown(run.error, 500));
       show(error, run.error !== "");
       announce(node, [title, row.status, shown(run.source), shown(run.error, 200)]);
@@ -339,7 +339,9 @@ const panels = (() => {
         .sort((one, other) => (one.row.status === "Lost") - (other.row.status === "Lost") || views.byText(one.key, other.key));
       const over = rows.filter(({ run }) => run.status !== runs.RUNNING).sort((one, other) => (other.run.ended ?? 0) - (one.run.ended ?? 0));
       this.page.choose(active, over);
+      const short = words.shortened(rows.map(({ run }) => run.run_id));
       for (const item of rows) {
+        item.short = short.get(item.run.run_id);
         item.selected = item.key === this.page.selected;
         item.status = evidence.statusOf(view.engines.get(item.run.source), item.row, now);
       }

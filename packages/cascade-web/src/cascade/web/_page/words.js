@@ -12,6 +12,37 @@ const words = (() => {
     return text.length > limit ? `${found}…` : found;
   }
 
+  const ID = { longest: 16, head: 8, before: 5, after: 8 };
+
+  /** Return how each of some ids of runs is shown beside the others, by id: `shortened` of `cascade.wire`. */
+  function shortened(ids) {
+    const found = new Map([...ids].map((id) => {
+      const chars = [...id];
+      return [id, chars.length <= ID.longest ? id : chars.slice(0, ID.head).join("")];
+    }));
+    for (const alike of lookAlike(found)) {
+      const at = Math.max(commonStart(alike) - ID.before, ID.head);
+      for (const id of alike) {
+        const chars = [...id];
+        found.set(id, chars.length > ID.longest ? `${chars.slice(0, ID.head).join("")}…${chars.slice(at, at + ID.before + ID.after).join("")}` : id);
+      }
+    }
+    for (const alike of lookAlike(found)) alike.forEach((id) => found.set(id, id));
+    return found;
+  }
+
+  function lookAlike(found) {
+    const groups = new Map();
+    for (const [id, short] of found) groups.set(short, [...groups.get(short) ?? [], id]);
+    return [...groups.values()].filter((group) => group.length > 1);
+  }
+
+  function commonStart(ids) {
+    const [first, ...others] = ids.map((id) => [...id]);
+    const at = first.findIndex((char, index) => others.some((other) => other[index] !== char));
+    return at < 0 ? first.length : at;
+  }
+
   /** Return seconds in their largest fitting unit: `90s`, `2h`. */
   function duration(seconds) {
     const value = Math.max(0, seconds);
@@ -118,5 +149,5 @@ const words = (() => {
     return "";
   }
 
-  return { SLACK, printable, shown, duration, between, moment, count, plural, describe, reason, codeReason, isRefusal, refusal, cut, frozen, unreachable, addressProblem };
+  return { SLACK, printable, shown, shortened, duration, between, moment, count, plural, describe, reason, codeReason, isRefusal, refusal, cut, frozen, unreachable, addressProblem };
 })();
