@@ -150,7 +150,7 @@ def run(
     """
     if in_event_loop():
         raise UsageError("cs.run(...) cannot run inside a running event loop; write: await cs.arun(...)")
-    refuse_mistakes("run", target, (params, system_resources, connector), settings)
+    refuse_mistakes("run", (params, system_resources, connector), settings)
     refuse_import()
     try:
         return run_guarded(
@@ -176,7 +176,7 @@ async def arun(
 
     :raises InvalidTargetError: if a target is not a lazy result.
     """
-    refuse_mistakes("arun", target, (params, system_resources, connector), settings)
+    refuse_mistakes("arun", (params, system_resources, connector), settings)
     refuse_import()
     opened = await open_engine({**settings, "system_resources": system_resources}, connector)
     try:
@@ -287,7 +287,7 @@ def _take_executor(given: dict[str, Any]) -> Executor | None:
     return made
 
 
-def refuse_mistakes(function: str, target: object, others: tuple[Any, ...], settings: Settings) -> None:
+def refuse_mistakes(function: str, others: tuple[Any, ...], settings: Settings) -> None:
     """Refuse further targets that are not in a list, and settings that do not exist, with the form that does."""
     if any(hasattr(type(other), "run_if") for other in others):
         raise UsageError(f"cs.{function}(...) takes several targets as a list: cs.{function}([a, b])")

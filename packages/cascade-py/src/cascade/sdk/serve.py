@@ -62,7 +62,7 @@ async def aserve(
     **settings: Unpack[Settings],
 ) -> None:
     """Do what :func:`serve` does until the asyncio task is cancelled; signals are left alone."""
-    refuse_mistakes("serve", None, (), settings)
+    refuse_mistakes("serve", (), settings)
     refuse_import()
     for name in _OF_EACH_RUN:
         if name in settings:
