@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cascade.interfaces.broker_programs import IN_FLIGHT
 from cascade.ops._doctor.facts import Facts, Retained
 from cascade.ops._doctor.finding import Finding
 
@@ -50,8 +51,8 @@ def _inflight(most: int) -> Finding:
         "inflight",
         f"the broker takes {most:,} unacknowledged messages at a time",
         f"a client that is 100 ms away sends at most {10 * most:,} events in a second",
-        "raise the limit (mosquitto: max_inflight_messages 100)",
-        ("max_inflight_messages 100",),
+        f"raise the limit (mosquitto: {IN_FLIGHT})",
+        (IN_FLIGHT,),
         warning=True,
     )
 
