@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -22,7 +23,10 @@ ENDED: dict[str, Any] = {
 }
 
 
-def report(presence: str, *recent: object, source: str = "press") -> bytes:
+NOW = datetime.fromisoformat("2026-11-21T02:00:31+00:00").timestamp()
+
+
+def report(presence: str, *recent: object, source: str = "press", **more: object) -> bytes:
     """Return a report of runs as an engine writes it."""
     return json.dumps(
         {
@@ -32,6 +36,7 @@ def report(presence: str, *recent: object, source: str = "press") -> bytes:
             "ts": "2026-11-21T02:00:30.000000+00:00",
             "runs": [],
             "recent": [*recent],
+            **more,
         }
     ).encode()
 
@@ -68,7 +73,7 @@ def test_only_what_an_earlier_process_has_left_is_taken_over(
 ) -> None:
     """Nothing more is to be expected after a retained message, or after the own report has come back."""
     earlier = EarlierRuns("press")
-    assert earlier.receive(payload, retained=retained, session="mine") is complete
+    assert earlier.receive(payload, retained=retained, session="mine", now=NOW) is complete
     assert earlier.rows == rows
 
 
@@ -87,5 +92,26 @@ def test_only_what_an_earlier_process_has_left_is_taken_over(
 def test_a_row_that_does_not_tell_how_a_run_ended_is_left_out(wrong: object) -> None:
     """Anyone may have written the report; the others are carried over as they stand, ten at most."""
     earlier = EarlierRuns("press")
-    assert earlier.receive(report("before", wrong, *[ENDED] * 11), retained=True, session="mine")
+    assert earlier.receive(report("before", wrong, *[ENDED] * 11), retained=True, session="mine", now=NOW)
     assert earlier.rows == [ENDED] * 10
+
+
+@pytest.mark.parametrize(
+    ("more", "later", "contested"),
+    [
+        ({"contested": True}, 0.0, True),
+        ({"contested": True}, 119.0, True),
+        ({"contested": True}, 121.0, False),
+        ({"contested": True}, -122.0, False),
+        ({"contested": True, "ts": "never"}, 0.0, False),
+        ({"contested": "yes"}, 0.0, False),
+        ({}, 0.0, False),
+    ],
+)
+def test_a_name_that_was_shared_a_moment_ago_still_is(
+    more: dict[str, object], later: float, contested: bool
+) -> None:
+    """A third process of the name, and one that comes back to a broker that was started again, report it at once."""
+    earlier = EarlierRuns("press")
+    earlier.receive(report("before", **more), retained=True, session="mine", now=NOW + later)
+    assert earlier.contested is contested

@@ -387,7 +387,9 @@ class NetworkConnector(ABC):
     def _receive_runs(self, message: IncomingMessage) -> None:
         session, queue = self._lifecycle.session, self._earlier_queue
         own = self._presence.announced
-        known = self._earlier.receive(message.payload, retained=message.retain, session=own)
+        known = self._earlier.receive(message.payload, retained=message.retain, session=own, now=time.time())
+        if self._earlier.contested and session is not None:
+            self._presence.shared_before(session.loop.time())
         if not known or queue is None or session is None or session.link is None:
             return
         self._earlier_queue = None

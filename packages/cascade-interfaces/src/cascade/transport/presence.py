@@ -153,6 +153,10 @@ class Presence:
         taken_over = len(self._evidence) > 1 and now - self._evidence[-2] <= _SHOWN_WITHIN
         return taken_over or now - self._announced_elsewhere <= _SHOWN_WITHIN
 
+    def shared_before(self, now: float) -> None:
+        """Note that the last process with this name had reported that it shares it."""
+        self._announced_elsewhere = now
+
     def _suspect(self, now: float) -> None:
         # one per link is enough: a crashed predecessor leaves one, too
         if not self._suspected:
@@ -186,12 +190,15 @@ class EarlierRuns:
         self.topic = state_topic(source, "runs")
         self.rows: list[dict[str, Any]] | None = None
         """Rows of runs that have ended, the latest first; None before the report has arrived."""
+        self.contested = False
+        """Whether that process had reported, a moment ago, that another one uses its name."""
         self._source = source
 
-    def receive(self, payload: bytes, *, retained: bool, session: str | None) -> bool:
+    def receive(self, payload: bytes, *, retained: bool, session: str | None, now: float) -> bool:
         """Take in a message on the own topic; return whether nothing more is to be expected.
 
         :param session: of the own presence: a report with it is not of an earlier process.
+        :param now: seconds since the epoch.
         """
         report = _decode(payload)
         if not report or report.get("source", self._source) != self._source:
@@ -200,7 +207,16 @@ class EarlierRuns:
         if retained and not is_own:
             recent = report.get("recent")
             self.rows = [*filter(_is_row, recent if isinstance(recent, list) else [])][:MAX_ROWS]
+            self.contested = report.get("contested") is True and _age(report.get("ts"), now) <= _SHOWN_WITHIN
         return retained or is_own
+
+
+def _age(written: object, now: float) -> float:
+    """Return how many seconds ago a time was, or will be: the clocks of two boxes differ."""
+    try:
+        return abs(now - datetime.fromisoformat(str(written)).timestamp())
+    except ValueError:
+        return math.inf
 
 
 def _decode(payload: bytes) -> dict[str, Any]:
