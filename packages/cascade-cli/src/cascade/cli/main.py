@@ -19,6 +19,9 @@ ENTRY_POINTS = "cascade.commands"
 COMMANDS: dict[str, str] = {
     "run": "Run a workflow.",
     "graph": "Show a workflow's graph.",
+    "serve": "Start workflows when a message asks for it.",
+    "start": "Ask an engine to start a workflow.",
+    "workflows": "List the workflows that engines offer.",
     "watch": "Watch engines and runs live.",
     "ps": "List the engines.",
     "runs": "List running and recent runs.",

@@ -18,6 +18,7 @@ from cascade.wire import View
 STATUS = "cascade/status/+"
 RUNS = "cascade/state/+/runs"
 CONSTRAINTS = "cascade/state/+/constraints"
+WORKFLOWS = "cascade/state/+/workflows"
 STATES = "cascade/state/+/+"
 REGISTERS = "cascade/constraints/#"
 CANARIES = "cascade/sync/+/@canary"

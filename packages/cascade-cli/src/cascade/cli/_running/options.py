@@ -50,7 +50,7 @@ class _Starts(ParamType):
         return int(value)
 
 
-_OPTIONS = (
+_OF_EVERY_RUN = (
     click.option(
         "--name",
         "source",
@@ -77,11 +77,6 @@ _OPTIONS = (
         metavar="FOLDER",
         type=click.Path(file_okay=False),
         help="Record the run in a folder, so that it goes on after a kill or a power cut.",
-    ),
-    click.option(
-        "--run-id",
-        metavar="ID",
-        help="The id of the run; one that the folder has continues where it stopped.",
     ),
     click.option(
         "--resume",
@@ -127,7 +122,6 @@ _OPTIONS = (
         multiple=True,
         help="A label of this engine for observers, such as site=hall-2; several times for several.",
     ),
-    click.option("--run-name", "name", metavar="TEXT", help="The name of the run, as observers see it."),
     click.option(
         "--tag",
         "tags",
@@ -135,32 +129,54 @@ _OPTIONS = (
         multiple=True,
         help="A tag of the run for observers, such as line=3; several times for several.",
     ),
+    click.option("--quiet", "-q", is_flag=True, help="Print the result and errors only."),
+)
+_OF_ONE_RUN = (
+    click.option("--run-name", "name", metavar="TEXT", help="The name of the run, as observers see it."),
+    click.option(
+        "--run-id",
+        metavar="ID",
+        help="The id of the run; one that the folder has continues where it stopped.",
+    ),
     click.option(
         "--events", metavar="FILE.jsonl", type=click.Path(dir_okay=False), help="Append each event to a file."
     ),
-    click.option("--quiet", "-q", is_flag=True, help="Print the result and errors only."),
 )
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a run."""
-    return reduce(lambda made, option: option(made), reversed(_OPTIONS), function)
+    return reduce(lambda made, option: option(made), reversed((*_OF_EVERY_RUN, *_OF_ONE_RUN)), function)
+
+
+def serve_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a service: those that hold for every run."""
+    return reduce(lambda made, option: option(made), reversed(_OF_EVERY_RUN), function)
 
 
 def run_with(
     workflow: Startable,
     values: Mapping[str, Any],
     settings: Settings,
-    *,
-    address: Address | None,
-    source: str | None,
-    events: str | None,
-    quiet: bool,
     **options: Any,
 ) -> int:
     """Run a workflow with the options of the command line and the settings of its file; return the exit code."""
+    plan = plan_of(workflow.settings, **options)
+    target, params = workflow.build(values)
+    return run_workflow(target, params, plan, settings)
+
+
+def plan_of(
+    declared: Mapping[str, Any],
+    *,
+    address: Address | None,
+    source: str | None,
+    quiet: bool,
+    events: str | None = None,
+    **options: Any,
+) -> Plan:
+    """Return the plan of the options of the command line and the settings of a file."""
     given = _given(options)
-    declared = workflow.settings
     keywords = {**declared, **given}
     for name in ("system_resources", "labels", "tags"):
         if name in given and declared.get(name):
@@ -168,9 +184,7 @@ def run_with(
             keywords[name] = {**declared[name], **given[name]}
     if quiet:
         keywords["progress"] = False
-    plan = Plan(address, source, keywords, frozenset(declared.keys() - given.keys()), events, quiet)
-    target, params = workflow.build(values)
-    return run_workflow(target, params, plan, settings)
+    return Plan(address, source, keywords, frozenset(declared.keys() - given.keys()), events, quiet)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

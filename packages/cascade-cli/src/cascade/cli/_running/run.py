@@ -65,7 +65,7 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
     values = {**{name: value for name, value in declared if name in known}, **values}
     with _named_as_options(plan):
         check_inputs(targets_of(target), values, os.environ)
-    connector = _connector(plan)
+    connector = connector_of(plan)
     bus, summary = plan.keywords.get("bus") or EventBus(), RunSummary()
     bus.subscribe(LifecycleEvent, summary.lifecycle)
     bus.subscribe(TaskStateEvent, summary.task)
@@ -130,7 +130,11 @@ async def _events_written(bus: Any, path: str | None) -> AsyncIterator[None]:
             subscriber.close()
 
 
-def _connector(plan: Plan) -> Connector | str | None:
+def connector_of(plan: Plan) -> Connector | str | None:
+    """Return the connector that a plan names, as an object or as the text that the file has.
+
+    :raises CommandError: if an engine name is given, and no broker.
+    """
     declared = plan.keywords.get("connector")
     if plan.address is None and isinstance(declared, str) and plan.source is not None:
         plan = plan._replace(address=Address(declared))

@@ -117,7 +117,7 @@ def taking_parameters(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "-p",
         "--param",
-        type=_Pair(),
+        type=Pair(),
         multiple=True,
         help="A parameter of the workflow, also one whose name is an option here. KEY=@FILE and KEY=env:NAME keep a secret "
         "out of the process list.",
@@ -138,10 +138,13 @@ class Source(ParamType):
         return [CompletionItem(incomplete, type="file")]
 
 
-class _Pair(ParamType):
+class Pair(ParamType):
+    """``KEY=VALUE`` of a parameter; ``@FILE`` and ``env:NAME`` name where the value is."""
+
     name = "key=value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the key and the value."""
         key, sign, text = value.partition("=")
         if not sign or not key:
             self.fail(f"needs KEY=VALUE, not {value!r}", param, ctx)

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,14 +31,37 @@ def load(text: str) -> Startable:
     :raises CommandError: if there is none, with what there is.
     """
     path, name = split(text)
+    module = imported(_checked(path))
+    made = startable(_found_in(module, path.name, name), f"{path.name}:{name}")
+    return made._replace(settings=declared_in(module))
+
+
+def offered(text: str) -> tuple[list[Workflow[..., Any]], Mapping[str, Any]]:
+    """Import ``FILE.py[:NAME]``; return the workflow of this name, or else all that the file declares, and its settings.
+
+    :raises CommandError: if there is none, with what there is.
+    """
+    path, name = split(text)
+    module = imported(_checked(path))
+    declared = {id(each): each for each in vars(module).values() if isinstance(each, Workflow)}
+    if not text.endswith(f":{name}") and declared:
+        return [*declared.values()], declared_in(module)
+    found = _found_in(module, path.name, name)
+    if not isinstance(found, Workflow):
+        # what cascade run takes; it says what is wrong
+        startable(found, f"{path.name}:{name}")
+        function = found if callable(found) and not isinstance(found, LazyResult) else lambda: found
+        found = Workflow(function, name=name.rpartition(".")[2])
+    return [found], declared_in(module)
+
+
+def _checked(path: Path) -> Path:
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise CommandError(f"the file {path} {problem}", "write FILE.py or FILE.py:NAME", code=USAGE)
     if path.suffix != ".py":
         raise CommandError(f"{path} is not a Python file", "write FILE.py or FILE.py:NAME", code=USAGE)
-    module = imported(path)
-    made = startable(_found_in(module, path.name, name), f"{path.name}:{name}")
-    return made._replace(settings=declared_in(module))
+    return path
 
 
 def split(text: str) -> tuple[Path, str]:

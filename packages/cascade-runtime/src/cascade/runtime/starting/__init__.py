@@ -5,6 +5,7 @@
 
 from cascade.runtime.starting._conversions import Conversion, Schema, conversion_of
 from cascade.runtime.starting._docstrings import descriptions, summary
+from cascade.runtime.starting._offered import params_of_texts
 from cascade.runtime.starting._parameters import Parameter, of_function, schema_of
 from cascade.runtime.starting._startable import Startable, Target, startable
 
@@ -17,6 +18,7 @@ __all__ = [
     "conversion_of",
     "descriptions",
     "of_function",
+    "params_of_texts",
     "schema_of",
     "startable",
     "summary",

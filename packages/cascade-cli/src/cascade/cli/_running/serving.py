@@ -1,0 +1,37 @@
+"""Serve the workflows of files, and print what is offered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cascade.cli._running.run import Plan, connector_of
+from cascade.cli._running.warnings import warnings_on_stderr
+from cascade.cli.command import Settings
+from cascade.cli.errors import OK
+from cascade.spec import Workflow
+
+
+def serve_workflows(
+    workflows: Sequence[Workflow[..., Any]], plan: Plan, settings: Settings, *, drain: float
+) -> int:
+    """Serve until Ctrl-C, which ends well.
+
+    :raises UsageError: if the workflows cannot be served like this.
+    :raises SystemExit: with status 143 after SIGTERM.
+    """
+    from cascade import aserve
+    from cascade.sdk.signals import run_guarded
+
+    connector, keywords = connector_of(plan), {**plan.keywords}
+    for name in ("params", "connector"):
+        keywords.pop(name, None)
+    if not plan.quiet:
+        names = ", ".join(each.name for each in workflows)
+        settings.output.note(f"{plan.source or 'this engine'} offers {names}; Ctrl-C ends it")
+    with warnings_on_stderr(settings.output, debug=settings.debug):
+        try:
+            run_guarded(lambda: aserve(*workflows, connector=connector, drain=drain, **keywords))
+        except KeyboardInterrupt:
+            return OK
+    return OK

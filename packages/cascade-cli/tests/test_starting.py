@@ -1,0 +1,196 @@
+"""``cascade serve``, ``start`` and ``workflows`` on a real broker."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.testkit.brokers import Broker
+from cascade.testkit.waiting import busyness
+from testing_tools.engines import CASCADE, Done, Plant, eventually
+
+pytestmark = [pytest.mark.broker, pytest.mark.process]
+
+JOBS = '''
+import time
+from typing import Annotated
+import cascade as cs
+import msgspec
+
+@cs.task
+def inspect(number: int) -> int:
+    if number == 13:
+        raise ValueError("unlucky")
+    while number == 60:
+        time.sleep(0.05)
+        cs.checkpoint()
+    return 2 * number
+
+@cs.workflow(answer=True)
+def audit(number: Annotated[int, msgspec.Meta(ge=1)] = 20, *, strict: bool = False) -> cs.LazyResult[int]:
+    """Inspect parts.
+
+    :param number: how many
+    """
+    return inspect(number)
+
+@cs.workflow(overlap="queue")
+def calibrate() -> cs.LazyResult[int]:
+    return inspect(1)
+
+def plain(number: int) -> cs.LazyResult[int]:
+    return inspect(number)
+
+fixed = inspect(3)
+'''
+
+
+@pytest.fixture(scope="module")
+def plant(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """A broker with the services ``press`` and ``oven``, and the command beside them."""
+    folder: Path = tmp_path_factory.mktemp("jobs")
+    (folder / "jobs.py").write_text(JOBS)
+    with Plant(broker) as made:
+        services = [
+            served(made, folder, "--name", "press", "--state", "runs", "jobs.py"),
+            served(made, folder, "--name", "oven", "jobs.py:audit", "jobs.py:plain", "jobs.py:fixed"),
+        ]
+        eventually(
+            lambda: {row["source"] for row in made.json("workflows")} >= {"press", "oven"}, "both offer"
+        )
+        yield made
+        for process in services:
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(60 * busyness()) for process in services] == [143, 143]
+
+
+def served(plant: Plant, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [*CASCADE, "serve", *arguments, "--drain", "0.1s"],
+        cwd=folder,
+        env=plant.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    plant._engines.append(process)
+    return process
+
+
+def test_workflows_lists_what_is_offered(plant: Plant) -> None:
+    """With parameters and last run; a file without a name offers all that it declares."""
+    rows = plant.json("workflows")
+    assert [(row["source"], row["name"]) for row in rows] == [
+        ("oven", "audit"),
+        ("oven", "plain"),
+        ("oven", "fixed"),
+        ("press", "audit"),
+        ("press", "calibrate"),
+    ]
+    assert rows[3].keys() >= {
+        "doc",
+        "params",
+        "schedule",
+        "next",
+        "last",
+        "overlap",
+        "missed",
+        "lease",
+        "accepting",
+    }
+    assert rows[3]["params"]["properties"]["number"]["minimum"] == 1
+    assert all(row["accepting"] for row in rows)
+    done = plant.cascade("workflows", "press")
+    assert done.stdout.splitlines()[0].split("\t")[:2] == ["audit", "press"]
+    assert plant.cascade("workflows", "pres").returncode == 1
+
+
+def ask(plant: Plant, *arguments: str) -> tuple[int, Any]:
+    done: Done = plant.cascade("start", *arguments, "--json")
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def test_start_says_what_became_of_the_request(plant: Plant) -> None:
+    """Accepted, ended with its value, failed, the same id again, and refused."""
+    code, (row,) = ask(plant, "calibrate", "--wait", "--id", "c1")
+    assert (code, row["run_id"], row["status"], row["outcome"]) == (0, "calibrate~c1", "ended", "Succeeded")
+    audit = ("audit", "--on", "press", "--id")
+    code, (row,) = ask(plant, *audit, "a1", "-p", "number=5", "-p", "strict=yes", "--wait")
+    assert (code, row["value"]) == (0, 10)
+    assert row.keys() == {
+        *("source", "id", "run_id", "status", "code", "reason", "outcome", "error", "duration_ms", "value")
+    }
+    code, (row,) = ask(plant, *audit, "a2", "-p", "number=13", "--wait")
+    assert (code, row["outcome"], row["error"]) == (1, "Failed", "inspect:0: ValueError: unlucky")
+    assert ask(plant, *audit, "a2", "-p", "number=13")[0] == 1, "from its record"
+    code, (row,) = ask(plant, *audit, "a2", "-p", "number=14")
+    assert (code, row["status"], row["code"]) == (1, "refused", "invalid")
+    code, (row,) = ask(plant, *audit, "a3", "-p", "number=60")
+    assert (code, row["status"]) == (0, "accepted")
+    code, (row,) = ask(plant, *audit, "a4")
+    assert (code, row["code"]) == (1, "busy")
+    assert plant.cascade("cancel", "run:audit~a3", "--wait").returncode == 0
+    assert ask(plant, *audit, "a3", "-p", "number=60", "--wait")[0] == 4
+
+
+def test_start_on_all_asks_everyone_who_offers_it(plant: Plant) -> None:
+    """A row for each of them."""
+    code, rows = ask(plant, "audit", "--on", "@all", "--wait", "-p", "number=2")
+    assert code == 0
+    assert {row["source"]: row["value"] for row in rows} == {"oven": 4, "press": 4}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["audit"], "audit is offered by oven, press; name one with --on, or --on @all"),
+        (["audt"], "no engine offers 'audt'; did you mean 'audit'?"),
+        (["calibrate", "--on", "oven"], "oven does not offer 'calibrate'; cascade workflows lists"),
+        (["audit", "--on", "oven", "-p", "number=x"], "number: needs a whole number, not 'x'"),
+        (["audit", "--on", "oven", "-p", "number=0"], "number: expected int >= 1"),
+        (["audit", "--on", "oven", "-p", "numbr=1"], "no parameter 'numbr'; did you mean 'number'?"),
+        (["plain"], "number is missing"),
+        (["plain", "--id", "a/b"], "Invalid value for '--id': needs 1 to 64 of the characters"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_2_and_nothing_is_sent(
+    plant: Plant, arguments: list[str], problem: str
+) -> None:
+    """The offered schema decides, before a message leaves."""
+    done = plant.cascade("start", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["jobs.py", "--broker", "mqtt://127.0.0.1:1"], "needs a name"),
+        (["jobs.py", "--name", "a"], "no broker is named"),
+        (["jobs.py:number", "--name", "a"], "jobs.py has no 'number'"),
+        (["nope.py", "--name", "a"], "the file nope.py does not exist"),
+        (
+            ["jobs.py:audit", "jobs.py:audit", "--name", "a", "--broker", "mqtt://127.0.0.1:1"],
+            "two workflows have the name",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    """With the code 2, before anything is offered."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "cascade.cli", "serve", *arguments, "-q"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60 * busyness(),
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert problem in done.stderr
