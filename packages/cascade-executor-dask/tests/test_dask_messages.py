@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from typing import Any
 
 from cascade.executors.dask._call import Call
 from cascade.executors.dask._latest_messages import LatestMessages
 from cascade.executors.dask._reports import Reports
-from cascade.executors.dask._worker_side import Order
+from cascade.executors.dask._worker_side import WINDOW, Order
 from cascade.interfaces import Directive
 from cascade.testkit import eventually, time_limit
 
@@ -80,6 +81,18 @@ def make_call(received: list[int], context: Any = None) -> Call:
     call = Call(b"", "f", on_end=lambda _: None, on_received=received.append, context=context)
     call.number = 1
     return call
+
+
+def test_what_a_call_has_published_is_confirmed_at_each_quarter_of_its_window() -> None:
+    """With the sum of all; also of a call that nothing follows, or its worker would wait for ever."""
+    received: list[int] = []
+    client = Client()
+    Reports("topic", {1: make_call(received)}).subscribe(client)
+    client.handler((0.0, json.dumps([1, "progress", [1, 2, "x" * WINDOW, ""]])))
+    text = json.dumps([1, "data", ["row", "x" * (WINDOW // 8)]])
+    for _ in range(5):
+        client.handler((0.0, text))
+    assert received == [2 * len(text), 4 * len(text)]
 
 
 def test_what_other_programs_write_to_the_topic_is_ignored() -> None:

@@ -347,6 +347,23 @@ def test_a_child_that_was_ended_is_gone(
 
 @posix
 @pytest.mark.process
+def test_a_frozen_child_has_not_ended_and_goes_on(tmp_path: Path) -> None:
+    """The system shows it as stopped as soon as ``freeze`` returns."""
+    log = tmp_path / "log"
+    counts = "import itertools, time\nfor n in itertools.count(): print(n, flush=True); time.sleep(0.001)"
+    with child(counts, log) as running:
+        until(lambda: log.stat().st_size > 0)
+        running.freeze()
+        stopped = os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG)
+        assert stopped is not None
+        assert (stopped.si_code, running.running) == (os.CLD_STOPPED, True)
+        size = log.stat().st_size
+        running.thaw()
+        until(lambda: log.stat().st_size > size)
+
+
+@posix
+@pytest.mark.process
 def test_a_child_starts_where_the_system_cannot_tie_it_to_its_parent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,3 +82,21 @@ def test_the_time_in_which_nothing_waited_does_not_count() -> None:
     bench.submit("b")
     assert bench.after(60, STALL_LIMIT - 0.1) == []
     assert bench.after(0.1) == ["topic/task:b"]
+
+
+def test_of_several_reported_registers_those_that_changed_have_ended() -> None:
+    """One that is lifted, one that became stricter and one that another topic holds now; the one between them stays."""
+    bench = StallBench()
+    scopes = ("task:a", "task:b", "task:c", "task:d")
+    for scope in scopes:
+        bench.put(scope, Concurrency(0))
+        bench.submit(scope.removeprefix("task:"))
+    assert sorted(bench.after(0, *[STALL_LIMIT] * 6)) == [f"topic/{scope}" for scope in scopes]
+    bench.lift("task:a", "concurrency")
+    bench.put("task:c", Concurrency(0), topic="topic/elsewhere")
+    bench.put("task:d", Concurrency(0))
+    assert sorted(bench.stall.take_ended()) == ["topic/task:a", "topic/task:c"]
+    assert bench.stall.take_ended() == []
+    bench.lift("task:b", "concurrency")
+    bench.lift("task:d", "concurrency")
+    assert sorted(bench.stall.take_ended()) == ["topic/task:b", "topic/task:d"]

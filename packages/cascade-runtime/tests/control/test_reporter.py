@@ -120,3 +120,27 @@ def test_a_graph_without_a_node_replaces_only_what_an_earlier_process_may_have_l
     bench.reporter.runs.touch()
     bench.reporter.check_runs()
     assert bench.seconds_of("graph", 5) != []
+
+
+def test_reports_wait_for_a_link_and_the_last_ones_do_not_once_there_was_one() -> None:
+    """Without any report so far there is nothing to replace."""
+    bench = Bench(named=True)
+    bench.begin_run()
+    bench.clock.ticks += 60
+    assert bench.reporter.due() is None
+    bench.reporter.publish_due()
+    bench.reporter.publish_end()
+    bench.reporter.publish_last()
+    bench.reporter.publish_down(stopped=True)
+    assert bench.sent.at == []
+    bench.sync.linked()
+    bench.reporter.publish_due()
+    bench.sync.lost()
+    bench.sent.at.clear()
+    bench.reporter.publish_last()
+    assert ("constraints", True) in bench.sent.at
+    bench.sent.at.clear()
+    bench.reporter.publish_down(stopped=False)
+    assert "constraints" not in {kind for kind, _ in bench.sent.at}
+    bench.reporter.publish_down(stopped=True)
+    assert ("constraints", True) in bench.sent.at
