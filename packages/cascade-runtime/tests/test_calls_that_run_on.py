@@ -134,6 +134,23 @@ def run_id(desk: DeskAndEngine) -> str:
     return desk.events[0].run_id
 
 
+async def test_another_attempt_waits_for_what_the_one_before_still_uses(
+    desk: DeskAndEngine, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of an attempt is up, but its call has the GPU: the next one says what it waits for."""
+    limits = limits_of(HOUR, monkeypatch)
+    run = asyncio.create_task(
+        desk.engine.run(stuck.task().with_timeout(HOUR).with_retry(2).with_constraints(gpu=1))
+    )
+    await eventually(lambda: stuck.running)
+    pass_now(limits[0])
+    await eventually(lambda: desk.told("stuck") == ["RUNNING", "RETRYING", "BLOCKED"])
+    assert stuck.begun == 1
+    stuck.release.set()
+    assert await run == 2
+    assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
+
+
 async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAndEngine, stuck: Stuck) -> None:
     """A run does not wait for ever for a call that cannot be stopped; the GPU is in use all the same."""
     run = asyncio.create_task(desk.engine.run(stuck.task().with_constraints(gpu=1)))

@@ -17,6 +17,7 @@ from cascade.interfaces import (
     ConfigurationError,
     InvalidPayloadError,
     InvalidTopicError,
+    WrongThreadError,
 )
 from cascade.runtime import Engine, FileConnector
 from cascade.spec import task
@@ -202,6 +203,27 @@ def test_what_is_no_path_is_refused() -> None:
     for wrong in (3, b"x", None):
         with pytest.raises(ConfigurationError, match="needs the path of a file"):
             FileConnector(wrong)  # type: ignore[arg-type]
+
+
+async def test_it_connects_once_and_belongs_to_its_loop(tmp_path: Path) -> None:
+    """A second connect changes nothing; another loop may neither connect nor disconnect nor publish."""
+    to_file = FileConnector(tmp_path / "run.jsonl")
+    await to_file.disconnect()  # does nothing
+    async with to_file:
+        await to_file.connect()
+        await to_file.publish(TOPIC, {"n": 1})
+
+        async def elsewhere() -> None:
+            for action in (to_file.connect(), to_file.publish(TOPIC, {"n": 2}), to_file.disconnect()):
+                with pytest.raises(WrongThreadError):
+                    await action
+
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        assert to_file.connected
+        assert to_file.statistics().linked
+        assert to_file.statistics().connections == 1
+    assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [1]
+    assert not to_file.statistics().linked
 
 
 async def test_a_disk_that_fills_up_between_two_lines_leaves_no_empty_line(

@@ -12,6 +12,8 @@ import pytest
 
 from cascade.interfaces import (
     Complete,
+    Delivery,
+    InvalidTopicError,
     Linked,
     Lost,
     Message,
@@ -82,6 +84,26 @@ async def test_a_watch_that_has_lost_messages_gets_its_set_again_and_no_other_on
         assert connector.statistics().discarded["queue full"] > 0
         await slow.aclose()
         await other.aclose()
+
+
+async def test_a_delivery_is_settled_at_once_and_not_kept(hub: LocalHub) -> None:
+    """Without a connection it is returned."""
+    settled: list[Delivery] = []
+    connector, stream = LocalConnector(hub), LocalConnector(hub)
+    connector.deliver_nowait("x", '{"n": 0}', settled=settled.append)
+    async with connector, stream:
+        watch = stream.watch("x")
+        connector.deliver_nowait("x", '{"n": 1}', settled=settled.append)
+        assert settled == [Delivery.RETURNED, Delivery.TAKEN]
+        assert (await read(watch, until=Message))[-1] == live("x", b'{"n": 1}')
+        late = stream.watch("x")
+        assert await read(late) == [Linked(), complete()]
+        assert connector.statistics().accepted == 1
+        with pytest.raises(InvalidTopicError):
+            connector.deliver_nowait("x/+", "{}", settled=settled.append)
+        assert len(settled) == 2
+        await watch.aclose()
+        await late.aclose()
 
 
 async def test_messages_of_another_thread_wake_the_loop(hub: LocalHub) -> None:

@@ -101,6 +101,30 @@ async def test_what_the_outbox_drops_is_logged_with_the_keyword_that_helps(
     await connector.disconnect()
 
 
+@leaping
+async def test_reports_of_an_engine_are_not_replaced_on_the_next_link() -> None:
+    """Neither of its two reports; in the next session of the connector there is no engine yet."""
+    for kind in ("runs", "constraints"):
+        peer = Peer()
+        connector = await connected(peer, source_id="s")
+        await until(lambda: len(peer.published(RUNS)) == 1)  # noqa: B023
+        connector.publish_nowait(state_topic("other", kind), {"of": "another"}, 1, retain=True)
+        peer.client.lose()
+        await until(lambda: len(peer.published(RUNS)) == 2)  # noqa: B023
+        connector.publish_nowait(state_topic("s", kind), {"of": "engine"}, 1, retain=True)
+        await connector.flush(5.0)
+        before = len(peer.calls("publish"))
+        peer.client.lose()
+        await until(lambda: connector.statistics().connections == 3)  # noqa: B023
+        await asyncio.sleep(1.0)
+        assert [each[1] for each in peer.calls("publish")[before:]] == ["cascade/status/s"]
+        await connector.disconnect()
+        reports = len(peer.published(RUNS))
+        await connector.connect()
+        await until(lambda: len(peer.published(RUNS)) == reports + 1)  # noqa: B023
+        await connector.disconnect()
+
+
 ENDED_RUN = {
     "run_id": "77fe",
     "target": "report",

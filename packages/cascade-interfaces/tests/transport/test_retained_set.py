@@ -305,6 +305,22 @@ def test_two_watches_of_a_name_both_learn_that_the_store_was_lost() -> None:
     assert second.actions == [lost]
 
 
+def test_looks_that_are_not_proved_become_rarer() -> None:
+    """Each of them makes the broker send the whole set; a proved one, or a new link, ends that."""
+    desk = Desk()
+    pauses = []
+    for _ in range(4):
+        desk.set.postpone(desk.now)
+        due = desk.set.due()
+        assert due is not None
+        pauses.append(due - desk.now)
+    assert pauses == [10.0, 20.0, 40.0, 60.0]
+    desk.set.lost()
+    desk.set.begin(0.0)
+    desk.set.postpone(0.0)
+    assert desk.set.due() == retained_set.RETRY
+
+
 # Brokers that do what they like. The reader below does what Complete says; the broker may answer
 # late, cut, withhold, lose its store or its link; writers publish and clear at any moment.
 

@@ -12,6 +12,7 @@ from leaping_loop import LeapingLoop, leaping
 from network_in_memory import TELEMETRY, Fails, MemoryConnector, Peer, connected, now, other_tasks, until
 
 from cascade.interfaces.topics import status_topic
+from cascade.interfaces.watch import Linked, Lost
 from cascade.transport.faults import Kind
 from cascade.transport.outbox import NOT_CONNECTED, UNSENT
 
@@ -215,6 +216,22 @@ async def test_two_processes_that_disconnect_each_other_slow_down(
     who, _, keyword = text.partition("|")
     advice = f"each disconnects the other; give every process a {keyword} of its own; trying again in 30 s"
     assert errors == ([f"{who} at memory:1: {advice}"] if text else [])
+    await connector.disconnect()
+
+
+@leaping
+async def test_a_watch_reads_each_end_of_a_link_and_the_next_beginning() -> None:
+    """It is subscribed on the next link again."""
+    peer = Peer()
+    connector = await connected(peer)
+    watch = connector.watch("a/#")
+    assert await anext(watch) == Linked()
+    peer.client.lose()
+    assert await anext(watch) == Lost("the link is down")
+    assert await anext(watch) == Linked()
+    assert peer.calls("subscribe") == [("subscribe", "a/#")] * 2
+    await watch.aclose()
+    await until(lambda: peer.calls("unsubscribe") == [("unsubscribe", "a/#")])
     await connector.disconnect()
 
 

@@ -198,6 +198,17 @@ async def test_two_calls_for_one_file_write_it_once(tmp_path: Path) -> None:
     assert writer.runs == 1
 
 
+async def test_an_attempt_that_wrote_nothing_leaves_nothing_to_warn_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mark is there and the file is not: the next attempt has nothing to delete."""
+    path = tmp_path / "a.out"
+    attempts = [Writer(path), lambda: 1 / 0]
+    await ask(CachePolicy(file=path), attempts, tries=2)
+    assert [*tmp_path.iterdir()] == [path]
+    assert caplog.messages == []
+
+
 async def test_a_file_counts_until_its_ttl_is_over_and_its_sources_are_newer(tmp_path: Path) -> None:
     """A source of the same time is not newer: file systems with coarse times would never hit."""
     path, source, clock = tmp_path / "a.out", tmp_path / "a.in", FakeClock()

@@ -15,6 +15,8 @@ from cascade.interfaces import CacheUnavailable, Hit, UnstorableValueError
 from cascade.runtime.cache import SqliteCache
 
 Opened = Callable[..., SqliteCache]
+REOPEN_AFTER = 5.0
+"""Seconds after which a file that could not be used is tried again."""
 
 
 @pytest.fixture
@@ -92,6 +94,27 @@ async def test_every_request_to_a_required_cache_that_cannot_be_used_fails(
             assert f"{path} cannot be used: unable to open database file" in str(error)
 
 
+async def test_a_file_is_tried_again_some_seconds_after_the_last_attempt_whatever_is_asked_meanwhile(
+    path: Path, clock: FakeClock, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests in between neither try it nor put the next attempt off; each attempt that fails begins the wait anew."""
+    path.mkdir()
+    store = opened()
+    for _ in range(2):
+        assert await get(store, "a") == [None]
+        clock.ticks += REOPEN_AFTER
+    await put(store, ("a", 1))
+    path.rmdir()
+    for _ in range(3):
+        clock.ticks += REOPEN_AFTER / 4
+        await put(store, ("a", 1))
+        assert not path.exists()
+    clock.ticks += REOPEN_AFTER / 4
+    await put(store, ("a", 1))
+    assert await get(store, "a") == [1]
+    assert [each.levelname for each in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
+
+
 @pytest.mark.parametrize("required", [False, True])
 async def test_a_damaged_file_stays_unused_until_the_cache_is_closed(
     required: bool, path: Path, clock: FakeClock, opened: Opened, caplog: pytest.LogCaptureFixture
@@ -119,3 +142,18 @@ async def test_a_damaged_file_stays_unused_until_the_cache_is_closed(
     assert await get(store, "0") == [2]
     if not required:
         assert [each.levelname for each in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
+
+
+async def test_a_full_file_loses_what_has_expired_before_what_has_not(
+    path: Path, clock: FakeClock, opened: Opened
+) -> None:
+    """Even if the live values were used longer ago."""
+    store = opened(max_bytes=150_000)
+    lasting = [(f"lasting {i}", b"x" * 10_000) for i in range(5)]
+    await put(store, *lasting)
+    for i in range(30):
+        clock.ticks += 20
+        assert await put(store, (f"brief {i}", b"x" * 10_000), ttl=10) == [None]
+    assert await get(store, *(key for key, _ in lasting)) == [value for _, value in lasting]
+    assert await get(store, "brief 29", "brief 28") == [b"x" * 10_000, None]
+    assert len(in_file(path, "SELECT key FROM entries")) < 15

@@ -288,6 +288,20 @@ async def test_a_set_that_arrives_while_the_process_stands_still_is_not_late(
     assert "does not answer" not in caplog.text
 
 
+async def test_what_a_sync_lifts_is_one_warning(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    """A constraint that was cleared while the engine was away is named by one WARNING when it is lifted."""
+    setting.publish(f"{GLOBAL}/@pause", PAUSE)
+    await eventually(lambda: setting.gates)
+    setting.begin_run("r1")  # without a run the manager ends when its user disconnects
+    await setting.connector.disconnect()
+    setting.publish(f"{GLOBAL}/@pause", b"")
+    await setting.connector.connect()
+    await eventually(lambda: not setting.gates)
+    await eventually(lambda: setting.manager.sync.state is SyncState.SYNCED)
+    (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert f"no longer has these constraints, they are lifted: {GLOBAL}/@pause" in line
+
+
 async def test_after_a_stream_that_failed_a_run_waits_for_the_next_set(setting: Setting) -> None:
     """Messages may be missing until then; known constraints stay in force."""
     manager = setting.manager

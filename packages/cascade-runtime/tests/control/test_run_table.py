@@ -1,11 +1,16 @@
 """The table of active runs counts each task in its present state."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from control_parts import MAX_RECENT, ActiveRun, RunHistory, RunTable
 from fakes import recent_run
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cascade.interfaces import RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces.events import ENDED_STATES
 from cascade.wire import to_wire
 
 
@@ -34,6 +39,52 @@ def test_runs_are_counted_by_their_tasks_present_states() -> None:
     assert (len(table), table.get("r1")) == (0, None)
     (row,) = table.history.recent
     assert row.counts == {"RUNNING": 1, "COMPLETED": 1, "SKIPPED": 1, "RETRYING": 1}
+
+
+STATES = st.sampled_from(list(TaskState))
+STORIES = st.lists(
+    st.tuples(st.sampled_from(["a:0", "a:1", "b:0", "b:1"]), STATES, st.booleans()), max_size=40
+)
+
+
+@given(STORIES)
+def test_each_task_is_counted_in_its_present_state(story: list[tuple[str, TaskState, bool]]) -> None:
+    """In whatever states its events say it was, with the progress that it made while it ran."""
+    check_counts(story)
+
+
+def check_counts(story: Iterable[tuple[str, TaskState, bool]]) -> None:
+    """Compare the counts after each event with those of a model; a flag has the task report progress."""
+    run = ActiveRun("r1", "report", 0.0)
+    counts: Counter[str] = Counter()
+    open_tasks: dict[str, TaskState] = {}
+    running: set[str] = set()
+    progress: set[str] = set()
+    durations: dict[str, list[float]] = {"a": [], "b": []}
+    for number, (task_id, state, progresses) in enumerate(story, 1):
+        run.count(TaskStateEvent("r1", task_id, task_id[0], state, 0.0, float(number)))
+        counts.subtract([open_tasks.pop(task_id)] if task_id in open_tasks else [])
+        counts[state] += 1
+        if state in ENDED_STATES:
+            durations[task_id[0]].append(float(number))
+        else:
+            open_tasks[task_id] = state
+        if state == TaskState.RUNNING:
+            running.add(task_id)
+        elif state != TaskState.BLOCKED:  # a running task that is blocked waits at a checkpoint
+            running.discard(task_id)
+        progress &= running
+        if progresses:
+            run.note_progress(ProgressEvent("r1", task_id, task_id[0], 0.0, 1.0))
+            progress |= running & {task_id}
+        assert run.counts() == {state.value: counts[state] for state in TaskState if counts[state]}
+        assert {*run.running} == running
+        assert run.paused == {each for each in running if open_tasks[each] == TaskState.BLOCKED}
+        assert run.waiting == {each: open_tasks[each] for each in open_tasks if each not in running}
+        assert {*run.progress} == progress
+    for name, totals in run.tasks.items():
+        took = durations[name]
+        assert (totals.ended, totals.sum_ms, totals.max_ms) == (len(took), sum(took), max(took, default=0.0))
 
 
 def test_runs_of_an_earlier_process_come_behind_and_once() -> None:

@@ -76,6 +76,22 @@ async def test_runs_at_the_same_time_share_the_sender_of_their_connector(
     assert sorted((each.sender, each.waiting) for each in given.senders()) == [("press", 1), ("saw", 1)]
 
 
+async def test_a_flush_says_whether_everything_was_sent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored in any case."""
+    change(monkeypatch, NO_PROGRESS=0.05)
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=60.0).sender(link) as sender:
+        sender.send(TOPIC, event(0))
+        assert not await sender.flush(5.0)
+        assert kept(folder) == [(0, State.WAITS)]
+        link.up = True
+        link.settle()
+        assert await sender.flush(5.0)
+        assert kept(folder) == []
+
+
 @pytest.mark.parametrize(
     ("ack", "first"),
     [(None, [0, 2, 3, 4]), ("c-1", [0, 2, 4])],

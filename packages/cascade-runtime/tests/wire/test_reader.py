@@ -237,6 +237,14 @@ def test_what_is_not_an_event_is_not_understood(data: dict[str, Any]) -> None:
     assert parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode()) is None
 
 
+def test_a_lone_surrogate_is_replaced() -> None:
+    """A file of events and an acknowledgement's topic could not hold it."""
+    data = {"run_id": "r", "body": {}, "source": "a\ud800b", "event_id": "\udfff", "token": "\u2603"}
+    found = parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode())
+    assert found is not None
+    assert (found.source, found.event_id, found.token) == ("a?b", "?", "\u2603")
+
+
 def test_an_event_needs_only_a_run_and_a_body() -> None:
     """As readers of version 1.0 promise; later versions 1.* and unknown types and keys are read too."""
     plain = parse_event(telemetry_topic("o", "p", "r"), b'{"run_id": "r", "body": {"type": "NewEvent"}}')
