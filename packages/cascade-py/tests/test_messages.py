@@ -1349,6 +1349,18 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
 ]
 # Messages that need files, a broker or a longer program, and the tests that show them.
 ELSEWHERE = {
+    **dict.fromkeys(
+        (
+            "cs.serve(...) cannot run inside a running event loop; write: await cs.aserve(...)",
+            "is missing; pass connector='mqtt://broker?source_id=press-line-3'",
+            "belongs to one run, and a service has many; leave it out",
+            "needs a name, by which others ask it: mqtt://broker?source_id=press-line-3",
+            "needs a connector with watch(), such as mqtt://broker",
+            "two workflows have the name ",
+            "needs at least one workflow",
+        ),
+        "test_serve.py",
+    ),
     "=): needs a number, not ": "test_checkpoints_in_processes.py",
     " is not in doubt: it is ": "test_history.py",
     "; cascade history --state ": "test_history.py",

@@ -349,3 +349,9 @@ async def test_what_cannot_be_served_is_refused_at_once(
     """Before anything is offered."""
     with pytest.raises(cs.UsageError, match=problem):
         await cs.aserve(*workflows, connector=connector and connector(), **settings)
+
+
+async def test_a_service_inside_a_running_event_loop_is_refused_with_the_form_for_it() -> None:
+    """``cs.serve`` would block the loop."""
+    with pytest.raises(cs.UsageError, match=r"write: await cs\.aserve"):
+        cs.serve(audit, connector=cs.LocalConnector(source_id="a"))
