@@ -11,6 +11,8 @@ from cascade.interfaces.topics import (
     ack_topic,
     canary_topic,
     constraint_topic,
+    request_topic,
+    response_topic,
     state_topic,
     status_topic,
     sync_filter,
@@ -24,10 +26,11 @@ ROLES = Roles(
     leads={"eve": "hall/2"},
     observers=("wall",),
     collectors=("store",),
+    requesters={"hmi": ("audit", "calibrate")},
     org_id="acme",
 )
 RULES = rules(ROLES)
-USERS = ["press", "other", "ada", "eve", "wall", "store"]
+USERS = ["press", "other", "ada", "eve", "wall", "store", "hmi"]
 
 TOPICS = [
     # topic, who reads it, who writes it
@@ -35,8 +38,8 @@ TOPICS = [
     (telemetry_topic("acme", "hall/2", "r", "logs"), "ada eve wall store", "press"),
     (telemetry_topic("acme", "lab", "r"), "ada wall store", "other"),
     (telemetry_topic("local", "hall/2", "r"), "ada wall store", ""),
-    (status_topic("press"), "press ada eve wall store", "press"),
-    (status_topic("wall"), "ada eve wall store", ""),
+    (status_topic("press"), "press ada eve wall store hmi", "press"),
+    (status_topic("wall"), "ada eve wall store hmi", ""),
     (state_topic("press", "runs"), "press ada eve wall store", "press"),
     (state_topic("other", "runs"), "other ada eve wall store", "other"),
     (ack_topic("press"), "press ada eve wall store", "store"),
@@ -48,6 +51,12 @@ TOPICS = [
     (sync_topic("press", "1"), "press ada", "press"),
     (canary_topic("wall"), "ada wall", "wall"),
     (sync_topic("nobody", "1"), "ada", ""),
+    (state_topic("press", "workflows"), "press ada eve wall store hmi", "press"),
+    (request_topic("press", "audit"), "press ada", "hmi"),
+    (request_topic(None, "calibrate"), "press other ada", "hmi"),
+    (request_topic("press", "other"), "press ada", ""),
+    (response_topic("press", "7"), "ada hmi", "press"),
+    (response_topic("press", "7") + "/hmi", "ada hmi", "press"),
     ("cascade/elsewhere", "ada", ""),
     ("elsewhere", "", ""),
 ]
@@ -84,6 +93,12 @@ def test_a_name_that_an_access_list_cannot_hold_is_refused(role: str, name: str)
     users = {name: "p"} if role in ("engines", "leads") else (name,)
     with pytest.raises(ConfigurationError, match=r"is not a user name; write 1 to 64 of the characters"):
         Roles(**{role: users})  # type: ignore[arg-type]
+
+
+def test_a_workflow_that_is_no_name_is_refused() -> None:
+    """A wildcard would permit more than was meant."""
+    with pytest.raises(ConfigurationError, match="is not the name of a workflow"):
+        Roles(requesters={"hmi": ("+",)})
 
 
 def test_an_engine_of_no_organisation_publishes_where_an_engine_does_by_default() -> None:

@@ -23,14 +23,15 @@ ROLES = Roles(
     leads={"bob": "etl"},
     observers=("wall",),
     collectors=("c1",),
+    requesters={"hmi": ("audit",)},
 )
-USERS = ("press-3", "ann", "bob", "wall", "c1", "stranger")
+USERS = ("press-3", "ann", "bob", "wall", "c1", "hmi", "stranger")
 VIEWERS = {"ann", "bob", "wall", "c1"}
 
 # By topic: who may write, and who may read it.
 MATRIX: dict[str, tuple[set[str], set[str]]] = {
-    "cascade/status/press-3": ({"press-3"}, {"press-3"} | VIEWERS),
-    "cascade/status/press-4": (set(), VIEWERS),
+    "cascade/status/press-3": ({"press-3"}, {"press-3", "hmi"} | VIEWERS),
+    "cascade/status/press-4": (set(), {"hmi"} | VIEWERS),
     "cascade/state/press-3/runs": ({"press-3"}, {"press-3"} | VIEWERS),
     "cascade/state/press-4/runs": (set(), VIEWERS),
     "cascade/sync/press-3/nonce": ({"press-3"}, {"press-3", "ann"}),
@@ -49,6 +50,13 @@ MATRIX: dict[str, tuple[set[str], set[str]]] = {
     "cascade/constraints/@store": ({"ann"}, {"press-3"} | VIEWERS),
     "cascade/ack/press-3": ({"c1"}, {"press-3"} | VIEWERS),
     "cascade/ack/press-4": ({"c1"}, VIEWERS),
+    "cascade/state/press-3/workflows": ({"press-3"}, {"press-3", "hmi"} | VIEWERS),
+    "cascade/requests/press-3/audit": ({"hmi"}, {"press-3", "ann"}),
+    "cascade/requests/press-3/other": (set(), {"press-3", "ann"}),
+    "cascade/requests/press-4/audit": ({"hmi"}, {"ann"}),
+    "cascade/requests/@all/audit": ({"hmi"}, {"press-3", "ann"}),
+    "cascade/responses/press-3/7": ({"press-3"}, {"hmi", "ann"}),
+    "cascade/responses/press-4/7": (set(), {"hmi", "ann"}),
     "elsewhere": (set(), set()),
 }
 
@@ -61,6 +69,7 @@ def printed_rules(roles: Roles, *options: str) -> list[str]:
         ("--lead", [f"{name}={project}" for name, project in roles.leads.items()]),
         ("--observer", roles.observers),
         ("--collector", roles.collectors),
+        ("--requester", [f"{name}={each}" for name, names in roles.requesters.items() for each in names]),
     )
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert (

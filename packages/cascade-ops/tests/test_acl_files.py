@@ -129,6 +129,10 @@ topic readwrite cascade/state/press/+
 topic write cascade/telemetry/local/etl/+/+
 topic read cascade/constraints/#
 topic read cascade/ack/press
+topic read cascade/requests/press/+
+topic write cascade/responses/press/#
+topic read cascade/requests/@all/+
+topic write cascade/responses/@all/#
 
 user ann
 topic readwrite cascade/sync/ann/+

@@ -26,13 +26,17 @@ from testing_tools.engines import PASSWORD, Plant
 pytestmark = [pytest.mark.broker, pytest.mark.process, pytest.mark.usefixtures("patient_with_nats")]
 BOUND = 60.0
 PATIENT = "from cascade.connectors.nats import _link\n_link.OPEN_TIMEOUT = 60.0\n"
-KEPT = {topic for topic in MATRIX if not topic.startswith("cascade/telemetry/")}
+KEPT = {
+    topic
+    for topic in MATRIX
+    if not topic.startswith(("cascade/telemetry/", "cascade/requests/", "cascade/responses/"))
+}
 PAUSE = constraint_topic("global", "pause")
 
 
 def keeps(user: str) -> bool:
     """Whether a user may write any key: one who only looks must not, as a message to a key can empty the bucket."""
-    return user not in ROLES.observers
+    return user not in (*ROLES.observers, *ROLES.requesters)
 
 
 @pytest.fixture

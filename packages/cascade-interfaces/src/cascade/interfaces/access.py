@@ -17,6 +17,10 @@ MAX_NAME = 64
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_NAME}}}", re.ASCII)
 
 
+_ANSWERS = ("cascade/status/+", "cascade/state/+/workflows", "cascade/responses/#")
+"""What a requester reads: who offers what, and what becomes of its requests."""
+
+
 class Rule(NamedTuple):
     """One permission. What no rule permits is denied."""
 
@@ -43,9 +47,14 @@ class Roles:
     """Users who see everything."""
     collectors: tuple[str, ...] = ()
     """Users who see everything and acknowledge what they have stored."""
+    requesters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The workflows that a user may start on any engine that offers them, by user name."""
     org_id: str = "local"
 
     def __post_init__(self) -> None:
+        for workflow in (each for names in self.requesters.values() for each in names):
+            if not (workflow.isascii() and workflow.isidentifier()):
+                raise ConfigurationError("access rules", f"{workflow!r} is not the name of a workflow")
         for name in self.users:
             if not _NAME.fullmatch(name):
                 allowed = f"write 1 to {MAX_NAME} of the characters A-Z a-z 0-9 _ -"
@@ -54,7 +63,8 @@ class Roles:
     @property
     def users(self) -> list[str]:
         """Every user once, in the order of the roles."""
-        named = (*self.engines, *self.operators, *self.leads, *self.observers, *self.collectors)
+        viewers = (*self.leads, *self.observers, *self.collectors)
+        named = (*self.engines, *self.operators, *viewers, *self.requesters)
         return list(dict.fromkeys(named))
 
 
@@ -97,6 +107,9 @@ def _of_user(user: str, roles: Roles) -> dict[tuple[Verb, str], None]:
         found += _reads("cascade/telemetry/#")
     if user in roles.collectors:
         found.append(("write", "cascade/ack/+"))
+    if user in roles.requesters:
+        found += [("read", each) for each in _ANSWERS]
+        found += [("write", f"cascade/requests/+/{workflow}") for workflow in roles.requesters[user]]
     return dict.fromkeys(found)
 
 
@@ -112,6 +125,10 @@ def _engine(user: str, project: str) -> Iterator[tuple[Verb, str]]:
     yield "write", f"cascade/telemetry/{project}/+/+"
     yield "read", "cascade/constraints/#"
     yield "read", f"cascade/ack/{user}"
+    # what it starts, if it is a service
+    for each in (user, "@all"):
+        yield "read", f"cascade/requests/{each}/+"
+        yield "write", f"cascade/responses/{each}/#"
 
 
 def _reads(telemetry: str) -> Iterator[tuple[Verb, str]]:

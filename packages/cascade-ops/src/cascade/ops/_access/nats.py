@@ -21,7 +21,7 @@ NATS_PORT = 4222
 _SESSIONS_END = "336h"
 _WILDCARDS = {"+": "*", "#": ">"}
 _BUCKET = "cascade"
-_NOT_KEPT = "cascade/telemetry/"
+_NOT_KEPT = ("cascade/telemetry/", "cascade/requests/", "cascade/responses/")
 """What the server's own clients never keep in the bucket."""
 _TRIED = "cascade/sync/"
 """What only ``cascade doctor`` keeps there: a user who may write no other key must not write this one, as a message to any
@@ -96,7 +96,7 @@ def authorization(rules: Iterable[Rule], passwords: Mapping[str, str] | None = N
 
 
 def _is_kept(topic_filter: str) -> bool:
-    return not topic_filter.startswith((_NOT_KEPT, _TRIED))
+    return not topic_filter.startswith((*_NOT_KEPT, _TRIED))
 
 
 def _native(rule: Rule, *, keeps: bool) -> Iterator[str]:

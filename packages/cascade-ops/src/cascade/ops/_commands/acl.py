@@ -21,7 +21,7 @@ from cascade.ops._access.mosquitto import Files, access_list
 from cascade.ops._access.nats import authorization
 from cascade.transport.credentials import end_problem
 
-_NAMES = ("--engine", "--operator", "--lead", "--observer", "--collector")
+_NAMES = ("--engine", "--operator", "--lead", "--observer", "--collector", "--requester")
 
 
 class ManyNames(click.Command):
@@ -48,6 +48,9 @@ class ManyNames(click.Command):
 @click.option("--lead", "leads", multiple=True, metavar="NAME=PROJECT...", help="Steer one project.")
 @click.option("--observer", "observers", multiple=True, metavar="NAME...", help="See everything.")
 @click.option("--collector", "collectors", multiple=True, metavar="NAME...", help="See and store everything.")
+@click.option(
+    "--requester", "requesters", multiple=True, metavar="NAME=WORKFLOW...", help="Start these workflows."
+)
 @click.option(
     "--for",
     "broker",
@@ -88,10 +91,17 @@ def _roles(
     leads: tuple[str, ...],
     observers: tuple[str, ...],
     collectors: tuple[str, ...],
+    requesters: tuple[str, ...],
 ) -> Roles:
     for each in leads:
         if not each.partition("=")[2]:
             raise CommandError(f"{each!r} names no project", "write --lead NAME=PROJECT", code=USAGE)
+    starts: dict[str, tuple[str, ...]] = {}
+    for each in requesters:
+        name, _, workflow = each.partition("=")
+        if not workflow:
+            raise CommandError(f"{each!r} names no workflow", "write --requester NAME=WORKFLOW", code=USAGE)
+        starts[name] = (*starts.get(name, ()), workflow)
     project = os.environ.get("CASCADE_PROJECT_ID") or "default"
     parted = [each.partition("=") for each in engines]
     try:
@@ -101,6 +111,7 @@ def _roles(
             leads={name: given for name, _, given in (each.partition("=") for each in leads)},
             observers=observers,
             collectors=collectors,
+            requesters=starts,
             org_id=os.environ.get("CASCADE_ORG_ID") or "local",
         )
     except ConfigurationError as error:
