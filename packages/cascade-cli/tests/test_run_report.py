@@ -84,6 +84,23 @@ def test_the_end_names_slow_repeated_and_failed_tasks() -> None:
     assert summary.counts == {"COMPLETED": 5, "SKIPPED": 1, "FAILED": 1}
 
 
+def test_each_failure_is_named_once() -> None:
+    """The last line of the command names the one that has ended the run; a retry does not repeat what failed in the end."""
+    summary = begun()
+    for task_id in ("a:0", "a:1"):
+        told(summary, task_id, TaskState.RETRYING, error="E: lost")
+        told(summary, task_id, TaskState.FAILED, error="E: lost")
+    end = LifecycleEvent(
+        "r", Lifecycle.ENGINE_STOPPED, 2.0, RunStatus.FAILED, "a:0: E: lost (2 tasks failed)"
+    )
+    summary.lifecycle(end)
+    assert [*summary.remarks(), *summary.failures(but_first=True)] == [
+        "tried again: a:0 1 time",
+        "tried again: a:1 1 time",
+        "failed: a:1: E: lost",
+    ]
+
+
 def test_very_many_repeated_and_failed_tasks_are_counted() -> None:
     """Five of each are named."""
     summary = begun()

@@ -78,7 +78,9 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
         returned = plan.keywords.get("on_failure") == "return" and error is not None
         for line in () if plan.quiet else summary.remarks():
             settings.output.note(line)
-        for line in summary.failures() if returned or not plan.quiet else ():
+        # the last line names the failure that has ended the run
+        failures = summary.failures(but_first=isinstance(error, Exception))
+        for line in failures if returned or not plan.quiet else ():
             settings.output.note(line)
     _report(value, error, summary, settings, plan)
     if isinstance(error, KeyboardInterrupt | SystemExit):

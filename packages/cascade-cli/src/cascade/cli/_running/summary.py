@@ -68,15 +68,21 @@ class RunSummary:
             yield "slowest: " + ", ".join(f"{name} {_seconds(ms)}" for ms, name in slowest)
         retried = sorted(self._retries.items(), key=lambda each: -each[1][0])
         for name, (times, error) in retried[:MOST]:
-            yield f"tried again: {name} {times} {'time' if times == 1 else 'times'}: {clean(error)}"
+            # of a task that failed in the end, its failure is printed
+            why = "" if (name, error) in self._failed else f": {clean(error)}"
+            yield f"tried again: {name} {times} {'time' if times == 1 else 'times'}{why}"
         if len(retried) > MOST:
             yield f"tried again: {len(retried) - MOST} more tasks"
 
-    def failures(self) -> Iterator[str]:
-        """Yield which tasks failed."""
+    def failures(self, *, but_first: bool = False) -> Iterator[str]:
+        """Yield which tasks failed.
+
+        :param but_first: leave out the failure that the run's own error names.
+        """
         clean = Redactor.DEFAULT.one_line
         for name, error in self._failed:
-            yield f"failed: {name}: {clean(error)}"
+            if not (but_first and self.error.startswith(f"{name}: ")):
+                yield f"failed: {name}: {clean(error)}"
         if self.counts[TaskState.FAILED] > len(self._failed):
             yield f"failed: {self.counts[TaskState.FAILED] - len(self._failed)} more tasks"
 

@@ -82,8 +82,8 @@ class ProgressBar:
             self._started = asyncio.get_running_loop().time()
             self._draw()
         elif self._counts is not None:
-            error = f": {event.error}" if event.error else ""
-            self._last = self._clean(f"run {printable(event.run_id)} {self._counts.summary(event)}{error}")
+            # the error of the run is raised, and so shown once
+            self._last = self._clean(f"run {printable(event.run_id)} {self._counts.summary(event)}")
 
     def task(self, event: TaskStateEvent) -> None:
         """Count a change of a task's state."""
