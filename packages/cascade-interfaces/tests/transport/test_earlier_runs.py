@@ -109,7 +109,7 @@ def test_a_row_that_does_not_tell_how_a_run_ended_is_left_out(wrong: object) -> 
     ],
 )
 def test_a_name_that_was_shared_a_moment_ago_still_is(
-    more: dict[str, object], later: float, contested: bool
+    more: dict[str, Any], later: float, contested: bool
 ) -> None:
     """A third process of the name, and one that comes back to a broker that was started again, report it at once."""
     earlier = EarlierRuns("press")
