@@ -14,12 +14,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import nats
+import nats.errors
 import pytest
 
 import cascade as cs
 from cascade.interfaces import Message
 from cascade.testkit import eventually
-from cascade.testkit.brokers import Broker, Mosquitto
+from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import busyness
 
@@ -42,6 +44,18 @@ def audit(text: str = "parts") -> cs.LazyResult[str]:
 if __name__ == "__main__":
     cs.serve(audit, connector=cs.connector(sys.argv[1], required=True), state=sys.argv[3])
 """
+
+
+@cs.task
+def upper(text: str) -> str:
+    return text.upper()
+
+
+@cs.workflow(answer=True)
+def shout(text: str = "parts") -> cs.LazyResult[str]:
+    return upper(text)
+
+
 PAUSE = "cascade/constraints/task/inspect/@pause"
 
 
@@ -147,6 +161,50 @@ async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> No
             assert [each["code"] for each in service.responses if each["id"] == "c"] == ["retained"]
             await eventually(lambda: service.effects.read_text() == "rr\nparts\n")
             assert service.end(signal.SIGTERM) == 143
+
+
+async def test_a_broker_of_mqtt_311_alone_answers_on_the_topic_of_the_id(tmp_path: Path) -> None:
+    """nats-server speaks no MQTT 5: mosquitto_pub asks, and the answer is where the id is."""
+    with NatsServer() as broker:
+        async with desk(broker, tmp_path) as service:
+            await service.start()
+            ask = [
+                "-V",
+                "311",
+                "-q",
+                "1",
+                "-t",
+                "cascade/requests/press/audit",
+                "-m",
+                '{"id": "a", "wait": true}',
+            ]
+            await run(tool("mosquitto_pub", broker, *ask))
+            await service.heard("ended", ["a"])
+
+
+async def test_a_request_of_nats_is_answered_in_its_inbox() -> None:
+    """The client's own ``request`` gets the end as its answer, as JSON."""
+    with NatsServer() as server:
+        link: Any = cs.connector(f"nats://{server.host}:{server.nats_port}", source_id="press")
+        serving = asyncio.create_task(cs.aserve(shout, connector=link))
+        client = await nats.connect(f"nats://{server.host}:{server.nats_port}")
+        try:
+
+            async def asked() -> Any:
+                try:
+                    return await client.request(
+                        "cascade.requests.press.shout", b'{"id": "a", "wait": true}', timeout=5
+                    )
+                except nats.errors.NoRespondersError:
+                    # it does not listen yet
+                    return None
+
+            answer = json.loads((await eventually(asked)).data)
+            assert (answer["status"], answer["outcome"], answer["value"]) == ("ended", "Succeeded", "PARTS")
+        finally:
+            serving.cancel()
+            await asyncio.wait({serving})
+            await client.close()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
