@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ from cascade.interfaces import Connector, Message, ReplyTo
 from cascade.testkit import eventually
 from cascade.wire import View
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract names")
 CALLS: list[int] = []
 GATE = threading.Event()
 
@@ -298,6 +301,22 @@ async def test_a_stop_refuses_what_comes_and_lets_runs_end() -> None:
         await asyncio.wait({serving})
         assert (await client.answers(2))[1]["outcome"] == "Succeeded"
         listening.cancel()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs sockets of Unix")
+@pytest.mark.parametrize("abstract", [pytest.param(True, marks=ON_LINUX), False])
+async def test_systemd_hears_when_the_service_listens_and_when_it_stops(
+    abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a unit with ``Type=notify``; a path, or a name in the abstract namespace."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        name = f"{tmp_path}/notify"
+        manager.bind(f"\0{name}" if abstract else name)
+        manager.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}" if abstract else name)
+        async with service(audit):
+            assert await asyncio.to_thread(manager.recv, 100) == b"READY=1"
+        assert await asyncio.to_thread(manager.recv, 100) == b"STOPPING=1"
 
 
 async def test_an_id_is_answered_from_its_record_after_a_restart_and_never_runs_again(tmp_path: Path) -> None:

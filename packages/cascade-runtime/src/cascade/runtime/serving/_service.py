@@ -54,6 +54,7 @@ from cascade.runtime.serving._intake import (
 from cascade.runtime.serving._report import workflows_report
 from cascade.runtime.serving._responses import Asker, Responses, sendable
 from cascade.runtime.serving._store import KEPT_SECONDS, RequestStore
+from cascade.runtime.serving._systemd import notify
 from cascade.runtime.starting import Target
 from cascade.spec import targets_of
 from cascade.wire.requests import StartRequest, parse_request
@@ -126,6 +127,8 @@ class Service:
         await self._recall()
         unsubscribe = self._bus.subscribe(LifecycleEvent, self._note_lifecycle)
         reader = asyncio.create_task(self._read(), name=f"cascade requests {self._source}")
+        # also without a link: the broker may come later, and a service manager would not wait for it
+        notify("READY=1")
         try:
             # not the reader itself: a cancel of this one would end it, and requests are refused until the end
             await asyncio.wait({reader})
@@ -375,6 +378,7 @@ class Service:
     async def _stop(self) -> None:
         """Refuse what comes, let active runs end, and leave the others to the next process."""
         self._intake.stopping = True
+        notify("STOPPING=1")
         self._report()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._drain)
