@@ -1085,6 +1085,10 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     (lambda: cs.SqliteState(""), "SqliteState(folder): needs a folder, such as 'runs', not ''"),
     (lambda: cs.SqliteCache(""), "SqliteCache(path): needs a file, such as 'cache.db', not ''"),
     (
+        lambda: cs.run(cs.workflow(plain)),
+        "<Workflow plain> of type Workflow is not a lazy result; it is the workflow itself; call it: plain(...)",
+    ),
+    (
         lambda: cs.run(add(n) for n in range(3)),
         "<generator object <lambda>.<locals>.<genexpr> at 0x...> of type generator is not a lazy result; pass several targets as one list",
     ),

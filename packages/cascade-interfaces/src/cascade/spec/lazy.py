@@ -417,6 +417,11 @@ def not_lazy(value: object, advice: str = "") -> InvalidTargetError:
     if isinstance(value, PolicyMethods):
         name = value._declared().name
         return InvalidTargetError(value, advice=f"it is the task itself; call it: {name}(...)")
+    # few programs declare one
+    from cascade.spec.workflows import Workflow
+
+    if isinstance(value, Workflow):
+        return InvalidTargetError(value, advice=f"it is the workflow itself; call it: {value.name}(...)")
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, Collection) else ()
     # an iterator is not read: it may be endless
     if isinstance(value, Iterator) or any(isinstance(each, LazyResult) for each in items):

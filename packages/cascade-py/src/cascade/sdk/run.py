@@ -350,9 +350,14 @@ def signature_of_run() -> inspect.Signature:
     """Return the signature of both functions that lists every setting: for ``help()`` and completion."""
     signature = inspect.signature(run)
     positional = [signature.parameters[name] for name in _POSITIONAL]
+    # its types are those of the forms that return a value; the other form gives a RunResult
+    shown = {"on_failure": "Literal['stop', 'continue', 'return']"}
     settings = [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=_DEFAULTS.get(name),
+            annotation=shown.get(name, annotation),
         )
         for name, annotation in inspect.get_annotations(Settings).items()
     ]
