@@ -1393,6 +1393,7 @@ ELSEWHERE = {
     ", not an object": "test_wire.py",
     "not JSON: ": "test_wire.py",
     "does not support watch(), which is needed to receive constraints": "test_manager.py",
+    " is not the name of a workflow": "test_access.py",
     " has no parameter ": "test_starting.py",
     " itself; return a call that does not need this task's value": "test_expansion_costs.py",
     " is done and its value has been released; pass every result that the returned calls need to the task as an argument": (
