@@ -69,6 +69,13 @@ class TestPresence:
         assert shown == [False, False, True]
         assert [presence.is_shared(at) for at in (127.0, 127.1)] == [True, False]
 
+    def test_a_name_is_shown_as_shared_from_the_first_take_over_that_the_broker_reports(self) -> None:
+        """MQTT 5 reports it to the one that loses its link; over 3.1.1 it may have been a predecessor."""
+        presence = born()
+        presence.taken_over(5.0)
+        assert [presence.is_shared(at) for at in (5.0, 125.0, 125.1)] == [True, True, False]
+        assert not presence.contested(5.0), "it is not yet reason to slow down"
+
     def test_a_birth_shows_who_and_where_the_process_is(self) -> None:
         """With the session of the will, so that a reader knows which birth a will ends."""
         presence = Presence("s", named=True)

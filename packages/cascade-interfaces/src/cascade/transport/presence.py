@@ -137,8 +137,9 @@ class Presence:
         return None if self.lifetime is None else self._born_at + self.lifetime / _RENEWALS
 
     def taken_over(self, now: float) -> None:
-        """Note that the broker reported another client with the client id."""
+        """Note that the broker reported another client with the client id: no predecessor that has ended does that."""
         self._suspect(now)
+        self._announced_elsewhere = now
 
     def contested(self, now: float) -> bool:
         """Return whether another process uses this name: signs of one on more than 3 links within 60 s."""
