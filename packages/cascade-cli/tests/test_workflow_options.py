@@ -151,6 +151,7 @@ def test_the_help_lists_each_parameter_with_type_default_and_meaning(called: Cal
         "-p größe=FLOAT [default: 0.5]",
         "-p quiet=BOOL [default: false]",
         "-p executor=TEXT who does it [default: own]",
+        "further inputs: -p NAME=VALUE",
         "",
     ]
     options = "\n".join(lines[lines.index("Options:") :])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cascade.spec.lazy import call_of as call_of
     from cascade.spec.lazy import collected as collected
     from cascade.spec.lazy import place_of_call as place_of_call
+    from cascade.spec.lazy import target_name as target_name
     from cascade.spec.lazy import targets_of as targets_of
     from cascade.spec.lazy import watch_calls as watch_calls
     from cascade.spec.nested import PLAIN as PLAIN
@@ -62,7 +63,7 @@ _MODULES = {
     "definition": "TaskDefinition",
     "inputs": "Env Input InputCall Param read_inputs",
     "labels": "filled short",
-    "lazy": "Call CallSettings Condition LazyResult MapCall as_call call_of collected place_of_call targets_of watch_calls",
+    "lazy": "Call CallSettings Condition LazyResult MapCall as_call call_of collected place_of_call target_name targets_of watch_calls",
     "nested": "PLAIN VISITS_PER_STEP Search Walk find_lazies may_hold_lazies substitute",
     "policies": "Fallback Policies",
     "resources": "Injection Resource inject resource",

@@ -438,3 +438,8 @@ def _itself(value: Any) -> Any:
 _COLLECTED = CallSettings(structural(_itself, "collected"))
 _ITEM = CallSettings(structural(operator.getitem, "item"))
 _ATTRIBUTE = CallSettings(structural(getattr, "attribute"))
+
+
+def target_name(targets: list[LazyResult[Any]]) -> str:
+    """Name a run's targets in a report and in the record of the run."""
+    return ", ".join(dict.fromkeys(call_of(lazy).definition.name for lazy in targets[:8]))

@@ -34,7 +34,7 @@ from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.settings import OnFailure, ResumeRules, RunIdentity
 from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.runtime.executors._registry import RunExecutors
-from cascade.spec import LazyResult, Resource, call_of
+from cascade.spec import LazyResult, Resource, target_name
 from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
@@ -159,7 +159,7 @@ class Run:
             with self._sent_lines(events):
                 await parts.control.begin(
                     self._identity,
-                    _names(self._targets),
+                    target_name(self._targets),
                     facts,
                     start_timeout=start_timeout,
                     attempt=recording.attempt if recording is not None else 1,
@@ -232,7 +232,7 @@ class Run:
             self._id,
             self._targets,
             self._params,
-            name=_names(self._targets),
+            name=target_name(self._targets),
             source=source_of(parts.connector),
             rules=self._rules,
             clock=parts.clock,
@@ -363,8 +363,3 @@ async def _telemetry(
             yield telemetry
         finally:
             await telemetry.drain(TELEMETRY_DRAIN)
-
-
-def _names(targets: list[LazyResult[Any]]) -> str:
-    """Name a run's targets in a report."""
-    return ", ".join(dict.fromkeys(call_of(lazy).definition.name for lazy in targets[:8]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import reduce
 from typing import Any
 
@@ -10,9 +11,10 @@ import click
 from click.core import ParameterSource
 
 from cascade.cli._running.run import Plan, run_workflow
+from cascade.cli._running.run_ids import choose
 from cascade.cli.command import ParamType, Settings
 from cascade.cli.link import Address
-from cascade.runtime.starting import Startable
+from cascade.runtime.starting import Startable, name_of
 
 
 class _Resource(ParamType):
@@ -136,7 +138,13 @@ _OF_ONE_RUN = (
     click.option(
         "--run-id",
         metavar="ID",
-        help="The id of the run; one that the folder has continues where it stopped.",
+        help="The id of the run; one that the folder has continues where it stopped. {date}, {time} and {host} are replaced.",
+    ),
+    click.option(
+        "--continue",
+        "continues",
+        is_flag=True,
+        help="Go on with the last run of this workflow in the folder that has not ended; without one, begin a new run.",
     ),
     click.option(
         "--events", metavar="FILE.jsonl", type=click.Path(dir_okay=False), help="Append each event to a file."
@@ -158,12 +166,19 @@ def run_with(
     workflow: Startable,
     values: Mapping[str, Any],
     settings: Settings,
+    *,
+    continues: bool,
     **options: Any,
 ) -> int:
     """Run a workflow with the options of the command line and the settings of its file; return the exit code."""
     plan = plan_of(workflow.settings, **options)
-    target, params = workflow.build(values)
-    return run_workflow(target, params, plan, settings)
+    target, params = workflow.build(values, to_run=False)
+    choice = choose(name_of(target), plan.keywords, continues=continues, now=datetime.now().astimezone())
+    if choice.recorded is None:
+        # otherwise those of the record count
+        workflow.check_inputs(target, params)
+    keywords = {**plan.keywords, **({} if choice.run_id is None else {"run_id": choice.run_id})}
+    return run_workflow(target, params, plan._replace(keywords=keywords, choice=choice), settings)
 
 
 def plan_of(

@@ -12,16 +12,19 @@ from typing import Any, NamedTuple
 from cascade.cli._running.failure import as_object, frame_lines, in_one_line
 from cascade.cli._running.keywords import in_words_of_the_command
 from cascade.cli._running.result import as_json, show
+from cascade.cli._running.run_ids import RunChoice, shown_time
 from cascade.cli._running.summary import RunSummary
 from cascade.cli._running.warnings import warnings_on_stderr
 from cascade.cli.command import Settings
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError, exit_code
 from cascade.cli.link import Address
+from cascade.cli.output import Output
 from cascade.interfaces import (
     CascadeError,
     Connector,
     Failure,
     LifecycleEvent,
+    RecordedStatus,
     RunCancelledError,
     RunResult,
     RunStatus,
@@ -46,6 +49,7 @@ class Plan(NamedTuple):
     """Those that the file gives, and no option."""
     events: str | None = None
     quiet: bool = False
+    choice: RunChoice = RunChoice()
 
 
 def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings: Settings) -> int:
@@ -63,12 +67,14 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
     known = {each.name for each in inputs_of(targets_of(target))}
     declared = (plan.keywords.get("params") or {}).items()
     values = {**{name: value for name, value in declared if name in known}, **values}
-    with _named_as_options(plan):
-        check_inputs(targets_of(target), values, os.environ)
+    if plan.choice.recorded is None:
+        with _named_as_options(plan):
+            check_inputs(targets_of(target), values, os.environ)
     connector = connector_of(plan)
     bus, summary = plan.keywords.get("bus") or EventBus(), RunSummary()
     bus.subscribe(LifecycleEvent, summary.lifecycle)
     bus.subscribe(TaskStateEvent, summary.task)
+    _note_choice(plan, settings.output)
     shown = show_arguments() if settings.debug else nullcontext()
     with warnings_on_stderr(settings.output, debug=settings.debug), shown:
         value, error = _outcome(lambda: _run(target, values, plan, bus, connector))
@@ -76,6 +82,8 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
             with _named_as_options(plan):
                 raise error
         returned = plan.keywords.get("on_failure") == "return" and error is not None
+        if error is None:
+            _note_old_result(plan, settings.output)
         for line in () if plan.quiet else summary.remarks():
             settings.output.note(line)
         # the last line names the failure that has ended the run
@@ -86,6 +94,29 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
     return {RunStatus.SUCCEEDED: OK, RunStatus.CANCELLED: CANCELLED}.get(_status(summary, error), FAILED)
+
+
+def _note_choice(plan: Plan, output: Output) -> None:
+    """Say which run goes on, also with ``--quiet``, and which id was made."""
+    run_id, recorded, made = plan.choice
+    if recorded is not None and recorded.status is not RecordedStatus.SUCCEEDED:
+        output.note(
+            f"cascade: run {run_id} began on {shown_time(recorded.created)} and goes on where it stopped"
+        )
+    elif made and not plan.quiet:
+        output.note(f"cascade: the run is {run_id}; if it is interrupted, --continue goes on with it")
+
+
+def _note_old_result(plan: Plan, output: Output) -> None:
+    """Say that the result is an earlier one, also with ``--quiet``: otherwise every night looks like the first one."""
+    recorded = plan.choice.recorded
+    if (
+        recorded is not None
+        and recorded.status is RecordedStatus.SUCCEEDED
+        and plan.keywords.get("on_change") != "rerun"
+    ):
+        ended = shown_time(recorded.ended or recorded.created)
+        output.note(f"cascade: run {recorded.run_id} ended on {ended}; its result is returned, nothing ran")
 
 
 def _outcome(run: Callable[[], Any]) -> tuple[Any, BaseException | None]:

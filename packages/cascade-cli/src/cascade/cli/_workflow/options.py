@@ -14,7 +14,7 @@ import click
 from cascade.cli._workflow.source import load
 from cascade.cli.command import ParamType, Settings
 from cascade.cli.errors import USAGE, CommandError
-from cascade.interfaces.text import printable
+from cascade.interfaces.text import nearest, printable
 from cascade.runtime.starting import Parameter, Startable
 
 _PREFIX = "parameter:"
@@ -43,7 +43,18 @@ class WorkflowCommand(click.Command):
                 ctx.meta[_KEY] = self.workflow()
             elif isinstance(file, str):
                 ctx.meta[_KEY] = load(file)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not _has_further_inputs(ctx):
+                raise
+            name = error.option_name.lstrip("-").replace("-", "_")
+            near = nearest(error.option_name, error.possibilities or (), least=0.8)
+            guess = f"did you mean {near}? Or " if near else ""
+            raise click.UsageError(
+                f"No such option: {error.option_name}; {guess}write -p {name}=... for an input of the graph",
+                ctx,
+            ) from error
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own options and those of the workflow."""
@@ -70,6 +81,8 @@ class WorkflowCommand(click.Command):
         if theirs and workflow is not None:
             with formatter.section(printable(f"Parameters of {workflow.title}")):
                 formatter.write_dl(theirs)
+                if _has_further_inputs(ctx):
+                    formatter.write_text("further inputs: -p NAME=VALUE")
         with formatter.section("Options"):
             formatter.write_dl(own)
 
@@ -184,6 +197,12 @@ class _Text(ParamType):
 def _known(ctx: click.Context) -> tuple[Parameter, ...]:
     workflow = ctx.meta.get(_KEY)
     return () if workflow is None else workflow.parameters
+
+
+def _has_further_inputs(ctx: click.Context) -> bool:
+    """Return whether the graph may have inputs that nobody knows before the workflow's function is called."""
+    workflow = ctx.meta.get(_KEY)
+    return workflow is not None and not workflow.knows_all
 
 
 def _option(parameter: Parameter, taken: set[str]) -> click.Option | None:

@@ -7,7 +7,7 @@ from cascade.runtime.starting._conversions import Conversion, Schema, conversion
 from cascade.runtime.starting._docstrings import descriptions, summary
 from cascade.runtime.starting._offered import params_of_texts
 from cascade.runtime.starting._parameters import Parameter, of_function, schema_of
-from cascade.runtime.starting._startable import Startable, Target, startable
+from cascade.runtime.starting._startable import Startable, Target, name_of, startable
 
 __all__ = [
     "Conversion",
@@ -17,6 +17,7 @@ __all__ = [
     "Target",
     "conversion_of",
     "descriptions",
+    "name_of",
     "of_function",
     "params_of_texts",
     "schema_of",

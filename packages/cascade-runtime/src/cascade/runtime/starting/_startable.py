@@ -14,7 +14,7 @@ from cascade.runtime._graph.plan import inputs_of
 from cascade.runtime.starting._conversions import Schema
 from cascade.runtime.starting._docstrings import summary
 from cascade.runtime.starting._parameters import Parameter, of_function, of_inputs, schema_of
-from cascade.spec import LazyResult, Task, targets_of
+from cascade.spec import LazyResult, Task, target_name, targets_of
 
 Target = LazyResult[Any] | Sequence[LazyResult[Any]]
 """What a run computes: a lazy result, or several."""
@@ -84,9 +84,17 @@ class Startable(NamedTuple):
         inputs = of_inputs(inputs_of(targets_of(target)))
         self._check_names(rest, inputs)
         if to_run:
-            self._check_present(inputs, {**(self.settings.get("params") or {}), **rest})
+            self.check_inputs(target, rest)
         late = {each.name: each for each in inputs if each not in self.parameters}
         return target, {name: _late(late.get(name), value) for name, value in rest.items()}
+
+    def check_inputs(self, target: Target, values: Mapping[str, Any]) -> None:
+        """Check that every required input of a target that :meth:`build` has made has a value.
+
+        :raises UsageError: once for all that are missing.
+        """
+        declared = self.settings.get("params") or {}
+        self._check_present(of_inputs(inputs_of(targets_of(target))), {**declared, **values})
 
     def _made(self, function: Callable[..., Any], values: Mapping[str, Any]) -> Target:
         self._check_present([each for each in self.parameters if each.name in self.of_function], values)
@@ -120,6 +128,11 @@ def _late(parameter: Parameter | None, value: Any) -> Any:
         return conversion.from_text(value) if isinstance(value, str) else conversion.from_json(value)
     except ValueError as error:
         raise UsageError(f"-p {parameter.name}: {error}") from error
+
+
+def name_of(target: Target) -> str:
+    """Return the name of a target, as reports and records of its runs have it."""
+    return target_name(targets_of(target))
 
 
 def startable(found: Any, title: str) -> Startable:
