@@ -341,8 +341,13 @@ async def test_what_a_stop_interrupted_goes_on_after_the_restart(tmp_path: Path)
             await client.ask("queued", id=str(number), params={"number": number}, wait=number != 1)
         await eventually(lambda: CALLS)
         await client.answers(1)
-    GATE.set()
+    GATE.set()  # the call of the first process ends
+    GATE.clear()
     async with service(queued, **settings) as client:
+        await client.ask("queued", id="1", params={"number": 1})
+        assert [each["status"] for each in await client.answers(1)] == ["accepted"]
+        client.responses.clear()
+        GATE.set()
         ends = await client.answers(2)
         assert {each["id"]: each["outcome"] for each in ends} == {"0": "Succeeded", "2": "Succeeded"}
         await eventually(lambda: set(CALLS) == {0, 1, 2})

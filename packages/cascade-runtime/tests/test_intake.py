@@ -144,10 +144,6 @@ class Requests(RuleBasedStateMachine):
 
     def forget(self) -> None:
         """What may be forgotten, the machine forgets: an id may start once more a day later."""
-        active = sum(map(len, (*self.running.values(), *self.waiting.values())))
-        old = bool(self.ended) and self.now - self.ended[0][0] > 100.0
-        if active + len(self.ended) <= 4 and not old:
-            return
         while self.ended and (len(self.ended) > 4 or self.now - self.ended[0][0] > 100.0):
             _, run_id = self.ended.pop(0)
             del self.numbers[run_id]
@@ -165,6 +161,19 @@ class Requests(RuleBasedStateMachine):
 
 TestRequests = Requests.TestCase
 TestRequests.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_memory_is_bounded_by_what_is_needed_to_answer_again() -> None:
+    """Of a run that has ended neither parameters are kept, nor the value of an old one."""
+    made = intake.Intake([offer("allow")])
+    runs = []
+    for number in range(intake.MAX_VALUES + 2):
+        decided = made.decide("allow", StartRequest(id=str(number)), now=0.0)
+        assert isinstance(decided, intake.Accepted)
+        made.ended(decided.run, intake.Outcome("Succeeded", 0.0, value="x"))
+        runs.append(decided.run)
+    assert [run.outcome.value for run in runs if run.outcome].count("x") == intake.MAX_VALUES
+    assert not any(run.params or run.values for run in runs)
 
 
 def test_the_page_is_true() -> None:

@@ -21,6 +21,8 @@ MAX_WAITING = 10
 """Requests of one workflow that wait beside those that run."""
 MAX_RUNNING = 100
 """Runs of one workflow at the same time, with ``overlap="allow"``."""
+MAX_VALUES = 100
+"""Values that are remembered, of the runs that ended last."""
 REMEMBERED = 1_000
 """Ids that are remembered without a state folder, for :data:`REMEMBERED_SECONDS`."""
 REMEMBERED_SECONDS = 86_400.0
@@ -137,7 +139,9 @@ class Intake:
         self._pause_of = pause_of
         self._most, self._seconds = remembered
         self._runs: dict[str, RequestedRun] = {}
-        """By run id; those that have ended in the order of their ends."""
+        """By run id."""
+        self._ended: deque[RequestedRun] = deque()
+        """In the order of their ends."""
 
     def decide(
         self, workflow: str, request: StartRequest, *, now: float, retained: bool = False
@@ -185,6 +189,7 @@ class Intake:
         offer = self.offers.get(run.workflow)
         self._runs[run.run_id] = run
         if run.state is State.ENDED:
+            self._remember(run)
             if offer is not None:
                 offer.last = run
             return True
@@ -201,8 +206,7 @@ class Intake:
         """Take the end of a run; return the one that starts in its place."""
         offer = self.offers[run.workflow]
         run.state, run.outcome = State.ENDED, outcome
-        # behind the others: the one that ended first is forgotten first
-        self._runs[run.run_id] = self._runs.pop(run.run_id)
+        self._remember(run)
         offer.last = run
         return self._next(offer)
 
@@ -266,16 +270,18 @@ class Intake:
         hint = f"did you mean {near!r}?" if near else f"it offers {', '.join(self.offers)}"
         return f"no workflow {workflow[:100]!r}; {hint}"
 
-    def _forget(self, now: float) -> None:
-        """Forget the oldest runs that have ended, beyond the limits."""
-        ended = [run for run in self._runs.values() if run.state is State.ENDED] if self._has_old(now) else []
-        for number, run in enumerate(ended):
-            if len(ended) - number > self._most or _age(run, now) > self._seconds:
-                del self._runs[run.run_id]
+    def _remember(self, run: RequestedRun) -> None:
+        """Keep how a run has ended; the digest is enough to know its parameters again."""
+        run.params = run.values = {}
+        self._ended.append(run)
+        if len(self._ended) > MAX_VALUES and (outcome := (old := self._ended[-MAX_VALUES - 1]).outcome):
+            old.outcome = outcome._replace(value=msgspec.UNSET)
 
-    def _has_old(self, now: float) -> bool:
-        oldest = next((run for run in self._runs.values() if run.state is State.ENDED), None)
-        return len(self._runs) > self._most or (oldest is not None and _age(oldest, now) > self._seconds)
+    def _forget(self, now: float) -> None:
+        """Forget the runs that ended first, beyond the limits."""
+        ended = self._ended
+        while ended and (len(ended) > self._most or _age(ended[0], now) > self._seconds):
+            del self._runs[ended.popleft().run_id]
 
 
 def digest_of(startable: Startable, values: Mapping[str, Any], params: Mapping[str, Any]) -> bytes:

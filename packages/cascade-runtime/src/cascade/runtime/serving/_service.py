@@ -124,8 +124,8 @@ class Service:
 
         :raises StateUnavailable: if the requests of an earlier process cannot be read.
         """
-        await self._recall()
         unsubscribe = self._bus.subscribe(LifecycleEvent, self._note_lifecycle)
+        await self._recall()
         reader = asyncio.create_task(self._read(), name=f"cascade requests {self._source}")
         # also without a link: the broker may come later, and a service manager would not wait for it
         notify("READY=1")
@@ -153,6 +153,9 @@ class Service:
                 # the process ended between the end of the run and its record here; nothing runs again
                 run.state, run.outcome = State.ENDED, _outcome_of(known)
                 await self._store.put(run)
+            if run.state is not State.ENDED:
+                # it was accepted: who asks again is answered at once
+                self._recorded.add(run.run_id)
             if not self._intake.recall(run):
                 _log.warning(
                     "%s: the request cannot be continued: the workflow or its parameters have changed",
