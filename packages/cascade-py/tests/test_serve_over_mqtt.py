@@ -210,7 +210,7 @@ async def test_a_request_of_nats_is_answered_in_its_inbox() -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(
-    "rounds", [pytest.param(1), pytest.param(200, marks=[pytest.mark.nightly, pytest.mark.longest])]
+    "rounds", [pytest.param(1), pytest.param(1_000, marks=[pytest.mark.nightly, pytest.mark.longest])]
 )
 async def test_no_accepted_request_is_lost_and_none_runs_twice_when_the_service_is_killed(
     tmp_path: Path, rounds: int
