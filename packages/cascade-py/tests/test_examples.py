@@ -71,7 +71,7 @@ def test_the_readme_names_all_that_a_run_can_be_given() -> None:
     named = {name for name in inspect.signature(cs.run).parameters if name not in ("target", "settings")}
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == named | Settings.__annotations__.keys()
     of_a_run = inspect.signature(cs.Engine.run).parameters.keys() - {"self"}
-    short = {"state"}  # of state_backend
+    short = {"state", "cache"}  # of state_backend and cache_backend
     beyond = {"self", "clock"} | (named | Settings.__annotations__.keys()) - of_a_run - short
     assert inspect.signature(cs.Engine.__init__).parameters.keys() == beyond
 

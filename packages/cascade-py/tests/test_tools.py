@@ -172,11 +172,11 @@ def test_an_executor_is_found_by_name() -> None:
 
 @pytest.mark.parametrize("function", [cs.run, cs.arun])
 def test_every_setting_of_a_run_is_in_its_signature(function: Any) -> None:
-    """``help(cs.run)`` and completion show each keyword by its name: the engine's, its run's, and the short ``state``."""
+    """``help(cs.run)`` and completion show each keyword by its name: the engine's, its run's, and the short ``state`` and ``cache``."""
     shown = inspect.signature(function).parameters
     of_engine = inspect.signature(cs.Engine).parameters.keys()
     of_run = inspect.signature(cs.Engine.run).parameters.keys() - {"self"}
-    assert of_engine | of_run | {"state"} == shown.keys()
+    assert of_engine | of_run | {"state", "cache"} == shown.keys()
     assert "stop_timeout: 'float'" in str(inspect.signature(function))
 
 

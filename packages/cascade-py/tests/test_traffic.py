@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections import Counter
@@ -104,6 +105,12 @@ class Flaky:
         return flaky()
 
 
+@cs.workflow
+def count(number: int = 1) -> cs.LazyResult[list[int]]:
+    """Double a few numbers."""
+    return double.map(x=range(number))
+
+
 async def work(connector: MqttConnector, held: asyncio.Event) -> None:
     """Runs of every end: one is held by a constraint, one fails, one is cancelled."""
     engine = cs.Engine(connector=connector, logs="INFO", labels={"site": "hall-2"})
@@ -168,6 +175,13 @@ async def test_every_message_matches_a_channel(fresh_broker: Broker) -> None:
             ack = {"v": "1.0", "by": "collector-1", "upto": {"to-cancel-0": 1}, "missing": {}}
             await tool.publish("cascade/ack/press", ack, 1, retain=True)
             await eventually(lambda: seen("ack") != [] and any(not each["runs"] for each in seen("summary")))
+            serving = asyncio.create_task(cs.aserve(count, connector=f"{fresh_broker.url}?source_id=oven"))
+            await eventually(lambda: seen("workflows") != [])
+            await tool.publish("cascade/requests/oven/count", {"id": "r1", "params": {"number": 2}}, 1)
+            await eventually(lambda: seen("response") != [])
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
         await eventually(lambda: any(each["status"] == "offline" for each in seen("status")))
     channels: Counter[str] = Counter()
     found: set[tuple[str, Any]] = set()

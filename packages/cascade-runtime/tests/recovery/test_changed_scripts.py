@@ -176,7 +176,7 @@ async def test_a_changed_step_is_refused_by_name_and_runs_again_on_request(name:
     with pytest.raises(RunChangedError) as refused:
         await script.run()
     assert message in str(refused.value)
-    assert "fix: on_change='rerun' runs them again with all that take their values, 'keep'" in str(
+    assert "fix: on_change='rerun' runs them again with all that take their values, on_change='keep'" in str(
         refused.value
     )
     assert script.ran == []
