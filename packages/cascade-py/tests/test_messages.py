@@ -1366,6 +1366,7 @@ ELSEWHERE = {
         "test_serve.py",
     ),
     "=): needs a number, not ": "test_checkpoints_in_processes.py",
+    "=... for an input of the graph": "test_nightly_runs.py",
     " is not in doubt: it is ": "test_history.py",
     "; cascade history --state ": "test_history.py",
     "the folder does not exist": "test_resolving.py",

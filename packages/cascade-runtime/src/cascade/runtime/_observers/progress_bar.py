@@ -148,7 +148,10 @@ def render(
     longest = "" if narrow else printable(counts.running_longest)
     if progress.running or not reason:
         parts.append(f"{progress.running} running{f': {longest}' if longest else ''}")
-    parts += _waiting(progress, clean(reason))
+    waiting = _waiting(progress, clean(reason))
+    # their number alone is what a narrow terminal can do without
+    if reason or len("  ".join([*parts, *waiting])) < columns:
+        parts += waiting
     line = cut("  ".join(parts), columns - 1)
     return line.replace(f"{failed} failed", f"{_RED}{failed} failed{_PLAIN}", 1) if failed and color else line
 
