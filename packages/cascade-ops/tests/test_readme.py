@@ -16,12 +16,15 @@ PAGE = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 @pytest.mark.process
 @pytest.mark.timeout(180)
 def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
-    """After an engine whose run was cancelled."""
+    """After an engine whose run was cancelled; Home Assistant gets the next one of its name."""
     plant.start("press-line-3", run_id="night-7", tasks=20_000)  # it must not end before it is cancelled
     plant.wait_for_runs("press-line-3")
     assert plant.cascade("cancel", "run:night-7", "--wait").returncode == 0
     eventually(lambda: "ended" in str(plant.json("ps")), "the engine has ended")
     for command, lines in examples(PAGE):
+        if command.startswith("cascade ha"):
+            plant.start("press-line-3", run_id="night-8", tasks=20_000)
+            plant.wait_for_runs("press-line-3")
         check_example(command, lines, plant)
 
 
