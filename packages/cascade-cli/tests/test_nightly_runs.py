@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_with_continue(cascade: Cascade, tmp_path: Path) ->
     process.wait(timeout=60 * busyness())
     (tmp_path / "hang").unlink()
     source = (tmp_path / "nightly_job.py").read_text()
-    (tmp_path / "nightly_job.py").write_text(source.replace("2.5 * sensor", "3.5 * sensor"))
+    (tmp_path / "nightly_job.py").write_text(source.replace("2.5 * sensor", "13.5 * sensor"))
     code, _, err = cascade(*night[len(CASCADE) + 1 :])
     assert code != 0
     assert "--on-change rerun runs them again" in err
