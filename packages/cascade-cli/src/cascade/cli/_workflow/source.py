@@ -51,7 +51,7 @@ def offered(text: str) -> tuple[list[Workflow[..., Any]], Mapping[str, Any]]:
         # what cascade run takes; it says what is wrong
         startable(found, f"{path.name}:{name}")
         function = found if callable(found) and not isinstance(found, LazyResult) else lambda: found
-        found = Workflow(function, name=name.rpartition(".")[2])
+        return [Workflow(function, name=name.rpartition(".")[2])], declared_in(module)
     return [found], declared_in(module)
 
 
