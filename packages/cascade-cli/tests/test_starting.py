@@ -194,3 +194,69 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, arguments: list[str],
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            ["jobs.py:fixed", "--cron", "0 25 * * *"],
+            "--cron: '0 25 * * *', column 3: hour: needs 0 to 23, not '25'",
+        ),
+        (
+            ["jobs.py:fixed", "--cron", "0 3 * * *", "--tz", "Berlin"],
+            "did you mean 'Europe/Berlin'?, not 'Berlin'",
+        ),
+        (["jobs.py:fixed", "--every", "0s"], "--every: needs 1s to less than a year, not '0s'"),
+        (
+            ["jobs.py:plain", "--every", "1s", "--name", "a"],
+            "plain needs number, and a clock gives none; give a default",
+        ),
+        (["jobs.py", "--every", "1s"], "--every cannot be for audit, calibrate"),
+        (["jobs.py:fixed", "jobs.py:fixed", "--name", "a"], "two workflows have the name 'fixed'"),
+    ],
+)
+def test_a_schedule_that_cannot_work_is_refused_before_anything_is_offered(
+    arguments: list[str], problem: str, plant: Plant, tmp_path: Path
+) -> None:
+    """With 2, and what would be right."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    done = subprocess.run(
+        [*CASCADE, "serve", *arguments],
+        cwd=tmp_path,
+        env=plant.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60 * busyness(),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in done.stderr
+
+
+def test_a_service_starts_by_the_clock_and_workflows_says_when_next(plant: Plant, tmp_path: Path) -> None:
+    """The options of the command line are for the workflow that it names; times have the zone's offset."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    services = [
+        served(plant, tmp_path, "--name", "ticker", "jobs.py:fixed", "--every", "1s"),
+        served(
+            plant, tmp_path, "--name", "leap", "jobs.py:fixed", "--cron", "0 3 29 2 *", "--tz", "Asia/Tokyo"
+        ),
+    ]
+
+    def rows() -> dict[str, Any]:
+        return {row["source"]: row for row in plant.json("workflows") if row["source"] in ("ticker", "leap")}
+
+    eventually(lambda: len(rows()) == 2 and rows()["ticker"]["last"], "both offer, and one has started")
+    found = rows()
+    assert found["ticker"]["last"]["run_id"].startswith("fixed~20")
+    assert (found["ticker"]["schedule"]["text"], found["ticker"]["missed"]) == ("Every 1s", "one")
+    assert found["ticker"]["last_success"], found
+    ahead = plant.json("workflows", "leap", "--next", "3")
+    assert [row["at"] for row in ahead] == [f"{year}-02-29T03:00:00+09:00" for year in (2028, 2032, 2036)]
+    # where nothing sets the system's clock, the report says so behind it
+    assert all(row["schedule"].startswith("At 03:00 on February 29 (Asia/Tokyo)") for row in ahead)
+    assert len(plant.json("workflows", "ticker", "--next", "2")) == 2
+    for process in services:
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(60 * busyness()) for process in services] == [143, 143]

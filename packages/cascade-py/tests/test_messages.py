@@ -1355,8 +1355,24 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
 ELSEWHERE = {
     **dict.fromkeys(
         (
+            "cannot be given with cron=; leave one out",
+            "is the time zone of cron=, which is missing",
+            "needs 'none', 'one' or 'all'",
+            "needs 1s to less than a year",
+            "needs a text such as '0 3 * * *'",
+            "needs a whole number with a unit: 90s, 10m, 2h or 1d",
+            'needs cronsim: pip install "cascade-py[serve]"',
+            "needs five fields: write ",
+            "workflow(cron=)",
+            "workflow(tz=)",
+        ),
+        "test_schedules.py",
+    ),
+    **dict.fromkeys((", and a clock gives none; give a default",), "test_ticks.py"),
+    **dict.fromkeys(
+        (
             "cs.serve(...) cannot run inside a running event loop; write: await cs.aserve(...)",
-            "is missing; pass connector='mqtt://broker?source_id=press-line-3'",
+            "is missing, and no workflow has a schedule; pass connector='mqtt://broker?source_id=press-line-3'",
             "belongs to one run, and a service has many; leave it out",
             "needs a name, by which others ask it: mqtt://broker?source_id=press-line-3",
             "needs a connector with watch(), such as mqtt://broker",

@@ -356,7 +356,7 @@ async def test_what_a_stop_interrupted_goes_on_after_the_restart(tmp_path: Path)
 @pytest.mark.parametrize(
     ("workflows", "connector", "settings", "problem"),
     [
-        ((audit,), None, {}, "is missing; pass connector="),
+        ((audit,), None, {}, "is missing, and no workflow has a schedule; pass connector="),
         ((audit,), cs.LocalConnector, {}, "needs a name, by which others ask it"),
         ((audit, audit), lambda: cs.LocalConnector(source_id="a"), {}, "two workflows have the name 'audit'"),
         ((), lambda: cs.LocalConnector(source_id="a"), {}, "needs at least one workflow"),

@@ -39,14 +39,17 @@ class Start(NamedTuple):
 
 def offer_rows(view: View, now: float) -> list[dict[str, Any]]:
     """Return a row for each workflow that an engine offers, by engine; ``now`` is on the reader's clock."""
-    unplanned = {"schedule": None, "next": None, "missed": None, "lease": None}
     return [
         {
             "source": source,
             **{key: value for key, value in to_wire(row).items() if key != "digest"},
             "last": None if row.last is None else to_wire(row.last),
             "accepting": row.accepting and engine.is_live(now),
-            **unplanned,
+            "last_success": row.last_success or None,
+            "schedule": None if row.schedule is None else to_wire(row.schedule),
+            "next": None if row.schedule is None else row.schedule.next,
+            "missed": row.missed or None,
+            "lease": None,
         }
         for source, engine in sorted(view.engines.items())
         for row in (engine.workflows.workflows if engine.workflows is not None else ())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, Literal, ParamSpec, TypeVar, get_args, overload
 
 from cascade.interfaces.errors import ConfigurationError, TaskDefinitionError
+from cascade.spec.schedules import Missed, check_schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +24,15 @@ class Workflow(Generic[P, R]):
     :param overlap: what becomes of a start while a run of this workflow goes on: ``"skip"`` refuses it, ``"queue"``
         lets it wait (at most ten), ``"allow"`` starts it beside the other.
     :param answer: whether the value of a run is sent to whoever waits for its end; otherwise no value leaves the process.
-    :raises ConfigurationError: if the name is not a Python identifier, or ``overlap`` is unknown.
+    :param cron: when a service starts it by itself: minute, hour, day of the month, month, day of the week, such as
+        ``"0 3 * * *"``.
+    :param every: or after which interval: ``"90s"``, ``"10m"``, ``"2h"`` or ``"1d"``, less than a year; for the first time
+        one interval after the service has started.
+    :param tz: time zone of ``cron``, such as ``"Europe/Berlin"``; that of the machine if None.
+    :param missed: what becomes of ticks that came due while the machine slept or a pause was in force, and of those of
+        ``cron`` while the service was away: ``"none"`` drops them, ``"one"`` starts the newest, ``"all"`` the newest hundred
+        one after another, oldest first.
+    :raises ConfigurationError: if the name is not a Python identifier, or another value is wrong.
     :raises TaskDefinitionError: if ``function`` cannot be called, or is a coroutine function or a class.
     """
 
@@ -36,6 +45,10 @@ class Workflow(Generic[P, R]):
         name: str | None = None,
         overlap: Overlap = "skip",
         answer: bool = False,
+        cron: str | None = None,
+        every: str | None = None,
+        tz: str | None = None,
+        missed: Missed = "one",
     ) -> None:
         if not callable(function) or isinstance(function, type) or inspect.iscoroutinefunction(function):
             raise TaskDefinitionError(
@@ -49,6 +62,7 @@ class Workflow(Generic[P, R]):
             )
         if overlap not in get_args(Overlap):
             raise ConfigurationError("workflow(overlap=)", "needs 'skip', 'queue' or 'allow'", value=overlap)
+        check_schedule(cron, every, tz, missed)
         functools.update_wrapper(self, function)
         self.function = function
         """The function itself."""
@@ -58,6 +72,10 @@ class Workflow(Generic[P, R]):
         """What becomes of a start while a run of this workflow goes on."""
         self.answer = answer
         """Whether values of its runs are sent."""
+        self.cron, self.every, self.tz = cron, every, tz
+        """When a service starts it by itself."""
+        self.missed: Missed = missed
+        """What becomes of ticks that came due and could not start."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what the function returns: the target of a run."""
@@ -71,7 +89,14 @@ class Workflow(Generic[P, R]):
 def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = None, overlap: Overlap = "skip", answer: bool = False
+    *,
+    name: str | None = None,
+    overlap: Overlap = "skip",
+    answer: bool = False,
+    cron: str | None = None,
+    every: str | None = None,
+    tz: str | None = None,
+    missed: Missed = "one",
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(
     function: Callable[P, R] | None = None,
@@ -80,17 +105,23 @@ def workflow(
     name: str | None = None,
     overlap: Overlap = "skip",
     answer: bool = False,
+    cron: str | None = None,
+    every: str | None = None,
+    tz: str | None = None,
+    missed: Missed = "one",
 ) -> Workflow[P, R] | Callable[[Callable[P, R]], Workflow[P, R]]:
-    """Offer a function that makes a target, such as ``@cs.workflow`` or ``@cs.workflow(overlap="queue")``.
+    """Offer a function that makes a target, such as ``@cs.workflow`` or ``@cs.workflow(cron="0 3 * * *", tz="Europe/Berlin")``.
 
     Its parameters are those that others give when they start it: they are converted by their annotations. See
     :class:`Workflow`.
 
-    :raises ConfigurationError: if the name is not a Python identifier, or ``overlap`` is unknown.
+    :raises ConfigurationError: if the name is not a Python identifier, or another value is wrong.
     :raises TaskDefinitionError: if what is decorated cannot be a workflow.
     """
 
     def decorate(decorated: Callable[P, R]) -> Workflow[P, R]:
-        return Workflow(decorated, name=name, overlap=overlap, answer=answer)
+        return Workflow(
+            decorated, name=name, overlap=overlap, answer=answer, cron=cron, every=every, tz=tz, missed=missed
+        )
 
     return decorate if function is None else decorate(function)

@@ -1,4 +1,4 @@
-"""Serve workflows: they start when a message asks for it."""
+"""Serve workflows: they start when a message asks for it, and when their time has come."""
 
 from __future__ import annotations
 
@@ -32,18 +32,21 @@ def serve(
     drain: float = 30.0,
     **settings: Unpack[Settings],
 ) -> None:
-    """Offer workflows at the broker, and start them when they are asked for, until SIGTERM or Ctrl-C.
+    """Offer workflows at the broker, and start them when they are asked for or their time has come, until SIGTERM or Ctrl-C.
 
     ``connector`` needs a name, by which others ask for a run: ``"mqtt://broker?source_id=press-line-3"``. With ``state="runs"``
     accepted requests and their runs outlive the process: one id never starts a second run. The settings are those of
     :func:`cascade.run`; they hold for every run. A plain function is a workflow with the defaults of :func:`cascade.workflow`.
 
+    A workflow with ``cron`` or ``every`` starts by itself, too, and needs no connector. Each tick is a run whose id has its
+    time, such as ``audit~2026-11-25T02:00:00Z``, and starts at most once.
+
     At the end nothing more is accepted, and active runs have ``drain`` seconds to end. A second signal ends it at once.
 
     :raises UsageError: inside a running event loop; use ``await cs.aserve(...)`` there. Also while a worker or the command
         ``cascade`` imports the program.
-    :raises ConfigurationError: if the connector is missing, has no name or cannot receive requests, or two workflows have
-        one name.
+    :raises ConfigurationError: if the connector is missing and no workflow has a schedule, it has no name or cannot receive requests, or two workflows have
+        one name, or a schedule cannot work.
     :raises ConnectorUnavailable: if the connector requires its link and has none.
     :raises StateUnavailable: if the state folder cannot be used.
     :raises KeyboardInterrupt: after Ctrl-C.
@@ -69,17 +72,30 @@ async def aserve(
             raise ConfigurationError(
                 f"serve({name}=)", "belongs to one run, and a service has many; leave it out"
             )
-    if connector is None:
-        raise ConfigurationError(
-            "serve(connector=)", "is missing; pass connector='mqtt://broker?source_id=press-line-3'"
-        )
-    link = plugins.connector(connector) if isinstance(connector, str) else connector
     offers = [offer_of(each) for each in workflows]
+    if connector is None:
+        connector = _nobody(offers)
+    link = plugins.connector(connector) if isinstance(connector, str) else connector
     opened = await open_engine(settings, link)
     try:
         await _serve(opened, offers, link, settings, drain=drain)
     finally:
         await opened.close()
+
+
+def _nobody(offers: list[Offer]) -> Connector:
+    """Return a connector that nobody else has: the clock alone starts runs.
+
+    :raises ConfigurationError: if no workflow has a schedule.
+    """
+    from cascade.runtime import LocalConnector
+
+    if not any(each.cron or each.every for each in offers):
+        raise ConfigurationError(
+            "serve(connector=)",
+            "is missing, and no workflow has a schedule; pass connector='mqtt://broker?source_id=press-line-3'",
+        )
+    return LocalConnector(source_id="local")
 
 
 async def _serve(
@@ -120,7 +136,15 @@ def offer_of(workflow: Workflow[..., Any] | Callable[..., Any]) -> Offer:
 
     made = workflow if isinstance(workflow, Workflow) else Workflow(workflow)
     return Offer(
-        made.name, startable(made, made.name), made.overlap, made.answer, digest=_digest(made.function)
+        made.name,
+        startable(made, made.name),
+        made.overlap,
+        made.answer,
+        digest=_digest(made.function),
+        cron=made.cron,
+        every=made.every,
+        tz=made.tz,
+        missed=made.missed,
     )
 
 

@@ -76,6 +76,33 @@ class LastRun(Message, frozen=True, kw_only=True):
     ended: str
 
 
+class SkippedTick(Message, frozen=True, kw_only=True):
+    """A tick that was due and did not start."""
+
+    at: str
+    code: Annotated[str, Meta(extra_json_schema={"enum": ["missed", "busy", "full", "paused", "stopping"]})]
+    """Why, for a program; ``reason`` says it to a person."""
+    reason: str
+
+
+class OfferedSchedule(Message, frozen=True, kw_only=True):
+    """When a workflow starts by itself; either ``cron`` or ``every`` is given."""
+
+    cron: str | None = None
+    every: str | None = None
+    """Such as ``10m``."""
+    tz: str | None = None
+    """Time zone of ``cron``."""
+    text: str
+    """In words."""
+    next: str | None = None
+    """When it starts next, with the zone's offset; None while the clock is not set."""
+    skipped: SkippedTick | None = None
+    """The latest tick that did not start."""
+    problem: str = ""
+    """What is wrong with the clock."""
+
+
 class OfferedWorkflow(Message, frozen=True, kw_only=True):
     """A workflow that an engine starts when it is asked."""
 
@@ -91,6 +118,11 @@ class OfferedWorkflow(Message, frozen=True, kw_only=True):
     digest: str = ""
     """Of the file that has the workflow: it changes with its code."""
     last: LastRun | None = None
+    last_success: str = ""
+    """When the last run that succeeded ended."""
+    schedule: OfferedSchedule | None = None
+    missed: Annotated[str, Meta(extra_json_schema={"enum": ["", "none", "one", "all"]})] = ""
+    """With a schedule: what becomes of ticks that were missed."""
 
 
 class WorkflowsReport(Report, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,9 +13,13 @@ from cascade.cli._workflow.options import Source
 from cascade.cli._workflow.source import offered
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
+from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import with_optional_broker
 from cascade.cli.params import DURATION
+from cascade.interfaces import ConfigurationError
 from cascade.spec import Workflow
+
+_OF_A_WORKFLOW = ("cron", "every", "tz", "overlap", "missed")
 
 
 @make(name="serve")
@@ -28,17 +33,64 @@ from cascade.spec import Workflow
     metavar="DURATION",
     help="How long active runs may take to end after SIGTERM; 30s unless given.",
 )
+@click.option(
+    "--cron",
+    metavar="TEXT",
+    help="Start it by the clock: minute, hour, day of the month, month, day of the week.",
+)
+@click.option("--every", metavar="DURATION", help="Start it after each interval: 90s, 10m, 2h, 1d.")
+@click.option(
+    "--tz", metavar="ZONE", help="Time zone of --cron, such as Europe/Berlin; the machine's unless given."
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(["skip", "queue", "allow"]),
+    help="While a run goes on, a start is refused (skip, unless given), waits, or is allowed.",
+)
+@click.option(
+    "--missed",
+    type=click.Choice(["none", "one", "all"]),
+    help="Of the ticks that were missed, start none, the newest (one, unless given), or the newest hundred (all).",
+)
 def command(files: tuple[str, ...], *, drain: float, **options: Any) -> int:
-    """Start the workflows of Python files when a message asks for it.
+    """Start the workflows of Python files when a message asks for it, or by the clock.
 
     NAME is a workflow, a function that returns a lazy result, or a lazy result; without it, all workflows of the
     file are offered. The engine needs a name. Without access rules, everybody at the broker can start what is
     offered. SIGTERM ends it with 143, Ctrl-C with 0.
+
+    A workflow may have a schedule where it is declared; --cron and what follows it give one to the only workflow named here.
+    A schedule needs no broker.
     """
+    given = {name: value for name in _OF_A_WORKFLOW if (value := options.pop(name)) is not None}
     workflows: list[Workflow[..., Any]] = []
     declared: dict[str, Any] = {}
     for file in files:
         found, of_file = offered(file)
         workflows += found
         declared |= of_file
+    if given:
+        workflows = [_changed(workflows, given)]
     return serve_workflows(workflows, plan_of(declared, **options), settings(), drain=drain)
+
+
+def _changed(workflows: Sequence[Workflow[..., Any]], given: Mapping[str, Any]) -> Workflow[..., Any]:
+    """Return the only workflow with what the command line says of it.
+
+    :raises CommandError: if there are several, or a value is wrong.
+    """
+    if len(workflows) > 1:
+        names = ", ".join(each.name for each in workflows)
+        options = " and ".join(f"--{name}" for name in given)
+        raise CommandError(f"{options} cannot be for {names}", "name one workflow: FILE.py:NAME", code=USAGE)
+    (found,) = workflows
+    declared = {name: getattr(found, name) for name in _OF_A_WORKFLOW}
+    if "cron" in given or "every" in given:
+        # another schedule in its place
+        declared |= {"cron": None, "every": None, "tz": None}
+    try:
+        return Workflow(found.function, name=found.name, answer=found.answer, **{**declared, **given})
+    except ConfigurationError as error:
+        option = error.setting.partition("(")[2].removesuffix("=)")
+        found_value = "" if error.value is None else f", not {str(error.value)[:100]!r}"
+        raise CommandError(f"--{option}: {error.problem}{found_value}", code=USAGE) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from cascade.cli.command import settings
 from cascade.cli.errors import CommandError
 from cascade.cli.link import Address, with_broker
 from cascade.cli.snapshot import STATUS, WORKFLOWS, read
+from cascade.runtime.serving import CronSchedule
+from cascade.spec.schedules import every_seconds
 
 
 def _parameters(schema: Any) -> str:
@@ -25,10 +28,19 @@ def _last(last: Any) -> str:
     return "" if last is None else f"{last['status']} {show_age(last['ended'])} ago"
 
 
+def _schedule(schedule: Any) -> str:
+    if schedule is None:
+        return ""
+    zone = f" ({schedule['tz']})" if schedule.get("tz") else ""
+    return f"{schedule['text']}{zone}{'; ' if schedule.get('problem') else ''}{schedule.get('problem', '')}"
+
+
 COLUMNS = (
     Column("name", "workflow"),
     Column("source", "engine"),
     Column("params", "parameters", _parameters),
+    Column("schedule", "schedule", _schedule),
+    Column("next", "next start"),
     Column("overlap"),
     Column("accepting"),
     Column("last", "last run", _last),
@@ -36,11 +48,46 @@ COLUMNS = (
 )
 
 
+AHEAD = (
+    Column("name", "workflow"),
+    Column("source", "engine"),
+    Column("at", "start"),
+    Column("schedule", ""),
+)
+
+
+def _ahead(row: dict[str, Any], at: str) -> dict[str, Any]:
+    return {"name": row["name"], "source": row["source"], "at": at, "schedule": _schedule(row["schedule"])}
+
+
+def _times(row: dict[str, Any], number: int) -> list[str]:
+    """Return the times of the next starts, as the engine's report has the first one."""
+    schedule = row["schedule"]
+    if schedule is None or row["next"] is None:
+        return []
+    first = datetime.fromisoformat(row["next"])
+    if schedule.get("cron") is None:
+        step = timedelta(seconds=every_seconds(schedule["every"]))
+        return [(first + step * each).isoformat() for each in range(number)]
+    cron, at = CronSchedule(schedule["cron"], schedule["tz"]), first.timestamp()
+    times = [at]
+    while len(times) < number:
+        times.append(cron.after(times[-1]))
+    return [cron.shown(each) for each in times]
+
+
 @make(name="workflows")
 @click.argument("source", required=False, default="", metavar="[SOURCE]")
 @with_broker
-def command(address: Address, source: str) -> int:
-    """List the workflows that engines start when they are asked.
+@click.option(
+    "--next",
+    "number",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="Print in words and times when each workflow with a schedule starts next, so many times.",
+)
+def command(address: Address, source: str, number: int | None) -> int:
+    """List the workflows that engines start when they are asked, or by the clock.
 
     A workflow of an engine that is not online is not accepting.
     """
@@ -48,6 +95,10 @@ def command(address: Address, source: str) -> int:
     rows = [row for row in offer_rows(view, now) if source in ("", row["source"])]
     if source and not rows:
         raise CommandError(f"{source} offers no workflow", "cascade workflows lists all")
+    if number is not None:
+        planned = [_ahead(row, at) for row in rows for at in _times(row, number)]
+        settings().output.rows(planned, AHEAD, empty="no workflow has a schedule")
+        return 0
     settings().output.rows(
         rows, COLUMNS, empty="no workflows; cascade serve FILE.py --name ENGINE offers some"
     )

@@ -20,6 +20,18 @@ class SystemClock:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 
+    @staticmethod
+    def boottime() -> float:
+        """Return seconds on a clock that never goes back, and counts sleep where the system can."""
+        clock = getattr(time, "CLOCK_BOOTTIME", None)
+        return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def elapsed_of(clock: Clock) -> Callable[[], float]:
+    """Return the clock's ``boottime``, or its monotonic time if it has none."""
+    found: Callable[[], float] = getattr(clock, "boottime", clock.monotonic)
+    return found
+
 
 def call_later_on(clock: Clock) -> CallLater:
     """Return the ``call_later`` of a clock, or of the running event loop if the clock has no timers."""

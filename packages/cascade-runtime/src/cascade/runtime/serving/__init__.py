@@ -1,7 +1,8 @@
-"""Services: workflows that start when a message asks for it."""
+"""Services: workflows that start when a message asks for it, and when their time has come."""
 
 from cascade.runtime.serving._intake import Offer
+from cascade.runtime.serving._schedules import CronSchedule
 from cascade.runtime.serving._service import RunTarget, Service
 from cascade.runtime.serving._store import RequestStore
 
-__all__ = ["Offer", "RequestStore", "RunTarget", "Service"]
+__all__ = ["CronSchedule", "Offer", "RequestStore", "RunTarget", "Service"]

@@ -15,6 +15,7 @@ from cascade.interfaces import UsageError
 from cascade.interfaces.text import nearest
 from cascade.runtime.starting import Startable
 from cascade.spec import Overlap
+from cascade.spec.schedules import Missed
 from cascade.wire.requests import StartRequest
 
 MAX_WAITING = 10
@@ -117,6 +118,20 @@ class Offer:
     waiting: deque[RequestedRun] = field(default_factory=deque)
     last: RequestedRun | None = None
     """The run that ended last."""
+    last_success: float | None = None
+    """When the last run that succeeded ended, in seconds since the epoch."""
+    cron: str | None = None
+    every: str | None = None
+    tz: str | None = None
+    missed: Missed = "one"
+    skipped: tuple[float, str, str] | None = None
+    """The latest tick that did not start: its time, the code and the reason."""
+
+    def note_last(self, run: RequestedRun) -> None:
+        """Take a run that has ended."""
+        self.last = run
+        if run.outcome is not None and run.outcome.status == "Succeeded":
+            self.last_success = run.outcome.ended
 
 
 class Intake:
@@ -181,6 +196,25 @@ class Intake:
         self._take(offer, run)
         return Accepted(run, True)
 
+    def tick(self, workflow: str, id_: str, *, now: float, missed: bool) -> Refused | Accepted:
+        """Return what becomes of a tick of the clock; a run of that id is never begun again.
+
+        :param missed: whether it came due earlier: then it waits for what goes on, beyond the limits.
+        """
+        offer = self.offers[workflow]
+        self._forget(now)
+        if (known := self._runs.get(f"{workflow}~{id_}")) is not None:
+            return Accepted(known, False)
+        if self.stopping:
+            return Refused(Code.STOPPING, "the service is stopping")
+        if not missed and (refused := self._obstacle(offer)) is not None:
+            return refused
+        values = offer.startable.converted({})
+        digest = digest_of(offer.startable, values, {})
+        run = RequestedRun(workflow, id_, {}, digest, now, by="clock", values=values)
+        self._take(offer, run)
+        return Accepted(run, True)
+
     def recall(self, run: RequestedRun) -> bool:
         """Take a run that an earlier process had accepted; return whether it can go on or has ended.
 
@@ -191,7 +225,7 @@ class Intake:
         if run.state is State.ENDED:
             self._remember(run)
             if offer is not None:
-                offer.last = run
+                offer.note_last(run)
             return True
         if offer is None:
             return False
@@ -207,7 +241,7 @@ class Intake:
         offer = self.offers[run.workflow]
         run.state, run.outcome = State.ENDED, outcome
         self._remember(run)
-        offer.last = run
+        offer.note_last(run)
         return self._next(offer)
 
     def withdrawn(self, run: RequestedRun) -> RequestedRun | None:

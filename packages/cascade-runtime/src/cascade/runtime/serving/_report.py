@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import VERSION, timestamp
 from cascade.runtime.serving._intake import Offer
 from cascade.wire.message import encoded_size, to_wire
-from cascade.wire.requests import LastRun, OfferedWorkflow, WorkflowsReport
+from cascade.wire.requests import LastRun, OfferedSchedule, OfferedWorkflow, WorkflowsReport
 
 MAX_BYTES = 64 * 1024
 """Of a report: what does not fit is counted under ``more``."""
@@ -25,11 +25,12 @@ def workflows_report(
     accepting: bool,
     redactor: Redactor,
     now: float,
+    schedule_of: Callable[[str], OfferedSchedule | None] = lambda workflow: None,
 ) -> dict[str, Any]:
     """Return the body of ``cascade/state/{source}/workflows``."""
     rows, room, more = list[OfferedWorkflow](), MAX_BYTES - _HEAD, 0
     for offer in offers:
-        row = _row(offer, accepting=accepting, redactor=redactor)
+        row = _row(offer, schedule_of(offer.name), accepting=accepting, redactor=redactor)
         room -= encoded_size(row)
         if room < 0:
             more += 1
@@ -48,7 +49,9 @@ def workflows_report(
     )
 
 
-def _row(offer: Offer, *, accepting: bool, redactor: Redactor) -> OfferedWorkflow:
+def _row(
+    offer: Offer, schedule: OfferedSchedule | None, *, accepting: bool, redactor: Redactor
+) -> OfferedWorkflow:
     last = None
     if offer.last is not None and (outcome := offer.last.outcome) is not None:
         last = LastRun(run_id=offer.last.run_id, status=outcome.status, ended=timestamp(outcome.ended))
@@ -60,4 +63,7 @@ def _row(offer: Offer, *, accepting: bool, redactor: Redactor) -> OfferedWorkflo
         accepting=accepting,
         digest=offer.digest,
         last=last,
+        last_success="" if offer.last_success is None else timestamp(offer.last_success),
+        schedule=schedule,
+        missed="" if schedule is None else offer.missed,
     )

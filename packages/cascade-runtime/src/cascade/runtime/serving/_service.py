@@ -55,6 +55,7 @@ from cascade.runtime.serving._report import workflows_report
 from cascade.runtime.serving._responses import Asker, Responses, sendable
 from cascade.runtime.serving._store import KEPT_SECONDS, RequestStore
 from cascade.runtime.serving._systemd import notify
+from cascade.runtime.serving._ticking import Ticking
 from cascade.runtime.starting import Target
 from cascade.spec import targets_of
 from cascade.wire.requests import StartRequest, parse_request
@@ -108,6 +109,14 @@ class Service:
         self._redactor = redactor or Redactor.DEFAULT
         remembered = (REMEMBERED, REMEMBERED_SECONDS) if store is None else (MAX_REMEMBERED, KEPT_SECONDS)
         self._intake = Intake(offers, pause_of=pause_of, remembered=remembered)
+        self._ticking = Ticking(
+            self._intake,
+            clock=self._clock,
+            pause_of=pause_of,
+            store=store,
+            start=self._start_tick,
+            report=self._report,
+        )
         self._responses = Responses(connector, self._source, self._redactor)
         self._reports = PublishQueue(connector, content="reports of workflows", logger=_log, latest_only=True)
         self._session = secrets.token_hex(8)
@@ -126,7 +135,12 @@ class Service:
         """
         unsubscribe = self._bus.subscribe(LifecycleEvent, self._note_lifecycle)
         await self._recall()
+        await self._ticking.begin()
         reader = asyncio.create_task(self._read(), name=f"cascade requests {self._source}")
+        ticking = None
+        if self._ticking.has_schedule:
+            ticking = asyncio.create_task(self._ticking.run(), name=f"cascade ticks {self._source}")
+            ticking.add_done_callback(self._done)
         # also without a link: the broker may come later, and a service manager would not wait for it
         notify("READY=1")
         try:
@@ -134,6 +148,8 @@ class Service:
             await asyncio.wait({reader})
         finally:
             try:
+                if ticking is not None:
+                    await cancel([ticking], timeout=STOP_SECONDS)
                 await self._stop()
             finally:
                 await cancel([reader, *self._tasks], timeout=STOP_SECONDS)
@@ -277,6 +293,11 @@ class Service:
         self._report()
         await self._answer(run)
 
+    def _start_tick(self, run: RequestedRun) -> None:
+        self._recorded.add(run.run_id)
+        if run.state is State.RUNNING:
+            self._spawn(self._execute(run, accepted=True))
+
     async def _start_waiting(self, run: RequestedRun) -> None:
         await self._put(run)
         await self._execute(run, accepted=True)
@@ -375,6 +396,7 @@ class Service:
             accepting=not self._intake.stopping,
             redactor=self._redactor,
             now=self._clock.now(),
+            schedule_of=self._ticking.schedule_of,
         )
         self._reports.publish(state_topic(self._source, "workflows"), body, qos=1, retain=True)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,9 +25,20 @@ _KIND = FileKind(
     migrated="when the service starts",
     application_id=0x43535251,
     version=1,
-    schema="CREATE TABLE request (source TEXT, run_id TEXT, ended REAL, body BLOB, PRIMARY KEY (source, run_id))",
+    schema="CREATE TABLE request (source TEXT, run_id TEXT, ended REAL, body BLOB, PRIMARY KEY (source, run_id));"
+    "CREATE TABLE mark (source TEXT, workflow TEXT, schedule TEXT, at REAL, PRIMARY KEY (source, workflow))",
     unusable=StateUnavailable,
 )
+
+
+class Mark(NamedTuple):
+    """No tick up to this time starts any more."""
+
+    workflow: str
+    schedule: str
+    """What it was; another schedule begins anew."""
+    at: float
+    """In seconds since the epoch."""
 
 
 class _Row(msgspec.Struct):
@@ -78,6 +89,36 @@ class RequestStore:
             connection.execute("INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?)", row)
 
         await self._in_thread(write)
+
+    async def put_ticks(self, runs: Sequence[RequestedRun], mark: Mark | None) -> None:
+        """Write runs of ticks, and the latest tick that is decided, all or nothing."""
+        rows = [(self._source, run.run_id, None, _encoded(run)) for run in runs]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN")
+            try:
+                connection.executemany("INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?)", rows)
+                if mark is not None:
+                    connection.execute(
+                        "INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", (self._source, *mark)
+                    )
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+        await self._in_thread(write)
+
+    async def marks(self) -> list[Mark]:
+        """Return the latest tick that was decided for each workflow."""
+
+        def read(connection: sqlite3.Connection) -> list[Mark]:
+            rows = connection.execute(
+                "SELECT workflow, schedule, at FROM mark WHERE source = ?", (self._source,)
+            )
+            return [Mark(*row) for row in rows]
+
+        return await self._in_thread(read)
 
     async def delete(self, run: RequestedRun) -> None:
         """Forget a request."""

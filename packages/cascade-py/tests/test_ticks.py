@@ -1,0 +1,180 @@
+"""``cs.aserve`` by the clock: workflows that start when their time has come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.interfaces import Message
+from cascade.testing import ManualClock
+from cascade.testkit import eventually
+from cascade.wire import View
+
+THREE = datetime.fromisoformat("2027-03-01T03:00:00+01:00").timestamp()
+STARTED: list[str] = []
+CLOSED: list[bool] = []
+
+
+@cs.task
+async def note() -> None:
+    STARTED.append(cs.step().run_id)
+    await eventually(lambda: not CLOSED)
+
+
+@cs.workflow(cron="0 3 * * *", tz="Europe/Berlin")
+def audit() -> cs.LazyResult[None]:
+    return note()
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    CLOSED.clear()
+    STARTED.clear()
+
+
+class Desk:
+    def __init__(self, clock: ManualClock) -> None:
+        self.link = cs.LocalConnector(source_id="press")
+        self.clock = clock
+        self.view = View()
+
+    async def listen(self) -> None:
+        client = cs.LocalConnector(self.link.hub, source_id="client")
+        async with client:
+            async for item in client.watch("cascade/state/#"):
+                if isinstance(item, Message):
+                    self.view.fold(item.topic, item.payload, now=0.0)
+
+    def row(self, name: str = "audit") -> Any:
+        report = self.view.engines["press"].workflows if "press" in self.view.engines else None
+        return next((each for each in report.workflows if each.name == name), None) if report else None
+
+    async def reach(self, at: float, condition: Callable[[], Any]) -> None:
+        """Move the clock to a time by the service's own wake-ups, and wait for what comes of it."""
+        while self.clock.now() < at:
+            await asyncio.sleep(0.001)
+            self.clock.advance(min(30.0, at - self.clock.now()))
+        await eventually(condition)
+
+
+@asynccontextmanager
+async def service(*workflows: Any, now: float, **settings: Any) -> AsyncIterator[Desk]:
+    desk = Desk(ManualClock(now))
+    tasks = [
+        asyncio.create_task(desk.listen()),
+        asyncio.create_task(cs.aserve(*workflows, connector=desk.link, clock=desk.clock, **settings)),
+    ]
+    await eventually(lambda: tasks[1].done() or desk.row(workflows[0].name))
+    try:
+        yield desk
+    finally:
+        for task in reversed(tasks):
+            task.cancel()
+            await asyncio.wait({task})
+        assert tasks[1].cancelled(), tasks[1].exception()
+
+
+async def test_a_tick_is_a_run_with_the_id_of_its_time_and_the_report_says_the_next() -> None:
+    """In words, and with the zone's offset."""
+    async with service(audit, now=THREE - 60) as desk:
+        schedule = desk.row().schedule
+        assert (schedule.text, schedule.tz, schedule.next) == (
+            *("At 03:00 every day", "Europe/Berlin"),
+            "2027-03-01T03:00:00+01:00",
+        )
+        await desk.reach(THREE, lambda: desk.row().last)
+        assert STARTED == ["audit~2027-03-01T02:00:00Z"]
+        assert desk.row().last.run_id == STARTED[0]
+        assert desk.row().last_success
+        assert desk.row().schedule.next == "2027-03-02T03:00:00+01:00"
+
+
+async def test_the_first_tick_of_an_interval_is_one_interval_after_the_start() -> None:
+    """The text and the next start are in the report."""
+    often = cs.workflow(name="often", every="10m")(audit.function)
+    async with service(often, now=THREE) as desk:
+        assert desk.row("often").schedule.text == "Every 10m"
+        await desk.reach(THREE + 599, lambda: True)
+        assert STARTED == []
+        await desk.reach(THREE + 1200, lambda: len(STARTED) == 2)
+        assert STARTED == ["often~2027-03-01T02:10:00Z", "often~2027-03-01T02:20:00Z"]
+
+
+@pytest.mark.parametrize(("missed", "days"), [("none", []), ("one", ["04"]), ("all", ["02", "03", "04"])])
+async def test_what_was_missed_while_the_service_was_away_starts_as_the_rule_says(
+    missed: Any, days: list[str], tmp_path: Path
+) -> None:
+    """From the state folder, oldest first and each once; a second restart starts none again."""
+    night = cs.workflow(name="audit", cron="0 3 * * *", tz="Europe/Berlin", missed=missed)(audit.function)
+    async with service(night, now=THREE - 60, state=tmp_path) as desk:
+        await desk.reach(THREE, lambda: desk.row().last)
+    STARTED.clear()
+    expected = [f"audit~2027-03-{day}T02:00:00Z" for day in days]
+    for _ in range(2):
+        async with service(night, now=THREE + 3 * 86_400 + 600, state=tmp_path) as desk:
+            await eventually(
+                lambda: desk.row().last.run_id in (expected[-1:] or ["audit~2027-03-01T02:00:00Z"])
+            )
+    assert len(STARTED) == len(expected)
+    assert sorted(STARTED) == expected
+    assert sorted(STARTED) == STARTED
+
+
+async def test_a_tick_that_comes_while_a_run_goes_on_is_skipped_and_reported() -> None:
+    """With the reason, in the report and in the log."""
+    CLOSED.append(True)
+    often = cs.workflow(name="audit", cron="* * * * *", tz="Europe/Berlin")(audit.function)
+    async with service(often, now=THREE - 30) as desk:
+        await desk.reach(THREE, lambda: STARTED)
+        await desk.reach(THREE + 60, lambda: desk.row().schedule.skipped)
+        skipped = desk.row().schedule.skipped
+        assert (skipped.at, skipped.code) == ("2027-03-01T03:01:00+01:00", "busy")
+        CLOSED.clear()
+        await eventually(lambda: desk.row().last)
+        await desk.reach(THREE + 120, lambda: len(STARTED) == 2)
+
+
+async def test_a_pause_keeps_ticks_and_its_end_starts_the_newest() -> None:
+    """The rule ``missed="one"``."""
+    often = cs.workflow(name="audit", cron="*/10 * * * *", tz="Europe/Berlin")(audit.function)
+    async with service(often, now=THREE - 30) as desk:
+        topic = "cascade/constraints/source/press/@pause"
+        await desk.link.publish(topic, {"type": "pause"}, 1, retain=True)
+        await desk.reach(THREE + 1500, lambda: True)
+        assert STARTED == []
+        await desk.link.publish(topic, None, 1, retain=True)
+        await desk.reach(THREE + 1540, lambda: STARTED)
+    assert STARTED == ["audit~2027-03-01T02:20:00Z"]
+
+
+async def test_the_clock_needs_no_connector() -> None:
+    """Without one nobody can ask, and ticks start."""
+    clock = ManualClock(THREE - 1)
+    often = cs.workflow(name="often", every="10s")(audit.function)
+    serving = asyncio.create_task(cs.aserve(often, clock=clock))
+
+    def started() -> bool:
+        clock.advance(0.5)
+        return bool(STARTED)
+
+    await eventually(started)
+    serving.cancel()
+    await asyncio.wait({serving})
+
+
+async def test_a_schedule_of_a_workflow_that_needs_a_parameter_is_refused() -> None:
+    """A clock gives none."""
+
+    @cs.workflow(every="10m")
+    def needs(number: int) -> cs.LazyResult[None]:
+        return note()
+
+    with pytest.raises(cs.ConfigurationError, match=r"needs needs number, and a clock gives none"):
+        await cs.aserve(needs, connector=cs.LocalConnector(source_id="press"))

@@ -1,0 +1,208 @@
+"""Ticks of a service: they start runs of workflows that have a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from cascade.interfaces import Clock, ConfigurationError, StateUnavailable
+from cascade.interfaces.logs import get_logger
+from cascade.runtime._support.clock import call_later_on, elapsed_of, pause
+from cascade.runtime.serving._intake import Code, Intake, Offer, Refused, RequestedRun
+from cascade.runtime.serving._schedules import CronSchedule, tick_id
+from cascade.runtime.serving._store import Mark, RequestStore
+from cascade.runtime.serving._timetable import EARLIEST, Due, Entry, Timetable
+from cascade.spec.schedules import every_seconds
+from cascade.wire.requests import OfferedSchedule, SkippedTick
+
+_log = get_logger("cascade.serve")
+_UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
+
+
+class Ticking:
+    """Decides about the ticks of a service's workflows and records them.
+
+    :param start: starts a run that is recorded.
+    :param report: called when a report is due.
+    :raises ConfigurationError: if a workflow with a schedule needs parameters, or its expression never fires.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        clock: Clock,
+        pause_of: Callable[[str], str],
+        store: RequestStore | None,
+        start: Callable[[RequestedRun], None],
+        report: Callable[[], None],
+    ) -> None:
+        self._intake, self._clock, self._elapsed = intake, clock, elapsed_of(clock)
+        self._pause_of, self._store, self._start, self._report = pause_of, store, start, report
+        self._timetable = Timetable(_entries(intake.offers.values()))
+        self._unset = False
+        self._problem = ""
+
+    @property
+    def has_schedule(self) -> bool:
+        """Whether a workflow starts by itself."""
+        return bool(self._timetable.entries)
+
+    async def begin(self) -> None:
+        """Read which ticks an earlier process has decided; from now on they count.
+
+        :raises StateUnavailable: if they cannot be read.
+        """
+        if not self.has_schedule:
+            return
+        found = () if self._store is None else await self._store.marks()
+        marks = {each.workflow: each.at for each in found if each.schedule == self._schedule(each.workflow)}
+        self._timetable.begin(self._clock.now(), self._elapsed(), marks)
+        if not _is_synchronised():
+            self._problem = "the system says that its clock is not synchronised"
+        for name in self._timetable.entries:
+            await self._record(name, ())
+
+    async def run(self) -> None:
+        """Start what is due, until the asyncio task is cancelled."""
+        call_later = call_later_on(self._clock)
+        while True:
+            now = self._clock.now()
+            self._note_unset(now)
+            for due in self._timetable.due(now, self._elapsed(), self._pause_of):
+                await self._begin(due)
+            await pause(call_later, self._timetable.wake_up(self._clock.now(), self._elapsed()))
+
+    def schedule_of(self, workflow: str) -> OfferedSchedule | None:
+        """Return what a report says of a workflow's schedule."""
+        entry = self._timetable.entries.get(workflow)
+        if entry is None:
+            return None
+        offer, cron = self._intake.offers[workflow], entry.cron
+        at = self._timetable.next(workflow, self._clock.now(), self._elapsed())
+        return OfferedSchedule(
+            cron=offer.cron,
+            every=offer.every,
+            tz=None if cron is None else cron.tz,
+            text=f"Every {offer.every}" if cron is None else cron.text,
+            next=None if at is None else _shown(entry, at),
+            skipped=_skipped(entry, offer),
+            problem=self._problem,
+        )
+
+    async def _begin(self, due: Due) -> None:
+        """Record the runs of ticks, and start those that need not wait."""
+        entry = self._timetable.entries[due.workflow]
+        if due.dropped:
+            code = "paused" if "pause" in due.reason else "missed"
+            self._skip(entry, due.dropped, code, due.reason)
+        now, runs = self._clock.now(), list[RequestedRun]()
+        for at in due.starts:
+            decided = self._intake.tick(due.workflow, self._free_id(entry, at), now=now, missed=due.missed)
+            if isinstance(decided, Refused):
+                self._skip(entry, (at,), decided.code.value, decided.reason)
+            elif decided.is_new:
+                runs.append(decided.run)
+        if await self._record(due.workflow, runs):
+            for run in runs:
+                _log.info("%s: the clock %s it", run.run_id, "starts" if not due.missed else "starts, late,")
+                self._start(run)
+        else:
+            for run in runs:
+                self._skip(entry, due.starts, Code.FULL.value, "the tick cannot be recorded")
+                if (following := self._intake.withdrawn(run)) is not None:
+                    self._start(following)
+        self._report()
+
+    def _free_id(self, entry: Entry, at: float) -> str:
+        """Return the id of a tick; one of ``every`` starts also if the clock was set back to a time that has a run."""
+        while entry.cron is None and self._intake.get(f"{entry.workflow}~{tick_id(at)}") is not None:
+            at += 1
+        return tick_id(at)
+
+    async def _record(self, workflow: str, runs: Sequence[RequestedRun]) -> bool:
+        """Write runs and the latest tick that is decided; return whether that is done."""
+        if self._store is None:
+            return True
+        at = self._timetable.entries[workflow].mark
+        mark = None if at is None else Mark(workflow, self._schedule(workflow), at)
+        try:
+            await self._store.put_ticks(runs, mark)
+        except StateUnavailable as error:
+            _log.warning("%s: the ticks cannot be recorded: %s", workflow, error)
+            return False
+        return True
+
+    def _schedule(self, workflow: str) -> str:
+        entry = self._timetable.entries.get(workflow)
+        cron = None if entry is None else entry.cron
+        return "" if cron is None else f"{self._intake.offers[workflow].cron} {cron.tz}"
+
+    def _skip(self, entry: Entry, ticks: Sequence[float], code: str, reason: str) -> None:
+        self._intake.offers[entry.workflow].skipped = (ticks[-1], code, reason)
+        more = f", and {len(ticks) - 1} before it," if len(ticks) > 1 else ""
+        _log.warning(
+            "%s: the tick of %s%s does not start: %s",
+            *(entry.workflow, _shown(entry, ticks[-1]), more, reason),
+        )
+
+    def _note_unset(self, now: float) -> None:
+        """Say once that the clock is not set, and that it is."""
+        unset = now < EARLIEST and any(each.cron is not None for each in self._timetable.entries.values())
+        if unset == self._unset:
+            return
+        self._unset = unset
+        shown = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+        self._problem = f"the clock is not set: it says {shown}; cron waits" if unset else ""
+        if unset:
+            _log.warning("%s", self._problem)
+        self._report()
+
+
+def _entries(offers: Iterable[Offer]) -> list[Entry]:
+    entries = []
+    for offer in offers:
+        if offer.cron is None and offer.every is None:
+            continue
+        missing = [each.name for each in offer.startable.parameters if each.required]
+        if missing:
+            setting = f"workflow({'cron' if offer.every is None else 'every'}=)"
+            raise ConfigurationError(
+                setting, f"{offer.name} needs {' and '.join(missing)}, and a clock gives none; give a default"
+            )
+        cron = None if offer.cron is None else CronSchedule(offer.cron, offer.tz)
+        every = 0 if offer.every is None else every_seconds(offer.every)
+        entries.append(Entry(offer.name, cron, every, offer.missed))
+    return entries
+
+
+def _shown(entry: Entry, at: float) -> str:
+    """Return a time in ISO format: in the zone of ``cron``, else in that of the machine."""
+    if entry.cron is not None:
+        return entry.cron.shown(at)
+    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="seconds")
+
+
+def _skipped(entry: Entry, offer: Offer) -> SkippedTick | None:
+    if entry.paused and entry.due != float("inf"):
+        return SkippedTick(
+            at=_shown(entry, entry.due) if entry.cron is not None else "",
+            code="paused",
+            reason=f"a pause of {entry.paused} is in force",
+        )
+    if offer.skipped is None:
+        return None
+    at, code, reason = offer.skipped
+    return SkippedTick(at=_shown(entry, at), code=code, reason=reason)
+
+
+def _is_synchronised() -> bool:
+    """Return False if Linux says that nothing sets its clock; True where that is not known."""
+    # only a service with a schedule needs it
+    import ctypes
+
+    try:
+        state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))
+    except (AttributeError, OSError, TypeError):
+        return True
+    return state != _UNSYNCHRONISED

@@ -1,0 +1,162 @@
+"""Which ticks are due, which of them start, and when to look again, decided from two clocks. No I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from cascade.runtime.serving._schedules import CronSchedule
+from cascade.spec.schedules import Missed
+
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""A clock that shows an earlier time is not set; raised with each release."""
+ON_TIME = 60.0
+"""Seconds by which a tick may be late and is not missed."""
+MAX_WAKE_UP = 30.0
+"""Seconds until the clocks are read again: one may have been set, and the machine may have slept."""
+PAUSED_WAKE_UP = 5.0
+"""Seconds until a pause is read again that keeps ticks from starting."""
+MAX_MISSED = 100
+"""Ticks that start late, of those that were missed."""
+
+
+class Due(NamedTuple):
+    """Ticks of a workflow that have come due."""
+
+    workflow: str
+    starts: tuple[float, ...]
+    """Their times in seconds since the epoch, oldest first."""
+    missed: bool
+    """They came due earlier: they start one after another, whatever goes on now."""
+    dropped: tuple[float, ...] = ()
+    """The newest of those that do not start."""
+    reason: str = ""
+    """Why they do not."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A workflow with a schedule, and what is known of its ticks."""
+
+    workflow: str
+    cron: CronSchedule | None
+    every: float = 0.0
+    """Seconds, without ``cron``."""
+    missed: Missed = "one"
+    mark: float | None = None
+    """Of ``cron``: no tick up to this time is decided again."""
+    due: float = math.inf
+    """The next tick: on the wall clock for ``cron``, in elapsed seconds for ``every``."""
+    paused: str = ""
+    """The scope of the pause that keeps a tick from starting."""
+    began: float = 0.0
+    """When the service began, on the wall clock."""
+
+
+class Timetable:
+    """The schedules of a service.
+
+    ``now`` is always the wall clock, in seconds since the epoch; ``elapsed`` a clock that never goes back, and counts sleep
+    where the system can.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = {each.workflow: each for each in entries}
+
+    def begin(self, now: float, elapsed: float, marks: Mapping[str, float]) -> None:
+        """Begin, with the latest tick that an earlier process has decided for each workflow."""
+        for each in self.entries.values():
+            each.began = now
+            if each.cron is None:
+                each.due = elapsed + each.every
+            else:
+                each.mark = marks.get(each.workflow)
+                self._set(each, now)
+
+    def due(self, now: float, elapsed: float, pause_of: Callable[[str], str]) -> list[Due]:
+        """Return what has come due, once."""
+        found = (
+            self._cron_due(each, each.cron, now, pause_of)
+            if each.cron is not None
+            else self._every_due(each, now, elapsed, pause_of)
+            for each in self.entries.values()
+        )
+        return [each for each in found if each is not None]
+
+    def wake_up(self, now: float, elapsed: float) -> float:
+        """Return the seconds until :meth:`due` has to be asked again."""
+        seconds = MAX_WAKE_UP
+        for each in self.entries.values():
+            if each.paused:
+                seconds = min(seconds, PAUSED_WAKE_UP)
+            else:
+                seconds = min(seconds, each.due - (elapsed if each.cron is None else now))
+        return max(0.0, seconds)
+
+    def next(self, workflow: str, now: float, elapsed: float) -> float | None:
+        """Return the time of the next tick in seconds since the epoch; None while the clock is not set."""
+        each = self.entries[workflow]
+        if each.cron is None:
+            return now + max(0.0, each.due - elapsed)
+        return None if math.isinf(each.due) else each.due
+
+    def _cron_due(
+        self, entry: Entry, cron: CronSchedule, now: float, pause_of: Callable[[str], str]
+    ) -> Due | None:
+        self._set(entry, now)
+        if entry.due > now or entry.mark is None:
+            entry.paused = ""
+            return None
+        scope = pause_of(entry.workflow)
+        if scope and entry.missed != "none":
+            entry.paused = scope
+            return None
+        ticks = cron.between(entry.mark, now, most=MAX_MISSED)
+        decided = self._decide(entry, ticks, now, scope)
+        entry.mark = ticks[-1]
+        entry.due = cron.after(entry.mark)
+        return decided
+
+    def _set(self, entry: Entry, now: float) -> None:
+        """Follow the wall clock: one that is not set is not believed, and one that was set back begins again."""
+        if now < EARLIEST or entry.cron is None:
+            entry.due = math.inf
+            return
+        if entry.mark is None or entry.mark > now + ON_TIME:
+            entry.mark, entry.due = now, math.inf
+        if math.isinf(entry.due):
+            entry.due = entry.cron.after(entry.mark)
+
+    def _every_due(
+        self, entry: Entry, now: float, elapsed: float, pause_of: Callable[[str], str]
+    ) -> Due | None:
+        if entry.due > elapsed:
+            return None
+        scope = pause_of(entry.workflow)
+        if scope and entry.missed != "none":
+            entry.paused = scope
+            return None
+        number = int((elapsed - entry.due) // entry.every) + 1
+        last = entry.due + (number - 1) * entry.every
+        ticks = [now - elapsed + last - back * entry.every for back in range(min(number, MAX_MISSED))]
+        decided = self._decide(entry, ticks[::-1], now, scope)
+        entry.due = last + entry.every
+        return decided
+
+    def _decide(self, entry: Entry, ticks: list[float], now: float, scope: str) -> Due:
+        """Return what becomes of ticks that are due."""
+        name = entry.workflow
+        if scope:
+            return Due(name, (), True, tuple(ticks), f"a pause of {scope} was in force")
+        was_paused, entry.paused = entry.paused, ""
+        on_time = (
+            not was_paused and now - ticks[-1] <= ON_TIME and (not entry.cron or ticks[-1] > entry.began)
+        )
+        most = {"none": int(on_time), "one": 1, "all": MAX_MISSED}[entry.missed]
+        starts = tuple(ticks[len(ticks) - most :]) if most < len(ticks) else tuple(ticks)
+        reason = f'{"a pause was in force" if was_paused else "it was missed"} (missed="{entry.missed}")'
+        dropped = tuple(ticks[: len(ticks) - len(starts)])
+        return Due(name, starts, not (on_time and len(starts) == 1), dropped, reason if dropped else "")
