@@ -1361,7 +1361,7 @@ ELSEWHERE = {
             "needs 1s to less than a year",
             "needs a text such as '0 3 * * *'",
             "needs a whole number with a unit: 90s, 10m, 2h or 1d",
-            'needs cronsim: pip install "cascade-py[serve]"',
+            "needs cronsim: ",
             "needs five fields: write ",
             "workflow(cron=)",
             "workflow(tz=)",

@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from cascade.interfaces import ConfigurationError
+from cascade.interfaces.distribution import install_line
 
 _ZONE_FILE = Path("/etc/localtime")
 _FIRST_WINDOW = 3600.0
@@ -29,9 +30,7 @@ class CronSchedule:
         try:
             from cronsim import CronSim
         except ImportError:
-            raise ConfigurationError(
-                "workflow(cron=)", 'needs cronsim: pip install "cascade-py[serve]"'
-            ) from None
+            raise ConfigurationError("workflow(cron=)", f"needs cronsim: {install_line('serve')}") from None
         self._cron, self._made = cron, CronSim
         self.tz, self.zone = local_zone() if tz is None else (tz, ZoneInfo(tz))
         if self.tz in _HALF_HOURS and any(each.startswith("*") for each in cron.split()[:2]):
