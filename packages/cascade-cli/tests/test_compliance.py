@@ -365,6 +365,67 @@ def test_an_answer_under_a_name_that_two_processes_use_is_no_success(
     assert "two processes use the name press, and only one of them answers" in capsys.readouterr().err
 
 
+def test_an_engine_that_comes_back_meanwhile_is_waited_for_and_what_it_says_counts(plant: Plant) -> None:
+    """What the command sees before it ends is part of its answer; a process that follows nothing yet is not."""
+    plant.online("a", "back", "restarted")
+    for source in ("back", "restarted"):
+        plant.lose(source)
+    change = pause()
+    answers = plant.begin(change)
+    plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED])
+    assert answers.complete(plant.now)
+    for source in ("back", "restarted", "new"):
+        plant.tell(status_topic(source), {"status": "online", "session": f"{source} again"})
+    assert not answers.complete(plant.now)
+    plant.report("restarted", sync="idle", presence="restarted again")
+    plant.report("new", sync="idle", presence="new again")
+    plant.report("back", {PAUSE: {"id": "", "status": "expired"}}, presence="back again")
+    assert answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {
+        "applied": ["a"],
+        "refused": [{"source": "back", "reason": "expired"}],
+    }
+
+
+@pytest.mark.parametrize("sync", ["synced", "idle"])
+def test_a_name_that_two_processes_use_is_no_success_whichever_of_them_is_seen(
+    plant: Plant, sync: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was lost when the command began, or the one that is connected runs nothing: the other one may work on."""
+    plant.online("a", "press")
+    plant.lose("press")
+    change = pause()
+    answers = plant.begin(change)
+    plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED])
+    plant.tell(status_topic("press"), {"status": "online", "session": "another"})
+    plant.report("press", {PAUSE: APPLIED}, sync=sync, presence="another", contested=True)
+    monkeypatch.setattr("time.monotonic", lambda: plant.now)
+    assert _ChangePublisher(Mock(), Mock(), Output(StringIO()))._show(change, answers, Wait()) == 1
+    assert "two processes use the name press, and" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("scope", "named"), [("global", "b, c, d, e, f and 1 more"), ("source:g", "g"), ("source:a", "")]
+)
+def test_engines_that_are_lost_and_had_runs_are_named(
+    plant: Plant, scope: str, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process without a link runs on and obeys nothing new; one that ended, or had no run, does not."""
+    plant.online(*"abcdefghi")
+    for source in "bcdefgi":
+        plant.runs(source, f"run of {source}")
+    for source in "bcdefgh":
+        plant.lose(source)
+    plant.end("i")
+    change = setting(scope, "pause", {})
+    answers = plant.begin(change)
+    plant.report("a", {change.topic: APPLIED}, effective=[PAUSED])
+    monkeypatch.setattr("time.monotonic", lambda: plant.now)
+    _ChangePublisher(Mock(), Mock(), Output(StringIO()))._show(change, answers, Wait())
+    said = f"not waited for, because their connections are lost: {named}; one that still runs obeys"
+    assert (said in capsys.readouterr().err) == bool(named)
+
+
 @pytest.mark.parametrize("sync", ["syncing", "degraded", "stale"])
 def test_an_engine_that_follows_the_broker_badly_is_waited_for(plant: Plant, sync: str) -> None:
     """It has a run, and obeys as soon as it can."""

@@ -270,8 +270,10 @@ class Scenes:
         if done.returncode != 0:
             return
         free = [task for task in tasks if not self._held[task]]
+        # the command says that these do not go on: a broker may have brought back what was cleared before
+        held = {each["source"] for each in self._answer(done).get("held", [])}
         for engine in engines:
-            if not free or engine.frozen or not engine.alive or engine.ended:
+            if not free or engine.frozen or not engine.alive or engine.ended or engine.name in held:
                 continue
             goes_on = wait_for(partial(_goes_on, engine, at, free))
             self._claim(done, f"resume {scope}", f"{engine.name} goes on", goes_on, "no task started")
@@ -357,7 +359,12 @@ class Scenes:
         self.lies.append(Lie(f"{command} (beside: {self.beside})", claim, truth, done.stderr))
 
 
-LIMITS = ("does not show whether", "sends no retained messages", "two processes use the name")
+LIMITS = (
+    "does not show whether",
+    "sends no retained messages",
+    "two processes use the name",
+    "not waited for, because",
+)
 """Words with which a command says that it could not know."""
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cascade.interfaces.text import printable
+
+MOST = 5
+"""Names in a sentence."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: not more than a few."""
+    more = len(names) - MOST
+    return ", ".join(names[:MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def shown(value: Any) -> str:

@@ -113,10 +113,25 @@ class ComplianceTracker:
             if answer.kind in (APPLIED, REFUSED, NO_MATCH) and self._view.engines[source].has_no_birth
         ]
 
-    def contested(self, answers: Mapping[str, Answer]) -> list[str]:
-        """Return the sources of answers whose name two processes use: only one of them has answered."""
-        engines = self._view.engines
-        return [source for source in answers if source in engines and engines[source].contested]
+    def contested(self, now: float) -> list[str]:
+        """Return the live engines of the scope whose name two processes use: only one of them has answered, if any."""
+        engines = self._view.engines.items()
+        return sorted(
+            source
+            for source, engine in engines
+            if engine.contested and engine.is_live(now) and _covers(self._change, engine)
+        )
+
+    def not_waited_for(self, now: float) -> list[str]:
+        """Return the lost engines of the scope that had runs: they may run on without a link, and nothing shows that."""
+        return sorted(
+            source
+            for source, engine in self._view.engines.items()
+            if source not in self._before
+            and engine.status(now) == LOST
+            and (engine.runs is not None and engine.runs.runs)
+            and _covers(self._change, engine)
+        )
 
     def complete(self, now: float, *, drained: bool = False) -> bool:
         """Return whether every engine has answered, and, if asked, no task in the scope runs."""
@@ -126,16 +141,22 @@ class ComplianceTracker:
         )
 
     def _note_newcomers(self, now: float) -> None:
-        """Add engines without presence that report now: they were live before, and had retained nothing."""
+        """Add engines that are seen only now: without presence they had retained nothing, with it they have come back.
+
+        What such a process reports is seen, too. One that has connected and follows nothing yet is not waited for.
+        """
         for source, engine in self._view.engines.items():
             if len(self._before) >= MAX_ENGINES:
                 return
-            if engine.presence is None and _concerned(self._change, engine, now):
-                self._before.setdefault(source, _Before())
+            if source not in self._before and _concerned(self._change, engine, now) and _has_followed(engine):
+                self._before[source] = _Before()
 
     def _answer(self, source: str, now: float, *, final: bool) -> Answer:
         engine = self._view.engines.get(source)
         status = LOST if engine is None else engine.status(now)
+        if engine is not None and status == ONLINE and not _follows(engine):
+            # another process, which runs nothing
+            status = ENDED
         if engine is not None and (report := _own_report(engine)) is not None and status == ONLINE:
             found = self._reported(source, report)
             if found.kind != PENDING or not final:
@@ -244,11 +265,25 @@ def _concerned(change: Change, engine: EngineView, now: float) -> bool:
 
     A process may have connected and not have run anything yet. Every engine answers for ``run:`` and ``task:``.
     """
+    return _follows(engine) and _covers(change, engine) and engine.status(now) == ONLINE
+
+
+def _follows(engine: EngineView) -> bool:
+    """Return whether the process that is online follows the broker, as far as it has reported."""
     report = _own_report(engine)
-    follows = report is None or report.sync in _FOLLOWING
+    return report is None or report.sync in _FOLLOWING
+
+
+def _has_followed(engine: EngineView) -> bool:
+    """Return whether a process of the name has reported that it follows the broker, or none has presence."""
+    return engine.presence is None or (engine.constraints is not None and engine.sync in _FOLLOWING)
+
+
+def _covers(change: Change, engine: EngineView) -> bool:
+    """Return whether an engine may be in the scope of a change."""
     kind, _, value = change.scope.partition(":")
-    covered = {"source": engine.source == value, "project": engine.project_id in ("", value)}.get(kind, True)
-    return follows and covered and engine.status(now) == ONLINE
+    covered = {"source": engine.source == value, "project": engine.project_id in ("", value)}
+    return covered.get(kind, True)
 
 
 def _own_report(engine: EngineView) -> ConstraintsReport | None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cascade.cli._scopes import instead_of
 from cascade.cli._steering.compliance import Answer, ComplianceTracker, outcome
 from cascade.cli._steering.request import Change
+from cascade.cli.columns import listed
 from cascade.cli.durations import show_duration
 from cascade.cli.errors import FAILED, NO_BROKER, OK, USAGE, CommandError
 from cascade.cli.link import Link, unanswered
@@ -31,6 +32,7 @@ every 0.5 s. The command then waits for its answer as for that of any other engi
 CHECK_SECONDS = 0.02
 """Between two checks of all answers: not one for each message of a busy broker."""
 _UNHEARD = "engines without a name may not have answered"
+NOT_WAITED_FOR = "not waited for, because their connections are lost"
 STANDSTILL = 1.0
 """Seconds by which a deadline is late where this process stood still: then what has come meanwhile is read first."""
 READ_SECONDS = 1.0
@@ -234,7 +236,11 @@ class _ChangePublisher:
             found["held"] = held
             for each in held:
                 self._output.note(f"{each['source']}: still held by {', '.join(each['by'])}")
-        if contested := answers.contested(given):
+        if lost := answers.not_waited_for(time.monotonic()):
+            self._output.note(
+                f"{NOT_WAITED_FOR}: {listed(lost)}; one that still runs obeys when it is connected again"
+            )
+        if contested := answers.contested(time.monotonic()):
             found["contested"] = contested
             self._output.note(contested_names(contested))
 

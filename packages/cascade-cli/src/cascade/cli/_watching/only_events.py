@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MOST = 5
-"""Names in a sentence."""
+from cascade.cli.columns import listed
 
 
 def in_words(sources: Sequence[str], *, over_nats: bool) -> str:
@@ -16,7 +15,7 @@ def in_words(sources: Sequence[str], *, over_nats: bool) -> str:
     one = len(sources) == 1
     it, are, obey = ("it", "is", "obeys") if one else ("they", "are", "obey")
     unknown = f"whether {it} {are} online, which constraints {it} {obey} and what waits is not known"
-    first = f"only events of {_named(sources)} arrive, neither a birth nor a report: {unknown}"
+    first = f"only events of {listed(sources)} arrive, neither a birth nor a report: {unknown}"
     if over_nats:
         return f"{first}; cascade doctor finds the cause"
     them, its = ("it", "its") if one else ("them", "their")
@@ -28,8 +27,3 @@ def in_words(sources: Sequence[str], *, over_nats: bool) -> str:
         f"if {it} {are} connected over MQTT, this user may not read cascade/status/+ and cascade/state/+/+"
     )
     return f"{first}; {nats}; {rights}"
-
-
-def _named(sources: Sequence[str]) -> str:
-    more = len(sources) - MOST
-    return ", ".join(sources[:MOST]) + (f" and {more} more" if more > 0 else "")
