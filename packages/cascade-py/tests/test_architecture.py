@@ -34,20 +34,17 @@ PUBLIC = "__init__"
 # to the scheduler, from there to graph and admission, and on to executors and caches; constraints go from control
 # to admission, and recorded runs wrap the scheduler. The runtime's __init__ may import them all.
 FOLDERS: dict[str, frozenset[str]] = {
-    "engine": frozenset(
-        {"_run", "_scheduler", "_control", "_observers", "_outbox", "_admission", "_support", "bus"}
-    ),
+    "engine": frozenset({"_engine_parts", "_run", "_scheduler", "_observers", "_outbox", "_support", "bus"}),
+    "_engine_parts": frozenset({"_scheduler", "_control", "_outbox", "_admission", "_support", "cache"}),
     "_run": frozenset(
         {
+            "_engine_parts",
             "_scheduler",
-            "_control",
             "_observers",
             "_recovery",
             "_outbox",
-            "_admission",
             "_resources",
             "_support",
-            "cache",
             "executors",
             "telemetry",
         }

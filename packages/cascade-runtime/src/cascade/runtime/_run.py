@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import (
-    Clock,
-    Connector,
-    EventBus,
-    Executor,
-    Middleware,
     RunCancelledError,
     RunStatus,
     TaskCancelledError,
 )
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.redaction import Redactor, describe
+from cascade.interfaces.redaction import describe
 from cascade.interfaces.wire import source_of
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._control.engine_control import EngineControl
+from cascade.runtime._engine_parts import EngineParts
 from cascade.runtime._scheduler.events import EventEmitter
+from cascade.runtime._scheduler.run_parts import RunParts
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.scheduler import RunScheduler
 from cascade.runtime._support.loop_lag import LoopLagMonitor
@@ -34,13 +29,12 @@ from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.settings import OnFailure, ResumeRules, RunIdentity
 from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.runtime.executors._registry import RunExecutors
-from cascade.spec import LazyResult, Resource, target_name
+from cascade.spec import LazyResult, target_name
 from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
-    from cascade.interfaces import CacheBackend, Failure, StateBackend
+    from cascade.interfaces import Failure
     from cascade.runtime._observers.progress_bar import ProgressBar
-    from cascade.runtime._outbox.outbox import Outbox
     from cascade.runtime._outbox.queue import DurableQueue
     from cascade.runtime._recovery.recording import RunRecording
     from cascade.runtime._resources.scope import ResourceScope
@@ -50,46 +44,6 @@ _log = get_logger("cascade.engine")
 
 TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
-
-
-class EngineParts:
-    """Everything that an engine gives to each of its runs; see :class:`Engine`."""
-
-    def __init__(
-        self,
-        *,
-        connector: Connector | None,
-        outbox: Outbox | None,
-        bus: EventBus,
-        redactor: Redactor,
-        log_level: int | None,
-        control: EngineControl,
-        admission: AdmissionController,
-        executor: Executor | None,
-        executors: Mapping[str, Executor],
-        resources: Sequence[Resource],
-        middleware: Sequence[Middleware],
-        cache_backend: CacheBackend | None,
-        state_backend: StateBackend | None,
-        clock: Clock,
-        stop_timeout: float,
-        close_timeout: float,
-    ) -> None:
-        self.connector, self.outbox, self.bus = connector, outbox, bus
-        self.redactor, self.log_level = redactor, log_level
-        self.control, self.admission = control, admission
-        self.executor, self.executors = executor, executors
-        self.resources, self.middleware = resources, middleware
-        self.cache_backend, self.state_backend = cache_backend, state_backend
-        self.clock, self.stop_timeout, self.close_timeout = clock, stop_timeout, close_timeout
-
-    def cache(self) -> CacheBackend:
-        """Return what keeps the values of cached tasks: for all runs of the engine the same."""
-        if self.cache_backend is None:
-            from cascade.runtime.cache import MemoryCache
-
-            self.cache_backend = MemoryCache(clock=self.clock)
-        return self.cache_backend
 
 
 class Run:
@@ -288,17 +242,13 @@ class Run:
         )
 
     def _scheduler(self, runner: TaskRunner, events: EventEmitter, monitor: LoopLagMonitor) -> RunScheduler:
+        engine = self._parts
         return RunScheduler(
-            self._id,
-            events=events,
-            clock=self._parts.clock,
-            runner=runner,
-            controller=self._parts.admission,
+            RunParts(self._id, engine.clock, engine.admission, monitor, events, self._recording),
+            runner,
             params=self._params,
             continue_on_failure=self._continue_on_failure,
             failures=self.failures,
-            monitor=monitor,
-            recording=self._recording,
         )
 
 

@@ -19,7 +19,6 @@ from cascade.interfaces import (
     Connector,
     Executor,
     Middleware,
-    supports,
 )
 from cascade.interfaces import (
     EventBus as EventBusProtocol,
@@ -28,34 +27,25 @@ from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.events import Tag
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.tracebacks import begin_in_user_code
-from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.engine_control import EngineControl
-from cascade.runtime._run import EngineParts, Run
+from cascade.runtime._engine_parts import engine_parts
+from cascade.runtime._run import Run
 from cascade.runtime._scheduler.checkpoints import current
-from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.settings import (
     OnChange,
     OnFailure,
     ResumeMode,
     check_params,
-    check_settings,
     checked_identity,
-    checked_redactor,
     checked_rules,
-    checked_tags,
 )
 from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.runtime.bus import EventBus
 from cascade.spec import LazyResult, Resource, targets_of
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
-    from cascade.interfaces import CacheBackend, Failure, RunResult, StateBackend, SupportsControlMemory
-    from cascade.runtime._admission.limits import TokenBucket
+    from cascade.interfaces import CacheBackend, Failure, RunResult, StateBackend
     from cascade.runtime._observers.progress_bar import ProgressBar
     from cascade.runtime._outbox.outbox import Outbox
-    from cascade.spec.policies import Rate
 
 R = TypeVar("R")
 
@@ -81,10 +71,6 @@ if TYPE_CHECKING:
         """The keywords of a run that raises its failures."""
 
         on_failure: Literal["stop", "continue"]
-
-
-_declared_buckets: dict[tuple[str, Rate], TokenBucket] = {}
-"""Buckets of the rates that tasks declare, for all engines of this process: a run begins with what the one before has left."""
 
 
 class Engine:
@@ -150,40 +136,15 @@ class Engine:
         close_timeout: float = 30.0,
     ) -> None:
         self.bus: EventBusProtocol = bus if bus is not None else EventBus()
-        check_settings(
-            connector=connector, middleware=middleware, outbox=outbox, executor=executor, executors=executors,
-            resources=resources, system_resources=system_resources, cache_backend=cache_backend,
-            state_backend=state_backend, bus=bus, clock=clock, stop_timeout=stop_timeout, close_timeout=close_timeout,
-        )  # fmt: skip
-        # tests that set their own clock begin with full buckets
-        buckets = _declared_buckets if clock is None else None
-        clock = clock or SystemClock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = 0
         self._run_ids: set[str] = set()
-        redactor = checked_redactor(redactor)
-        # also without a connector: a wrong one is refused
-        level = _checked_level(logs)
-        admission = AdmissionController(
-            AdmissionPolicy(SystemResources(system_resources), declared_buckets=buckets), clock=clock
-        )
-        # the broker's constraints arrive in control, which changes what admission permits
-        control = EngineControl(
-            connector,
-            admission,
-            clock=clock,
-            bus=self.bus,
-            required=require_control,
-            redactor=redactor,
-            labels=checked_tags("Engine(labels=)", {} if labels is None else labels),
-            host_report=host_report,
-            memory=_control_memory(state_backend),
-        )
-        self._parts = EngineParts(
-            connector=connector, outbox=outbox, bus=self.bus, redactor=redactor, control=control, admission=admission,
-            log_level=level if connector is not None else None, executor=executor, executors=dict(executors or {}),
-            resources=tuple(resources), middleware=tuple(middleware), cache_backend=cache_backend,
-            state_backend=state_backend, clock=clock, stop_timeout=stop_timeout, close_timeout=close_timeout,
+        self._parts = engine_parts(
+            connector=connector, bus=self.bus, clock=clock, redactor=redactor, system_resources=system_resources,
+            require_control=require_control, labels=labels, host_report=host_report, logs=logs, outbox=outbox,
+            executor=executor, executors=executors, resources=resources, middleware=middleware,
+            cache_backend=cache_backend, state_backend=state_backend,
+            stop_timeout=stop_timeout, close_timeout=close_timeout,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -378,23 +339,6 @@ class Engine:
         finally:
             if self._loop is loop:
                 self._running -= 1
-
-
-def _checked_level(logs: object) -> int | None:
-    if logs is None:
-        return None
-    from cascade.runtime._scheduler.log_lines import checked_level
-
-    return checked_level(logs)
-
-
-def _control_memory(state: StateBackend | None) -> SupportsControlMemory | None:
-    """Return the state backend if it also keeps constraints, so that a pause outlives the process."""
-    if state is None:
-        return None
-    from cascade.interfaces import SupportsControlMemory
-
-    return state if supports(state, SupportsControlMemory) else None
 
 
 def _run_result(run_id: str, values: Any, failures: list[Failure], error: Exception | None) -> RunResult[Any]:

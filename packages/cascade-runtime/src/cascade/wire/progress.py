@@ -67,8 +67,8 @@ def progress_of(
     :param counts: tasks by state.
     :param status: of the run; a running run that is ``paused`` gets the status ``Paused``.
     :param known: tasks known so far; never fewer than ``counts`` has.
-    :param waits: each reason to wait (``constraint``, ``slot``, ``retry`` ...) and how many tasks wait for it; a task counts
-        under each of its reasons. None if the reasons are not known: then each task in the state RETRYING waits.
+    :param waits: how many tasks wait for each reason (``constraint``, ``slot``, ``retry`` ...), a task under each of its
+        own. None if the reasons are not known: then each task in the state RETRYING waits.
     :param paused: whether a pause covers the run as a whole.
     :param left_s: the estimate of :func:`seconds_left`.
     """
@@ -81,6 +81,7 @@ def progress_of(
     words = {word: counts.get(state, 0) for state, word in _ENDED.items()}
     words |= {"running": running, "waiting": waiting}
     has_share = active and not open and known > 0
+    has_estimate = has_share and not paused and finished < known
     return Progress(
         status,
         finished=finished,
@@ -90,9 +91,7 @@ def progress_of(
         waiting=waiting,
         # the value of the last task may still add some: only the end of the run means 100 %
         percent=min(100 * finished // known, 99) if has_share else None,
-        left_s=max(left_s, 0.0)
-        if left_s is not None and has_share and not paused and finished < known
-        else None,
+        left_s=None if left_s is None or not has_estimate else max(left_s, 0.0),
         tasks={word: words[word] for word in _WORDS if words[word]},
     )
 

@@ -138,9 +138,8 @@ class DaskExecutor:
         context: CallContext | None = None,
     ) -> Any:
         name = name_of(function)
-        packed = pack_call(
-            function, args, kwargs, pack=_pack, step=context.step if context is not None else None
-        )
+        step = context.step if context is not None else None
+        packed = pack_call(function, args, kwargs, pack=_pack, step=step)
         thread = self._opened()
         await thread.opened()
         post = self._own_mailbox().post

@@ -172,8 +172,7 @@ class Node:
     )
 
     def __init__(self, call: Call, scope: Scope) -> None:
-        self.call = call
-        self.scope = scope
+        self.call, self.scope = call, scope
         self.definition: TaskDefinition = call.settings.definition
         self.kind = _CALL
         self.args: tuple[Any, ...] = call.args

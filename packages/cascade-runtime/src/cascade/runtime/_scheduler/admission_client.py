@@ -17,7 +17,6 @@ from cascade.interfaces import (
 from cascade.interfaces.control_messages import lift_command
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime._admission.capacities import ConstraintResolver
-from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.requests import (
     AdmittedRun,
     BlockReason,
@@ -28,8 +27,8 @@ from cascade.runtime._admission.requests import (
 )
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.checkpoints import CheckpointGate
-from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.outcome import RunOutcome
+from cascade.runtime._scheduler.run_parts import RunParts
 from cascade.spec.policies import NO_POLICIES
 
 
@@ -47,28 +46,24 @@ class RunAdmission:
 
     def __init__(
         self,
-        run_id: str,
-        controller: AdmissionController,
+        parts: RunParts,
         *,
         outcome: RunOutcome,
         checkpoints: CheckpointGate,
-        events: EventEmitter,
         running: Mapping[Node, asyncio.Task[None] | None],
         launch: Callable[[Node], None],
         launch_early: Callable[[Node], None],
         proceed: Callable[[], None],
     ) -> None:
-        self._controller = controller
-        self._outcome = outcome
-        self._checkpoints = checkpoints
-        self._events = events
+        self._controller, self._events = parts.controller, parts.events
+        self._outcome, self._checkpoints = outcome, checkpoints
         self._tasks = running
         self._launch = launch
         self._launch_early = launch_early
         self._proceed = proceed
         self._unwatch: list[Callable[[], None]] = []
         self._run = AdmittedRun(
-            run_id,
+            parts.run_id,
             running=self._running,
             start=self._start,
             reject=self._reject,
@@ -77,7 +72,7 @@ class RunAdmission:
             reconsider=checkpoints.reconsider,
             abort=outcome.abort,
         )
-        self._resolver = ConstraintResolver(controller.policy.resources)
+        self._resolver = ConstraintResolver(parts.controller.policy.resources)
         self._slots: dict[str, WorkerSlots] = {}  # by mode
         # which tasks of this run use its workers
         self._working: dict[WorkerSlots, set[Node]] = {}

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING
 
-from cascade.interfaces import Clock, Executor, TaskState
+from cascade.interfaces import Executor, TaskState
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.admission_client import RunAdmission
 from cascade.runtime._scheduler.checkpoints import CheckpointGate, RemoteCall, current
-from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.outcome import RunOutcome
+from cascade.runtime._scheduler.run_parts import RunParts
 from cascade.runtime._support.clock import call_later_on, pause
-
-if TYPE_CHECKING:  # only recorded runs import it
-    from cascade.runtime._scheduler.recording import Recording
 
 
 class AttemptContext:
@@ -31,22 +27,18 @@ class AttemptContext:
         admission: RunAdmission,
         outcome: RunOutcome,
         checkpoints: CheckpointGate,
-        events: EventEmitter,
+        parts: RunParts,
         *,
-        clock: Clock,
         ready: Callable[[str], Awaitable[Executor]],
         wake: Callable[[], None],
-        recording: Recording | None,
     ) -> None:
         self._admission = admission
         self._outcome = outcome
         self._checkpoints = checkpoints
-        self._events = events
-        self._clock = clock
-        self._call_later = call_later_on(clock)
+        self._events, self._clock, self._recording = parts.events, parts.clock, parts.recording
+        self._call_later = call_later_on(parts.clock)
         self._ready = ready
         self._wake = wake
-        self._recording = recording
 
     async def make_ready(self, mode: str) -> None:
         """Have the executor of a mode made ready, if no task has needed it before.

@@ -10,11 +10,11 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces import Clock, Directive, StepInfo, TaskState, UsageError
+from cascade.interfaces import Directive, StepInfo, TaskState, UsageError
 from cascade.interfaces.call_context import in_call
-from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._graph.node import Node
-from cascade.runtime._scheduler.events import EventEmitter, ProgressReport
+from cascade.runtime._scheduler.events import ProgressReport
+from cascade.runtime._scheduler.run_parts import RunParts
 
 if TYPE_CHECKING:
     from cascade.runtime._scheduler.dropped_calls import Made
@@ -35,11 +35,8 @@ class CheckpointGate:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        controller: AdmissionController,
-        events: EventEmitter,
-        run_id: str,
+        parts: RunParts,
         *,
-        clock: Clock,
         stopped: Callable[[Node], bool],
         run_attempt: int = 1,
     ) -> None:
@@ -47,11 +44,10 @@ class CheckpointGate:
         self.visited = False
         """Whether a task has reached a checkpoint, or was tried again."""
         self.made: Made = {}
-        self._controller = controller
-        self._events = events
-        self.run_id = run_id
+        self._controller, self._events = parts.controller, parts.events
+        self.run_id = parts.run_id
         self.run_attempt = run_attempt
-        self._clock = clock
+        self._clock = parts.clock
         self._stopped = stopped
         # when a task's progress was last reported
         self._progressed: dict[Node, float] = {}

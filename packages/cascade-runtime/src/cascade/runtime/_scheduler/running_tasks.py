@@ -10,23 +10,21 @@ from itertools import islice
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces import Clock, UsageError
+from cascade.interfaces import UsageError
 from cascade.interfaces.forked_children import end_forked_child, generation
-from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.admission_client import RunAdmission
 from cascade.runtime._scheduler.attempts import AttemptContext
 from cascade.runtime._scheduler.checkpoints import CheckpointGate, current
-from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.ready_queue import ReadyQueue
+from cascade.runtime._scheduler.run_parts import RunParts
 from cascade.runtime._scheduler.runner import TaskRunner, Wrapped
-from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import with_calls
 from cascade.spec import PLAIN, LazyResult, may_hold_lazies, watch_calls
 
 if TYPE_CHECKING:  # only recorded runs import it
-    from cascade.runtime._scheduler.recording import Recording
+    pass
 
 
 class RunningTasks:
@@ -40,15 +38,10 @@ class RunningTasks:
 
     def __init__(
         self,
-        run_id: str,
-        *,
-        outcome: RunOutcome,
-        events: EventEmitter,
-        clock: Clock,
+        parts: RunParts,
         runner: TaskRunner,
-        controller: AdmissionController,
-        monitor: LoopLagMonitor,
-        recording: Recording | None,
+        outcome: RunOutcome,
+        *,
         continue_with: Callable[[Node, LazyResult[Any]], None],
     ) -> None:
         self.running: dict[Node, asyncio.Task[None] | None] = {}
@@ -61,40 +54,30 @@ class RunningTasks:
         self._runner = runner
         # one bound method for all tasks
         self._start_call: Wrapped = runner.start
-        self._monitor = monitor
+        self._monitor = parts.monitor
         self._called = _Called()
         self._continue_with = continue_with
         self._ready_queue: ReadyQueue
         watch_calls(_note_call)
         self._lost_tasks = _LostTasks(self.running, record=self._record_lost)
         self.checkpoints = CheckpointGate(
-            self._loop,
-            controller,
-            events,
-            run_id,
-            clock=clock,
-            stopped=self._is_over,
-            run_attempt=runner.run_attempt,
+            self._loop, parts, stopped=self._is_over, run_attempt=runner.run_attempt
         )
-        self.admission = self._admission(run_id, controller, events)
+        self.admission = self._admission(parts)
         self._attempts = AttemptContext(
             self.admission,
             outcome,
             self.checkpoints,
-            events,
-            clock=clock,
+            parts,
             ready=runner.ready,
             wake=self._wake,
-            recording=recording,
         )
 
-    def _admission(self, run_id: str, controller: AdmissionController, events: EventEmitter) -> RunAdmission:
+    def _admission(self, parts: RunParts) -> RunAdmission:
         return RunAdmission(
-            run_id,
-            controller,
+            parts,
             outcome=self._outcome,
             checkpoints=self.checkpoints,
-            events=events,
             running=self.running,
             launch=self._launch,
             launch_early=partial(self._launch, start=self._runner.start_unadmitted),

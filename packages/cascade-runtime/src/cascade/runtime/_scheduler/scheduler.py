@@ -8,25 +8,22 @@ from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces import Clock
-from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._graph.dependencies import inputs_among, walk
 from cascade.runtime._graph.graph import Graph
 from cascade.runtime._graph.node import Kind, Node
-from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.expansion import GraphExpansion
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.ready_queue import ReadyQueue
+from cascade.runtime._scheduler.run_parts import RunParts
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.running_tasks import RunningTasks
 from cascade.runtime._scheduler.state import RunState, freed
-from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import finished
 from cascade.runtime._support.loops import cancel
 from cascade.spec import LazyResult, read_inputs
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
-    from cascade.interfaces import Failure
+    from cascade.interfaces import Clock, Failure
     from cascade.runtime._scheduler.recording import Recording
     from cascade.runtime._scheduler.structural import StructuralSteps
 
@@ -42,21 +39,16 @@ class RunScheduler:
 
     def __init__(
         self,
-        run_id: str,
-        *,
-        events: EventEmitter,
-        clock: Clock,
+        parts: RunParts,
         runner: TaskRunner,
-        controller: AdmissionController,
+        *,
         params: Mapping[str, Any],
         continue_on_failure: bool,
         failures: list[Failure] | None,
-        monitor: LoopLagMonitor,
-        recording: Recording | None = None,
     ) -> None:
         self._params = params
-        self._events = events
-        self._clock = clock
+        self._events = events = parts.events
+        self._clock = clock = parts.clock
         self._targets: list[Node] = []
         """In their order; not a local variable, which the traceback of a failure would keep."""
         self._state = RunState()
@@ -66,28 +58,11 @@ class RunScheduler:
         self.partial: list[Any] | None = None
         """Values of the targets of a run that failed, with failures in the places of the others; None unless collected."""
         self._outcome = RunOutcome(
-            run_id, self._state, events, continue_on_failure=continue_on_failure, failures=failures
+            parts.run_id, self._state, events, continue_on_failure=continue_on_failure, failures=failures
         )
-        self._tasks = RunningTasks(
-            run_id,
-            outcome=self._outcome,
-            events=events,
-            clock=clock,
-            runner=runner,
-            controller=controller,
-            monitor=monitor,
-            recording=recording,
-            continue_with=self._continue_with,
-        )
-        self._ready_queue = ReadyQueue(
-            self._state,
-            self._outcome,
-            clock=clock,
-            context=self._tasks.context,
-            has_room=self._tasks.admission.has_room,
-            is_blocked=_never if recording is None else recording.is_blocked,
-            start=self._start,
-        )
+        self._tasks = RunningTasks(parts, runner, self._outcome, continue_with=self._continue_with)
+        recording = parts.recording
+        self._ready_queue = self._new_queue(clock, recording)
         wake, end_expected = self._ready_queue.wake, self._outcome.end_expected
         self._graph = Graph() if recording is None else recording.begin(wake=wake, end_expected=end_expected)
         self._expansion = GraphExpansion(
@@ -100,6 +75,17 @@ class RunScheduler:
             recording=recording,
         )
         self._structural_steps: StructuralSteps | None = None
+
+    def _new_queue(self, clock: Clock, recording: Recording | None) -> ReadyQueue:
+        return ReadyQueue(
+            self._state,
+            self._outcome,
+            clock=clock,
+            context=self._tasks.context,
+            has_room=self._tasks.admission.has_room,
+            is_blocked=_never if recording is None else recording.is_blocked,
+            start=self._start,
+        )
 
     async def run(self, targets: Sequence[LazyResult[Any]]) -> list[Any]:
         """Return the values of the targets; that of a target which was skipped is None.
