@@ -1,9 +1,9 @@
-"""Parts of admission that tests drive without an engine: the one place that says in which modules they are."""
+"""Parts of admission that tests drive without an engine: the one place that says where they are, and what they are called."""
 
 from fakes import Run
 
 from cascade.runtime._admission.capacities import ConstraintResolver, SystemResources
-from cascade.runtime._admission.controller import AdmissionController
+from cascade.runtime._admission.controller import AdmissionController as Controller
 from cascade.runtime._admission.limits import (
     RULES,
     Cancel,
@@ -17,7 +17,7 @@ from cascade.runtime._admission.limits import (
     pattern_problem,
     task_matcher,
 )
-from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._admission.policy import AdmissionPolicy as Policy
 from cascade.runtime._admission.requests import BlockReason, StartRequest, WorkerSlots
 from cascade.runtime._admission.waits import STALL_LIMIT, StallDetector, Wait, waits_of
 from cascade.runtime._support.clock import SystemClock
@@ -25,15 +25,15 @@ from cascade.runtime._support.clock import SystemClock
 __all__ = [
     "RULES",
     "STALL_LIMIT",
-    "AdmissionController",
-    "AdmissionPolicy",
     "Bench",
     "BlockReason",
     "Cancel",
     "Concurrency",
     "ConstraintResolver",
+    "Controller",
     "Effective",
     "Pause",
+    "Policy",
     "RateLimit",
     "Rule",
     "StallDetector",
@@ -54,7 +54,7 @@ class Bench:
     """A policy with one run, and short names for the calls of the tests."""
 
     def __init__(self, **resources: float) -> None:
-        self.policy = AdmissionPolicy(SystemResources(resources))
+        self.policy = Policy(SystemResources(resources))
         self.run = Run()
         self.policy.attach(self.run)
         self.now = 100.0

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from admission_parts import Policy
 from observers import watch
 from simple_tasks import fail, hold, step
 
@@ -20,7 +21,6 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
-from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._scheduler.expansion import GraphExpansion
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.spec import LazyResult, inject, resource, task
@@ -185,7 +185,7 @@ SLIPS: dict[str, tuple[type, str]] = {
     "of a task": (RunOutcome, "complete"),
     "of a task that failed": (RunOutcome, "fail"),
     "of what grows": (GraphExpansion, "_branch"),
-    "of who lets tasks pass": (AdmissionPolicy, "admit"),
+    "of who lets tasks pass": (Policy, "admit"),
 }
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from admission_parts import (
-    AdmissionController,
-    AdmissionPolicy,
+    Controller,
     Effective,
     Pause,
+    Policy,
     Rule,
     StartRequest,
     SystemClock,
@@ -35,12 +35,12 @@ def clock() -> JumpingClock:
 
 
 @pytest.fixture
-def controller(clock: JumpingClock) -> AdmissionController:
-    return AdmissionController(AdmissionPolicy(), clock=clock)
+def controller(clock: JumpingClock) -> Controller:
+    return Controller(Policy(), clock=clock)
 
 
 @pytest.fixture
-async def run(controller: AdmissionController, no_leaks: None) -> AsyncIterator[Run]:
+async def run(controller: Controller, no_leaks: None) -> AsyncIterator[Run]:
     """A run that is attached during its test and leaves nothing behind."""
     served = Run()
     controller.attach(served)
@@ -48,21 +48,21 @@ async def run(controller: AdmissionController, no_leaks: None) -> AsyncIterator[
     controller.detach(served)
 
 
-def put(controller: AdmissionController, scope: str, rule: Rule) -> None:
+def put(controller: Controller, scope: str, rule: Rule) -> None:
     controller.apply({(scope, rule.type): Effective(rule, f"t/{scope}/{rule.type}")})
 
 
-def lift(controller: AdmissionController, scope: str, kind: str) -> None:
+def lift(controller: Controller, scope: str, kind: str) -> None:
     controller.apply({(scope, kind): None})
 
 
-def submit(controller: AdmissionController, run: Run, *names: str) -> None:
+def submit(controller: Controller, run: Run, *names: str) -> None:
     for name in names:
         controller.submit(StartRequest(run, name))
 
 
 async def test_a_forgotten_pause_is_logged_with_the_command_that_clears_it(
-    controller: AdmissionController, run: Run, clock: JumpingClock, caplog: pytest.LogCaptureFixture
+    controller: Controller, run: Run, clock: JumpingClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After 5 s without a start, one warning names the register and how to clear it; one line reports its end."""
     controller.source, controller.broker = "press-3", ("plant-7", 1884)
@@ -85,7 +85,7 @@ async def test_a_forgotten_pause_is_logged_with_the_command_that_clears_it(
     )
 
 
-async def test_an_error_in_a_step_aborts_every_run(controller: AdmissionController) -> None:
+async def test_an_error_in_a_step_aborts_every_run(controller: Controller) -> None:
     """No caller sees an error in a step, so without the abort the runs would wait for ever."""
     runs = [Run(name) for name in ("one", "two")]
     for run in runs:

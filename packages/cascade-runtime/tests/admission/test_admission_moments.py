@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 from admission_parts import (
-    AdmissionPolicy,
     BlockReason,
     Cancel,
     Concurrency,
     Effective,
     Pause,
+    Policy,
     RateLimit,
     Rule,
     StartRequest,
@@ -21,21 +21,19 @@ from admission_parts import (
 from fakes import Run
 
 
-def policy_with(rules: Mapping[str, Rule], **resources: float) -> AdmissionPolicy:
+def policy_with(rules: Mapping[str, Rule], **resources: float) -> Policy:
     """Return a policy with rules by scope, all from one author."""
-    policy = AdmissionPolicy(SystemResources(resources))
+    policy = Policy(SystemResources(resources))
     put(policy, rules)
     return policy
 
 
-def put(policy: AdmissionPolicy, rules: Mapping[str, Rule]) -> None:
+def put(policy: Policy, rules: Mapping[str, Rule]) -> None:
     changes = {(scope, rule.type): Effective(rule, f"topic/{scope}", "me") for scope, rule in rules.items()}
     policy.apply(changes, 0.0)
 
 
-def submit(
-    policy: AdmissionPolicy, run: Run, *names: str, slots: WorkerSlots | None = None
-) -> list[StartRequest]:
+def submit(policy: Policy, run: Run, *names: str, slots: WorkerSlots | None = None) -> list[StartRequest]:
     requests = [StartRequest(run, name, slots=slots) for name in names]
     for request in requests:
         policy.submit(request)

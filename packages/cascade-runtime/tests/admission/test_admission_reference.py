@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from admission_parts import (
-    AdmissionPolicy,
     Cancel,
     Concurrency,
     Effective,
     Pause,
+    Policy,
     RateLimit,
     Rule,
     StartRequest,
@@ -164,7 +164,7 @@ class Bench:
     """The policy and the model, with the same events applied to both."""
 
     def __init__(self) -> None:
-        self.policy = AdmissionPolicy(SystemResources(CAPACITIES))
+        self.policy = Policy(SystemResources(CAPACITIES))
         self.model = Model()
         self.runs = {name: Run(name) for name in ("r1", "r2")}
         for run in self.runs.values():

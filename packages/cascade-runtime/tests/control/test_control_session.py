@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from admission_parts import AdmissionController, AdmissionPolicy
+from admission_parts import Controller, Policy
 from control_parts import EngineControl, RunFacts, RunIdentity
 from fakes import Plain
 from live_stream import Live
@@ -67,7 +67,7 @@ class Bench:
         self.connector = connector
         self.clock = ManualClock()
         self.bus = EventBus()
-        self.controller = AdmissionController(AdmissionPolicy(), clock=self.clock)
+        self.controller = Controller(Policy(), clock=self.clock)
         self.session = EngineControl(
             connector,
             self.controller,
@@ -169,7 +169,7 @@ async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_
 
     def session(connector: Any, *, required: bool) -> EngineControl:
         clock = ManualClock()
-        controller = AdmissionController(AdmissionPolicy(), clock=clock)
+        controller = Controller(Policy(), clock=clock)
         return EngineControl(
             connector,
             controller,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import pytest
-from admission_parts import AdmissionController, AdmissionPolicy, SystemClock
+from admission_parts import Controller, Policy, SystemClock
 from control_parts import ActiveRun, ConstraintManager, RetainedMessages, SyncState
 from fakes import FakeClock, Racing
 from observers import watch_tasks
@@ -63,7 +63,7 @@ class Setting:
         self.connector = LocalConnector(hub, source_id=name)
         self.bus = EventBus()
         self.clock = clock or SystemClock()
-        self.admission = AdmissionController(AdmissionPolicy(), clock=self.clock)
+        self.admission = Controller(Policy(), clock=self.clock)
         self.manager = ConstraintManager(self.connector, clock=self.clock, **options)
         self.watcher = Watcher()
         self.observer = LocalConnector(hub, source_id="observer")

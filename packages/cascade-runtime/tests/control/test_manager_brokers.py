@@ -11,7 +11,7 @@ from typing import Any
 import aiomqtt
 import paho.mqtt.client as paho
 import pytest
-from admission_parts import AdmissionController, AdmissionPolicy, SystemClock
+from admission_parts import Controller, Policy, SystemClock
 from control_parts import ActiveRun, Constraint, ConstraintManager, parse
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -52,7 +52,7 @@ class Steered:
     ) -> None:
         clock = clock or SystemClock()
         self.connector = MqttConnector(host, port, source_id=name, **keywords)
-        self.admission = AdmissionController(AdmissionPolicy(), clock=clock)
+        self.admission = Controller(Policy(), clock=clock)
         self.manager = ConstraintManager(self.connector, clock=clock)
 
     async def __aenter__(self) -> "Steered":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from admission_parts import AdmissionController, AdmissionPolicy
+from admission_parts import Controller, Policy
 from control_parts import Cleared, ConstraintManager, Registers, Rejected, SyncState, Unsupported, parse
 from fakes import FakeClock
 from hypothesis import settings
@@ -165,7 +165,7 @@ class EngineControl(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = FakeClock()
         self.broker = FakeBroker()
-        self.admission = AdmissionController(AdmissionPolicy(), clock=self.clock)
+        self.admission = Controller(Policy(), clock=self.clock)
         self.begin()
 
     def begin(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
-from admission_parts import AdmissionController, AdmissionPolicy
+from admission_parts import Controller, Policy
 from control_parts import ActiveRun, ConstraintManager
 from live_stream import Live
 
@@ -107,10 +107,10 @@ class Bench:
         first = [Linked()] if linked else []
         await self.give(*first, *messages, Complete(proved=True, topics=frozenset(topics)))
 
-    def engine(self) -> tuple[AdmissionController, EventBus]:
+    def engine(self) -> tuple[Controller, EventBus]:
         bus = EventBus()
         bus.bind(asyncio.get_running_loop())
-        return AdmissionController(AdmissionPolicy(), clock=self.clock), bus
+        return Controller(Policy(), clock=self.clock), bus
 
 
 @pytest.fixture
