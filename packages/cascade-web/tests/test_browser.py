@@ -20,6 +20,7 @@ from pages import (
     Kind,
     completed,
     fresh,
+    pause_everything,
     publish_all,
     reported,
     row,
@@ -168,6 +169,49 @@ async def test_a_report_without_a_birth_is_marked(tabs: Tabs, kind: Kind) -> Non
             publish_all(broker, {status_topic("false"): birth})
             await expect(row(tab.page, "false")).to_contain_text("online")
             await expect(row(tab.page, "false")).not_to_contain_text("no birth")
+    assert tab.complaints == []
+
+
+@pytest.mark.full
+@EACH_BROKER
+async def test_what_engines_obey_and_the_broker_has_lost_is_a_row_that_can_be_lifted(
+    tabs: Tabs, kind: Kind, request: pytest.FixtureRequest
+) -> None:
+    """The broker comes back empty and the engine stays paused: nobody has lifted it, and the page does not say so."""
+    scope = "source:press-1"
+    with fresh(kind) as broker, Plant(broker) as plant:
+        plant.start("press-1", tasks=100_000, seconds=0.02)
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            await tab.page.get_by_role("button", name="Pause press-1", exact=True).click()
+            await expect(row(tab.page, "press-1")).to_have_accessible_name(re.compile("online, paused"))
+            broker.restart(keep_store=False)
+            kept = row(tab.page, f"pause · {scope}", panel="Constraints")
+            said = "not on the broker, still obeyed by press-1"
+            await expect(kept).to_contain_text(said)
+            await expect(kept).to_have_accessible_name(re.compile(said))
+            if (folder := request.config.getoption("--screenshots")) is not None:
+                await tab.page.screenshot(path=Path(folder) / f"lost-{kind.name}.png", full_page=True)
+            await tab.page.get_by_role("button", name=f"Lift pause · {scope}").click()
+            await expect(row(tab.page, "press-1")).not_to_have_accessible_name(re.compile("paused"))
+            await expect(kept).to_have_count(0)
+    assert tab.complaints == []
+
+
+@pytest.mark.full
+@EACH_BROKER
+async def test_two_processes_of_one_name_are_marked(tabs: Tabs, kind: Kind) -> None:
+    """Only one of them answers, so its row says that there are two, and a pause that it obeys does, too."""
+    with fresh(kind) as broker, Plant(broker) as plant:
+        plant.start("press-1", tasks=100_000, seconds=0.02)
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            await expect(row(tab.page, "press-1")).to_contain_text("online")
+            plant.start("press-1", tasks=100_000, seconds=0.02)
+            await expect(row(tab.page, "press-1")).to_contain_text("two processes use this name")
+            await pause_everything(tab.page)
+            shared = "two processes use the name press-1, and only one of them answers"
+            await expect(row(tab.page, "pause · global", panel="Constraints")).to_contain_text(shared)
     assert tab.complaints == []
 
 

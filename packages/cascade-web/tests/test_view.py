@@ -249,6 +249,12 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
     invented = [json.loads(events[0]["payload"]) | {"source": f"n{number}"} for number in range(1_100)]
     flood = [{**events[0], "payload": json.dumps(each)} for each in invented]
     cases += [as_received([*flood[:600], *RECORDED, *flood[600:]])]
+    # a broker that has lost its store, and one that shows nothing that it holds
+    without_registers = [each for each in RECORDED if not each["topic"].startswith("cascade/constraints/")]
+    cases += [
+        as_received([ACK, *without_registers]),
+        as_received([{**each, "retain": False} for each in without_registers]),
+    ]
     cases += [as_received(forged(RECORDED, seeded_random)) for _ in range(30)]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)

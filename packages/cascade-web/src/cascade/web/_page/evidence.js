@@ -5,7 +5,7 @@ const evidence = (() => {
   const NOT_KNOWN = "not known";
   const NO_REPORTS = "Not known: only events of this engine arrive, no reports.";
   // what a user has to read to know the state of engines
-  const STATUS_TOPICS = "cascade/status/+", STATE_TOPICS = "cascade/state/+/+";
+  const STATUS_TOPICS = "cascade/status/+", STATE_TOPICS = "cascade/state/+/+", CONSTRAINT_TOPICS = "cascade/constraints/#";
 
   function named(sources) {
     const found = sources.slice(0, 3).map((each) => shown(each, 40));
@@ -51,5 +51,5 @@ const evidence = (() => {
     return progress.isActive(row.status) && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
   }
 
-  return { NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, presenceOf, named, banner, unreached, note, counted, statusOf };
+  return { NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, CONSTRAINT_TOPICS, presenceOf, named, banner, unreached, note, counted, statusOf };
 })();

@@ -35,6 +35,8 @@
     // by run: the latest graph, also of runs that have ended since
     graphs: new Map(),
     isKnown: () => link?.isReady === true && link.proved,
+    /** Whether a constraint that the view does not have is not on the broker. */
+    knowsRegisters: () => isComplete() && mayRead(evidence.CONSTRAINT_TOPICS),
     hasNoState: (engine) => isSure() && engine.hasNoState(page.now),
     mayRead,
     unknown,
@@ -51,7 +53,9 @@
   function mayRead(filter) { return !link?.refused.has(filter); }
 
   /** Whether an engine that has no state in the view has none on the broker: everything that is retained has arrived, and this user may read it. */
-  function isSure() { return Boolean(link?.proved && (link.isReady || frozen) && mayRead(evidence.STATE_TOPICS)); }
+  function isSure() { return isComplete() && mayRead(evidence.STATE_TOPICS); }
+
+  function isComplete() { return Boolean(link?.proved && (link.isReady || frozen)); }
 
   /** Return why the page cannot say that there is nothing. */
   function unknown() {

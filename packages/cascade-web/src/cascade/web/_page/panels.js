@@ -165,17 +165,19 @@ const panels = (() => {
       const left = register.expires_at === null ? "" : register.expires_at > page.clock ? `${duration(register.expires_at - page.clock)} left` : "expired";
       setText(name, shown(what));
       setText(meta, [register.by ? `by ${shown(register.by, 100)}` : "no author given", left || "until lifted"].join(" · "));
-      setText(obeyed, page.actions.obeyed(register));
+      const isOnBroker = register.on_broker !== false;
+      setText(obeyed, isOnBroker ? page.actions.obeyed(register) : "");
       setText(topic, shown(register.topic, 200));
       setText(problem, refusals(page, register));
       show(problem, problem.textContent !== "");
-      set(node, "aria-label", `${shown(what)}, ${meta.textContent}, ${obeyed.textContent}`);
+      set(node, "aria-label", `${shown(what)}, ${meta.textContent}, ${isOnBroker ? obeyed.textContent : problem.textContent}`);
       label(lift, "Lift", `Lift ${shown(what)}`, register.topic);
       lift.disabled = page.actions.isOff(register.topic);
     } };
   }
 
   function refusals(page, register) {
+    if (register.on_broker === false) return `not on the broker, still obeyed by ${evidence.named(register.applied)}`;
     if (register.problem) return `No engine can obey it: ${shown(register.problem, 200)}.`;
     return [...page.view.compliance(register.topic, page.now)].filter(([, each]) => ["rejected", "refused", "unsupported"].includes(each.status))
       .slice(0, 3).map(([source, each]) => `${shown(source, 40)}: ${shown(each.reason || each.status, 200)}`).join("; ");
@@ -355,7 +357,8 @@ const panels = (() => {
 
     drawConstraints() {
       const { view } = this.page;
-      const items = [...view.registers.values()].sort((one, other) => views.byText(one.topic, other.topic));
+      const kept = this.page.knowsRegisters() ? views.keptRows(view, this.page.now) : [];
+      const items = [...[...view.registers.values()].sort((one, other) => views.byText(one.topic, other.topic)), ...kept];
       this.constraints.draw(items, ({ topic }) => topic);
       setNote("constraints", this.page.asOf([...(items.length ? [count(items.length)] : []), ...(view.left_out ? [`${count(view.left_out)} more are not kept`] : [])].join(", ")));
     }

@@ -38,6 +38,10 @@ const steering = (() => {
     });
   }
 
+  /** Return the live engines in the scope whose name two processes use: one of them answers, and the other may work on. */
+  const contested = (view, scope, now) =>
+    view.live(now).filter((engine) => engine.contested && covers(scope, engine)).map(({ source }) => source);
+
   /** Return the sources in the scope of which only events come: what they do with a register is not known. */
   function unknown(view, scope) {
     const run_id = scope.startsWith("run:") ? scope.slice(4) : null;
@@ -70,30 +74,30 @@ const steering = (() => {
       || Boolean(report?.effective.some((row) => row.topic === topic));
   };
 
-  /** Return what the engines do with a register: sources by answer. `since`: when it was written or first seen. */
-  function compliance(view, register, { now, since }) {
-    const found = { applied: [], refused: [], no_match: [], pending: [], without: [] };
-    for (const engine of concerned(view, register.scope, now)) {
-      found[answer(engine, register) || (engine.isOutOfReach ? "without" : "pending")].push(engine.source);
-    }
-    return { ...found, unknown: unknown(view, register.scope), silent: now - since > SILENT_SECONDS };
+  /** Return the sources in a scope by their answers. `since`: when the register was written or first seen. */
+  function byAnswer(view, scope, { now, since }, kindOf) {
+    const found = { applied: [], refused: [], no_match: [], pending: [], without: [], contested: contested(view, scope, now),
+      unknown: unknown(view, scope), silent: now - since > SILENT_SECONDS };
+    for (const engine of concerned(view, scope, now)) found[kindOf(engine)].push(engine.source);
+    return found;
   }
 
+  /** Return what the engines do with a register. */
+  const compliance = (view, register, times) => byAnswer(view, register.scope, times,
+    (engine) => answer(engine, register) || (engine.isOutOfReach ? "without" : "pending"));
+
   /** Return the same for a register that was cleared: `applied` are the engines that no longer obey it. */
-  function lifted(view, change, { now, since }) {
-    const found = { applied: [], refused: [], no_match: [], pending: [], without: [] };
-    for (const engine of concerned(view, change.scope, now)) {
-      const answered = engine.constraints && !engine.reportsOfAnother;
-      if (engine.isOutOfReach) found.without.push(engine.source);
-      else found[!answered || change.topics.some((topic) => obeys(engine, topic)) ? "pending" : "applied"].push(engine.source);
-    }
-    return { ...found, unknown: unknown(view, change.scope), silent: now - since > SILENT_SECONDS };
-  }
+  const lifted = (view, change, times) => byAnswer(view, change.scope, times, (engine) => {
+    if (engine.isOutOfReach) return "without";
+    const answered = engine.constraints && !engine.reportsOfAnother;
+    return !answered || change.topics.some((topic) => obeys(engine, topic)) ? "pending" : "applied";
+  });
 
   /** Return compliance in words: `applied by 3 of 4, press-2 is silent`. */
   function inWords(found, verb = "applied by") {
-    const { named } = evidence, { unknown: others, without } = found;
-    return [...answers(found, verb), ...(without.length ? [`it does not reach ${named(without)}`] : []),
+    const { named } = evidence, { unknown: others, without, contested: shared } = found;
+    return [...answers(found, verb),
+      ...(shared.length ? [`two processes use the name ${named(shared)}, and only one of them answers`] : []), ...(without.length ? [`it does not reach ${named(without)}`] : []),
       ...(others.length ? [`not known of ${named(others)}: only events arrive`] : [])].join(", ");
   }
 

@@ -80,6 +80,8 @@ const views = (() => {
       this.store = "";
       this.not_understood = 0;
       this.left_out = 0;
+      // whether the broker has sent a retained message: it shows what it holds, so what is missing is not there
+      this.has_retained = false;
       // of which only events have come, the latest last: any client may invent them
       this.eventsOnly = new Set();
       this.unreported = new Set();
@@ -93,6 +95,7 @@ const views = (() => {
      */
     fold(topic, payload, { now, retained = false }) {
       const message = messages.parse(topic, payload);
+      this.has_retained ||= retained;
       const heard = retained ? null : now;
       switch (message?.is) {
         case "event":
@@ -405,16 +408,34 @@ const views = (() => {
       ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error };
   }
 
-  const constraintRows = (view, now) => [...view.registers.keys()].sort(byText).map((topic) => {
-    const register = view.registers.get(topic);
+  const constraintRows = (view, now) => [
+    ...[...view.registers.keys()].sort(byText).map((topic) => constraintRow(view, topic, now)), ...keptRows(view, now)];
+
+  function constraintRow(view, topic, now) {
+    const { scope, type, params, id, by, expires_at } = view.registers.get(topic);
     const found = [...view.compliance(topic, now)];
-    return { topic, scope: register.scope, type: register.type, params: register.params ?? {}, id: register.id,
-      by: register.by, expires_at: register.expires_at,
+    return { topic, scope, type, params: params ?? {}, id, by, expires_at,
       // Another id is that of the constraint which stood there before.
-      applied: found.filter(([, row]) => row.status === "applied" && ["", register.id].includes(row.id)).map(([source]) => source),
+      applied: found.filter(([, row]) => row.status === "applied" && ["", id].includes(row.id)).map(([source]) => source),
       refused: found.filter(([, row]) => ["rejected", "refused", "unsupported"].includes(row.status))
         .map(([source, { reason }]) => ({ source, reason })) };
-  });
+  }
+
+  /** Return a row for each constraint that live engines obey and the broker does not hold; none unless it shows what it holds. */
+  function keptRows(view, now) {
+    const kept = new Map();
+    if (!view.has_retained || view.left_out) return [];
+    for (const engine of view.live(now)) {
+      if (!engine.constraints || engine.reportsOfAnother || ["idle", "stopped"].includes(engine.sync)) continue;
+      for (const { topic, scope, type, params, id, by, expires_at } of engine.constraints.effective) {
+        if (view.registers.has(topic)) continue;
+        const row = kept.get(topic) ?? { topic, scope, type, params, id, by, expires_at, applied: [], refused: [], on_broker: false };
+        row.applied.push(engine.source);
+        kept.set(topic, row);
+      }
+    }
+    return [...kept.values()].sort((one, other) => byText(one.topic, other.topic));
+  }
 
   /** Return the view that recorded messages make: `[{topic, payload, retained, received}]`, payloads as text or bytes. */
   function ofMessages(recorded) {
@@ -427,5 +448,5 @@ const views = (() => {
     return dump(view, now);
   }
 
-  return { View, runKey, runRow, same, byText, dump, ofMessages };
+  return { View, keptRows, runKey, runRow, same, byText, dump, ofMessages };
 })();
