@@ -405,24 +405,35 @@ def test_a_name_that_two_processes_use_is_no_success_whichever_of_them_is_seen(
 
 
 @pytest.mark.parametrize(
-    ("scope", "named"), [("global", "b, c, d, e, f and 1 more"), ("source:g", "g"), ("source:a", "")]
+    ("scope", "named"),
+    [
+        ("global", "b, c, d, e, f and 3 more"),
+        ("source:g", "g"),
+        ("source:h", "h"),
+        ("source:i", ""),
+        ("source:k", ""),
+        ("source:a", ""),
+    ],
 )
-def test_engines_that_are_lost_and_had_runs_are_named(
+def test_engines_that_may_run_on_without_a_link_are_named(
     plant: Plant, scope: str, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A process without a link runs on and obeys nothing new; one that ended, or had no run, does not."""
-    plant.online(*"abcdefghi")
+    """A process without a link runs on; one that ended does not, but another one of its name may."""
+    plant.online(*"abcdefghijk")
     for source in "bcdefgi":
         plant.runs(source, f"run of {source}")
-    for source in "bcdefgh":
+    plant.report("h", contested=True)
+    plant.report("j", contested=True)
+    for source in "bcdefgk":
         plant.lose(source)
-    plant.end("i")
+    for source in "hij":
+        plant.end(source)
     change = setting(scope, "pause", {})
     answers = plant.begin(change)
     plant.report("a", {change.topic: APPLIED}, effective=[PAUSED])
     monkeypatch.setattr("time.monotonic", lambda: plant.now)
     _ChangePublisher(Mock(), Mock(), Output(StringIO()))._show(change, answers, Wait())
-    said = f"not waited for, because their connections are lost: {named}; one that still runs obeys"
+    said = f"not connected, so not waited for: {named}; a process of that name that still runs obeys"
     assert (said in capsys.readouterr().err) == bool(named)
 
 

@@ -290,6 +290,25 @@ async def test_a_summary_is_scalars_and_is_down_after_a_clean_end(
     await eventually(lambda: watcher.view.engines[SOURCE].status(0.0) == "ended")
 
 
+class Shared(LocalConnector):
+    """A connector to a broker that has shown another process of the same name."""
+
+    hostname, port, required, earlier_runs, contested = "broker", 1883, False, None, True
+
+
+async def test_every_report_of_a_shared_name_says_so_the_last_one_too(
+    hub: LocalHub, watcher: Watcher
+) -> None:
+    """The process ends, and the other one of its name may run on: its clean end does not speak for that."""
+    async with Shared(hub, source_id=SOURCE) as connector:
+        await Engine(connector=connector).run(add([1]))
+    await eventually(
+        lambda: watcher.of_kind("runs") and watcher.of_kind("constraints")[-1]["sync"] == "stopped"
+    )
+    for kind in ("constraints", "runs"):
+        assert all(report["contested"] for report in watcher.of_kind(kind))
+
+
 @pytest.mark.full
 async def test_a_summary_is_down_while_its_user_has_disconnected_the_connector(
     hub: LocalHub, watcher: Watcher, gate: Gate

@@ -264,6 +264,11 @@ class SupportsBroker(Protocol):
         """
         ...
 
+    @property
+    def contested(self) -> bool:
+        """Whether another process uses the name of this one, as far as the broker has shown that in the last two minutes."""
+        ...
+
 
 @runtime_checkable
 class SupportsTracking(Protocol):

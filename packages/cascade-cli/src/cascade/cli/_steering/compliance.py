@@ -122,15 +122,15 @@ class ComplianceTracker:
             if engine.contested and engine.is_live(now) and _covers(self._change, engine)
         )
 
-    def not_waited_for(self, now: float) -> list[str]:
-        """Return the lost engines of the scope that had runs: they may run on without a link, and nothing shows that."""
+    def not_waited_for(self, answers: Mapping[str, Answer], now: float) -> list[str]:
+        """Return the engines of the scope that are not connected, and of which a process may run on unseen.
+
+        They had runs when their connection was lost, or another process used their name.
+        """
         return sorted(
             source
             for source, engine in self._view.engines.items()
-            if source not in self._before
-            and engine.status(now) == LOST
-            and (engine.runs is not None and engine.runs.runs)
-            and _covers(self._change, engine)
+            if source not in answers and _may_run_unseen(engine, now) and _covers(self._change, engine)
         )
 
     def complete(self, now: float, *, drained: bool = False) -> bool:
@@ -277,6 +277,14 @@ def _follows(engine: EngineView) -> bool:
 def _has_followed(engine: EngineView) -> bool:
     """Return whether a process of the name has reported that it follows the broker, or none has presence."""
     return engine.presence is None or (engine.constraints is not None and engine.sync in _FOLLOWING)
+
+
+def _may_run_unseen(engine: EngineView, now: float) -> bool:
+    """Return whether a process that is not connected may run on: one that has said that it ends does not."""
+    status = engine.status(now)
+    if status == LOST:
+        return engine.contested or bool(engine.runs is not None and engine.runs.runs)
+    return status == ENDED and engine.contested
 
 
 def _covers(change: Change, engine: EngineView) -> bool:

@@ -32,7 +32,7 @@ every 0.5 s. The command then waits for its answer as for that of any other engi
 CHECK_SECONDS = 0.02
 """Between two checks of all answers: not one for each message of a busy broker."""
 _UNHEARD = "engines without a name may not have answered"
-NOT_WAITED_FOR = "not waited for, because their connections are lost"
+NOT_WAITED_FOR = "not connected, so not waited for"
 STANDSTILL = 1.0
 """Seconds by which a deadline is late where this process stood still: then what has come meanwhile is read first."""
 READ_SECONDS = 1.0
@@ -236,9 +236,9 @@ class _ChangePublisher:
             found["held"] = held
             for each in held:
                 self._output.note(f"{each['source']}: still held by {', '.join(each['by'])}")
-        if lost := answers.not_waited_for(time.monotonic()):
+        if lost := answers.not_waited_for(given, time.monotonic()):
             self._output.note(
-                f"{NOT_WAITED_FOR}: {listed(lost)}; one that still runs obeys when it is connected again"
+                f"{NOT_WAITED_FOR}: {listed(lost)}; a process of that name that still runs obeys when it is connected again"
             )
         if contested := answers.contested(time.monotonic()):
             found["contested"] = contested

@@ -156,7 +156,7 @@ class ConstraintManager:
             retain=self._named,
             running=lambda: self._engines.running,
             presence=lambda: watcher.presence if supports(watcher, SupportsLink) else None,
-            contested=lambda: getattr(watcher, "contested", None) is True,
+            contested=lambda: supports(watcher, SupportsBroker) and watcher.contested,
             watched=self._watched,
             hears_disconnect=supports(watcher, SupportsLink),
         )

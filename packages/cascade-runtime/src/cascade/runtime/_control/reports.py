@@ -234,7 +234,7 @@ class Reporter:
             sync=SyncState.STOPPED.value,
             in_scope_running=0,
             presence=self._presence(),
-            contested=False,
+            contested=self._contested(),
             now=self._clock.now(),
             **self._names,
         )
