@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,19 +12,21 @@ from cascade.interfaces.topics import state_topic
 from testing_tools.memory_broker import MemoryBroker, Person
 
 
-def _published(source: str, last_run: str) -> tuple[str, str]:
+def _published(source: str, last_run: str, offers: Sequence[Any] = ()) -> tuple[str, str]:
     row = {"run_id": last_run, "target": "t", "status": "Failed", "ended": "2026-01-01T00:00:00+00:00"}
     report = {"v": "1.0", "source": source, "runs": [], "recent": [row] if last_run else []}
-    broker = MemoryBroker({state_topic(source, "runs"): report})
+    head = {"session": "e", "presence": "s", "ts": "2026-01-01T00:00:00+00:00"}
+    offered = {**report, **head, "workflows": offers}
+    broker = MemoryBroker({state_topic(source, "runs"): report, state_topic(source, "workflows"): offered})
     with pytest.MonkeyPatch.context() as patched:
         assert Person(broker, patched).types("ha", "--", source)[0] == 0
     ((topic, content),) = broker.written
     return topic, json.dumps(content)
 
 
-def device(source: str, *, last_run: str = "") -> dict[str, Any]:
-    """The discovery message of an engine whose latest run has ended."""
-    content: dict[str, Any] = json.loads(_published(source, last_run)[1])
+def device(source: str, *, last_run: str = "", offers: Sequence[Any] = ()) -> dict[str, Any]:
+    """The discovery message of an engine whose latest run has ended, and that offers these workflows."""
+    content: dict[str, Any] = json.loads(_published(source, last_run, offers)[1])
     return content
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 import cascade
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces.topics import check_topic, constraint_topic, state_topic, status_topic
+from cascade.interfaces.topics import (
+    check_topic,
+    constraint_topic,
+    request_topic,
+    state_topic,
+    status_topic,
+)
 from cascade.interfaces.watch import Complete, Message
+from cascade.wire import parse_request
 from testing_tools.engines import Plant, eventually
 
 PROTOCOL = Path(__file__).parents[2] / "cascade-interfaces" / "PROTOCOL.md"
@@ -46,6 +55,9 @@ def examples(name: str) -> list[dict[str, Any]]:
     return [json.loads(text) for text in found]
 
 
+OFFERS = examples("workflows")[0]["workflows"]
+
+
 def rendered(template: str, content: Any, **variables: Any) -> str:
     """What Home Assistant makes of a message: its sandbox, without strict undefined names."""
     made = ImmutableSandboxedEnvironment().from_string(template)
@@ -61,7 +73,7 @@ def shown(source: str, component: str, content: Any, **variables: Any) -> str:
 @pytest.mark.parametrize("source", ["press-line-3", *HOSTILE])
 def test_a_discovery_message_has_only_documented_keys(source: str) -> None:
     """Topics and ids are legal for any source; every template can be read; ids differ within a device."""
-    made = device(source)
+    made = device(source, offers=OFFERS)
     check_topic(device_topic(source))
     assert re.fullmatch(r"homeassistant/device/cascade_[a-zA-Z0-9_-]+/config", device_topic(source))
     assert made.keys() == {"device", "origin", "availability", "state_topic", "qos", "components"}
@@ -235,19 +247,53 @@ def test_the_event_fires_once_for_each_run() -> None:
     assert json.loads(shown("x", "run_ended", long))["error"] == "x" * 255
 
 
+def test_a_device_has_what_its_engine_offers() -> None:
+    """A button for each workflow that needs no values, its last end, and its next start if it has a schedule."""
+    (audit,) = OFFERS
+    plain = {key: each for key, each in audit.items() if key not in ("schedule", "last")}
+    asks = {**plain, "name": "calibrate", "params": {"type": "object", "required": ["oven"]}}
+    hostile = {**plain, "name": "{{ 1/0 }}/#"}
+    report = {"v": "1.0", "workflows": [plain | {"name": "other"}, audit, asks]}
+    components = device("pi.local/line 3", offers=[audit, asks, hostile])["components"]
+    added = components.keys() - device("pi.local/line 3")["components"].keys()
+    assert added == {"start_audit", "ended_audit", "next_audit", "ended_calibrate"}
+    topic = state_topic("pi.local/line 3", "workflows")
+    assert {components[name].get("state_topic") for name in added - {"start_audit"}} == {topic}
+    button = components["start_audit"]
+    assert (button["platform"], button["name"], "retain" in button) == ("button", "Start audit", False)
+    assert button["command_topic"] == request_topic("pi.local/line 3", "audit")
+    assert parse_request(button["payload_press"].encode()).by == "Home Assistant"
+    assert components["next_audit"]["device_class"] == "timestamp"
+    never = {"v": "1.0", "workflows": [plain]}
+    clock = {
+        "v": "1.0",
+        "workflows": [audit | {"last": None, "schedule": {**audit["schedule"], "next": None}}],
+    }
+    for name, content, state in (
+        ("ended_audit", report, "Succeeded"),
+        ("ended_calibrate", report, "None"),
+        ("next_audit", report, "2026-11-22T03:00:00+01:00"),
+        *((name, each, "None") for name in added - {"start_audit"} for each in (never, clock, {"v": "1.0"})),
+    ):
+        assert rendered(components[name]["value_template"], content) == state, name
+    attributes = components["ended_audit"]["json_attributes_template"]
+    assert json.loads(rendered(attributes, report))["run_id"] == "audit~7"
+    assert json.loads(rendered(attributes, never)) == {}
+
+
 class Home:
     """Stands in for Home Assistant: it reads the discovery message, and publishes as its entities would."""
 
     def __init__(self, plant: Plant, source: str) -> None:
         self._url, self._source = plant.broker.url, source
 
-    def publish(self, topic: str, payload: str) -> None:
-        """Publish a retained message, as an entity with ``retain`` does."""
-        asyncio.run(self._publish(topic, json.loads(payload) if payload else None))
+    def publish(self, topic: str, payload: str, *, retain: bool = True) -> None:
+        """Publish a message, as an entity does."""
+        asyncio.run(self._publish(topic, json.loads(payload) if payload else None, retain=retain))
 
-    async def _publish(self, topic: str, message: dict[str, Any] | None) -> None:
+    async def _publish(self, topic: str, message: dict[str, Any] | None, *, retain: bool) -> None:
         async with MqttConnector.from_url(self._url) as connector:
-            await connector.publish(topic, message, 1, retain=True)
+            await connector.publish(topic, message, 1, retain=retain)
             await connector.flush(10)
 
     def retained(self, *topics: str) -> dict[str, Any]:
@@ -304,3 +350,44 @@ def test_home_assistant_steers_a_live_engine(plant: Plant) -> None:
     assert home.retained("homeassistant/#").keys() == {device_topic(source)}
     plant.json("ha", source, "--remove")
     assert home.retained("homeassistant/#") == {}
+
+
+SERVICE = """
+import sys
+import cascade as cs
+
+@cs.task
+def count(number: int) -> int:
+    return number
+
+@cs.workflow
+def audit(number: int = 60) -> cs.LazyResult[int]:
+    return count(number)
+
+cs.serve(audit, connector=sys.argv[1])
+"""
+
+
+@pytest.mark.full
+@pytest.mark.broker
+@pytest.mark.process
+def test_a_pressed_button_starts_one_run(plant: Plant) -> None:
+    """Its sensor shows the end, with the run that the request has started."""
+    with subprocess.Popen([sys.executable, "-c", SERVICE, f"{plant.broker.url}?source_id=press"]) as service:
+        try:
+            eventually(lambda: plant.json("workflows") != [], "the service offers its workflow")
+            plant.json("ha", "press")
+            home = Home(plant, "press")
+            (made,) = home.retained("homeassistant/#").values()
+            button, ended = made["components"]["start_audit"], made["components"]["ended_audit"]
+
+            def shows(template: str) -> str:
+                return rendered(ended[template], home.retained(ended["state_topic"])[ended["state_topic"]])
+
+            assert shows("value_template") == "None"
+            home.publish(button["command_topic"], button["payload_press"], retain=button.get("retain", False))
+            eventually(lambda: shows("value_template") == "Succeeded", "the run has ended")
+            last = json.loads(shows("json_attributes_template"))
+            assert [row["run_id"] for row in plant.json("runs")] == [last["run_id"]]
+        finally:
+            service.kill()

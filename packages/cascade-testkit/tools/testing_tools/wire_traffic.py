@@ -77,11 +77,17 @@ def problems(channel: str, content: Any) -> list[str]:
 @cache
 def _templates() -> dict[str, list[Any]]:
     """Return the templates that Home Assistant is given, by the kind of the report that they render."""
+    import msgspec
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     from cascade.ops._home_assistant.device import device
+    from cascade.wire import OfferedWorkflow
 
-    made, sandbox = device("press-1", "1"), ImmutableSandboxedEnvironment()
+    row = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+    offer = msgspec.convert(
+        {**row, "schedule": {"every": "10m", "text": "Every 10 minutes"}}, OfferedWorkflow
+    )
+    made, sandbox = device("press-1", "1", offers=[offer]), ImmutableSandboxedEnvironment()
     found: dict[str, list[Any]] = {}
     for component in made["components"].values():
         for key, topic in (

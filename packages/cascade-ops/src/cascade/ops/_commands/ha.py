@@ -29,7 +29,7 @@ COLUMNS = (Column("source", "engine"), Column("topic"))
 @click.option("--force", is_flag=True, help="Also for engines that the broker does not know.")
 @link.with_broker
 def command(address: Address, sources: Sequence[str], *, remove: bool, force: bool) -> int:
-    """Show engines in Home Assistant as devices, with a switch that pauses and a number that limits.
+    """Show engines in Home Assistant as devices: a switch pauses, a number limits, a button starts a workflow.
 
     Publishes one retained discovery message for each engine name. Home Assistant must use the same broker.
     """
@@ -59,7 +59,9 @@ def _devices(address: Address, sources: Sequence[str], *, force: bool) -> dict[s
 
     :raises CommandError: if an engine never was, unless ``force``.
     """
-    reports = (state_topic(source, kind) for source in sources for kind in ("runs", "constraints"))
+    reports = (
+        state_topic(source, kind) for source in sources for kind in ("runs", "constraints", "workflows")
+    )
     view, _ = read(address, STATUS, *map(status_topic, sources), *reports)
     unknown = [source for source in sources if source not in view.engines]
     if unknown and not force:
@@ -73,5 +75,6 @@ def _devices(address: Address, sources: Sequence[str], *, force: bool) -> dict[s
         engine = view.engines.get(source)
         recent = engine.runs.recent if engine is not None and engine.runs is not None else ()
         last = recent[0].run_id if recent else ""
-        found[device_topic(source)] = device(source, cascade.__version__, last_run=last)
+        offers = engine.workflows.workflows if engine is not None and engine.workflows is not None else ()
+        found[device_topic(source)] = device(source, cascade.__version__, last_run=last, offers=offers)
     return found

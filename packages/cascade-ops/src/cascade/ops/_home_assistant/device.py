@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.events import ENDED_STATES
-from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
+from cascade.interfaces.topics import constraint_topic, request_topic, state_topic, status_topic
+from cascade.wire import OfferedWorkflow
 
 PREFIX = "homeassistant/device/cascade_"
 SUFFIX = "/config"
@@ -56,15 +58,22 @@ def device_id(source: str) -> str:
     return f"{text}_{hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
 
 
-def device(source: str, version: str, *, last_run: str = "") -> dict[str, Any]:
+def device(
+    source: str, version: str, *, last_run: str = "", offers: Iterable[OfferedWorkflow] = ()
+) -> dict[str, Any]:
     """Return the discovery message of an engine.
 
     :param source: its source id.
     :param version: Cascade's version, which Home Assistant shows as the message's origin.
     :param last_run: the id of the latest run that has ended already: it makes no event.
+    :param offers: the workflows that it starts.
     """
     key = f"cascade_{device_id(source)}"
     components = {**_controls(source), **_sensors(), **_runs(source, last_run)}
+    for offer in offers:
+        # any client may have written the report
+        if offer.name.isascii() and offer.name.isidentifier():
+            components |= _workflow(source, offer)
     return {
         "device": {"identifiers": [key], "name": source, "manufacturer": "Cascade", "model": "Engine"},
         "origin": {"name": "Cascade", "sw_version": version},
@@ -212,6 +221,45 @@ def _ended_runs(topic: str, last_run: str) -> dict[str, Component]:
             "value_template": last + end,
         },
     }
+
+
+def _workflow(source: str, offer: OfferedWorkflow) -> dict[str, Component]:
+    """Return the button that starts a workflow, how its last run ended, and when it starts next if it has a schedule.
+
+    A button sends no values: a workflow that needs some has none.
+    """
+    topic, name = state_topic(source, "workflows"), offer.name
+    row = (
+        f"{{% set rows = value_json.workflows | default([]) | selectattr('name', 'eq', {_literal(name)}) | list %}}"
+        "{% set row = rows[0] if rows else {} %}{% set last = row.last | default({}, true) %}"
+    )
+    found: dict[str, Component] = {
+        f"ended_{name}": {
+            "platform": "sensor",
+            "name": f"Last {name}",
+            "value_template": row + "{{ last.status if last else 'None' }}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": row + "{{ dict(last) | tojson }}",
+            "state_topic": topic,
+        }
+    }
+    if not offer.params.get("required"):
+        found[f"start_{name}"] = {
+            "platform": "button",
+            "name": f"Start {name}",
+            "icon": "mdi:play",
+            "command_topic": request_topic(source, name),
+            "payload_press": '{"by": "Home Assistant"}',
+        }
+    if offer.schedule is not None:
+        found[f"next_{name}"] = {
+            "platform": "sensor",
+            "name": f"Next {name}",
+            "device_class": "timestamp",
+            "value_template": row + "{{ (row.schedule | default({}, true)).next | default('None', true) }}",
+            "state_topic": topic,
+        }
+    return found
 
 
 def _number(name: str, template: str, *, unit: str = "tasks") -> Component:
