@@ -50,6 +50,7 @@ def test_each_reason_for_which_a_message_is_dropped_is_explained() -> None:
         outbox.REFUSED,
         outbox.NOT_CONNECTED,
         outbox.UNSENT,
+        outbox.GIVEN_BACK,
         outbox.FORKED,
     ]
 

@@ -124,6 +124,7 @@ async def test_messages_that_cannot_be_deleted_from_their_old_file_are_adopted_o
     """The next process may send them again; a warning says so."""
     change(monkeypatch, SLICE=2)
     await leave_five(folder)
+    caplog.clear()
 
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")

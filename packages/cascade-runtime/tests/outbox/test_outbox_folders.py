@@ -83,6 +83,7 @@ async def test_a_file_that_cannot_be_adopted_keeps_no_other_from_it(
     await leave(folder, "box-1", State.WAITS)
     await leave(folder, "box-2", State.WAITS)
     await leave(folder, "box-3", State.WAITS)
+    caplog.clear()
     (folder / "box-1.db").write_bytes(b"These are notes, not a database.\n" * 200)
     with changing(folder, "box-2") as connection:
         connection.execute("ALTER TABLE message RENAME COLUMN payload TO content")

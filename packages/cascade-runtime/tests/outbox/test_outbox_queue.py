@@ -36,15 +36,20 @@ async def leave(outbox: Outbox, link: FakeLink, *, first: int, count: int) -> No
         await link.disconnect()
 
 
-async def test_what_waits_is_stored_and_sent_by_the_next_process_in_order(folder: Path) -> None:
-    """More than the connector's window waits; a new sender of the name sends all of it, then the new events."""
+async def test_what_waits_is_stored_and_sent_by_the_next_process_in_order(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More than the connector's window waits: one line says how much and what sends it, and the next sender of the name does."""
     await leave(Outbox(folder), FakeLink(up=False), first=0, count=2_000)
+    kept = f"outbox {folder}: 2000 messages are kept in it; the next run with it sends them, or: cascade outbox send {folder}"
+    assert caplog.messages == [kept]
+    caplog.clear()
     assert [row[0] for row in rows(folder, "event_id")] == [f"run-c41e07d2-{seq}" for seq in range(2_000)]
     link = FakeLink()
     async with Outbox(folder).attached(link):
         await eventually(lambda: len(link.taken) == 2_000)
     assert link.numbers() == [*range(2_000)]
-    assert not [*folder.glob("*.db")]
+    assert (caplog.messages, [*folder.glob("*.db")]) == ([], [])
 
 
 async def test_a_disk_that_does_not_answer_holds_no_event_and_an_order_live_first_does_not_wait_for_it(
@@ -375,7 +380,9 @@ async def test_an_acknowledgement_of_what_was_never_sent_is_one_warning_and_lose
         await eventually(lambda: "that were never sent; they are kept" in caplog.text)
         await link.disconnect()
     assert len(rows(folder)) == 1_000
-    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    false, kept = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert "that were never sent; they are kept" in false
+    assert "1000 messages are kept in it" in kept
 
 
 async def test_another_program_sends_through_an_outbox(folder: Path) -> None:

@@ -19,6 +19,7 @@ REFUSED = "refused by the client"
 NOT_ALLOWED = "refused by the broker"
 NOT_CONNECTED = "not connected"
 UNSENT = "unsent at disconnect"
+GIVEN_BACK = "given back at disconnect"
 FORKED = "forked process"
 
 _LANE_TOPICS = 4096
@@ -212,13 +213,14 @@ class Outbox:
         return poison
 
     def clear(self, reason: str) -> int:
-        """Drop everything pending; return the number of messages."""
+        """Drop everything pending; return the number of messages. Who keeps one until it is settled gets it back."""
         pending = [*self._in_flight.values(), *self._lane.values(), *self._queue]
         for messages in (self._in_flight, self._lane, self._queue):
             messages.clear()
         self._bytes = 0
         self._testing, self._overflowing = 0, False
-        self.dropped[reason] += len(pending)
+        for item in pending:
+            self.dropped[reason if item.settled is None else GIVEN_BACK] += 1
         for item in pending:
             _settle(item, Delivery.RETURNED)
         return len(pending)

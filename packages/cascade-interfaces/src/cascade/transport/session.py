@@ -19,7 +19,7 @@ from cascade.transport.incoming.dispatcher import Dispatcher, Queue
 from cascade.transport.incoming.message import IncomingMessage
 from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.link import Link, LinkClient
-from cascade.transport.outbox import POISON, SUPERSEDED, UNSENT, Outbox
+from cascade.transport.outbox import GIVEN_BACK, POISON, SUPERSEDED, UNSENT, Outbox
 from cascade.transport.presence import Presence
 from cascade.transport.settings import ConnectorSettings
 from cascade.transport.state_log import StateLog
@@ -354,7 +354,9 @@ class Session(Generic[ClientT]):
         self._parts.outbox.clear(UNSENT)
         self.drain.notify()
         lost = self._parts.outbox.dropped - self._dropped_before
-        if parts := ", ".join(f"{count} {why}" for why, count in lost.items() if why != SUPERSEDED):
+        # what was given back is not lost: who has it says what becomes of it
+        found = (f"{count} {why}" for why, count in lost.items() if why not in (SUPERSEDED, GIVEN_BACK))
+        if parts := ", ".join(found):
             self._parts.log.warning(
                 "messages for %s that were not delivered: %s",
                 self._parts.settings.address,

@@ -257,6 +257,11 @@ class OutboxFile:
         """Return whether no message waits, neither to be sent nor for a collector."""
         return not self._run("SELECT 1 FROM message WHERE state < ? LIMIT 1", (State.ASIDE,)).fetchone()
 
+    def unsent(self) -> int:
+        """Return how many messages wait to be sent."""
+        (count,) = self._run("SELECT count(*) FROM message WHERE state = ?", (State.WAITS,)).fetchone()
+        return int(count)
+
     def unsettled(self) -> int:
         """Return how many messages wait, to be sent or for a collector."""
         (count,) = self._run("SELECT count(*) FROM message WHERE state < ?", (State.ASIDE,)).fetchone()

@@ -10,7 +10,7 @@ from typing import Any
 from cascade.interfaces import Clock, Delivery, SupportsDelivery, SupportsStatistics, supports
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.wire import encode_payload
-from cascade.runtime._outbox.file import Row, Stored
+from cascade.runtime._outbox.file import OutboxFile, Row, Stored
 from cascade.runtime._outbox.file_thread import PAGE, Apply, Done, FileThread
 from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder
 from cascade.runtime._outbox.settings import OutboxSettings, window_of
@@ -160,6 +160,8 @@ class DurableQueue:
         if is_alive:
             self._file.try_again()  # it may work again by now
             self._store_all()
+            if not self.idle:
+                self._file.post(OutboxFile.unsent, self._show_kept)
         else:
             self._warn_of_lost(sum(not message.posted for message in self._order.in_memory()))
         self._closed = True
@@ -337,6 +339,13 @@ class DurableQueue:
 
     def _has_stopped(self, stopped: object) -> None:
         self._warn_of_lost(sum(not message.stored for message in self._order.in_memory()))
+
+    def _show_kept(self, count: int) -> None:
+        if count:
+            _log.warning(
+                "outbox %s: %d messages are kept in it; the next run with it sends them, or: cascade outbox send %s",
+                self._folder, count, self._folder,
+            )  # fmt: skip
 
     def _warn_of_lost(self, count: int) -> None:
         if count:
