@@ -47,8 +47,8 @@ def test_runs_shows_each_run_in_a_row(person: Person) -> None:
     """When it began, its tasks by state, and its error."""
     assert cells(person.types("runs")[1]) == [
         ["run", "engine", "target", "status", "began", "tasks", "error"],
-        ["r2", "dead", "audit", "Lost", "90s ago", "2 running 3 waiting"],
-        ["r1", "oven", "audit", "Paused", "90s ago", "2 running 3 waiting"],
+        ["r2", "dead", "audit", "Lost", "90s ago", "2 running, 3 waiting"],
+        ["r1", "oven", "audit", "Paused", "90s ago", "2 running, 3 waiting"],
         ["r0", "oven", "old", "Failed", "1 failed", "E: x"],
     ]
 

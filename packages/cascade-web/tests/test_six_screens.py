@@ -37,7 +37,8 @@ STATES = 200
 SOURCE, RUN = "oven", "night-7"
 NOW, START = 100.0, 1_800_000_000.0
 PAUSES = ("", "", "", "global", f"source:{SOURCE}", f"run:{RUN}", "task:bake")
-WORDS = ("completed", "running", "waiting", "failed", "skipped", "cancelled")
+WORDS = ("completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled")
+SKIPS = ["its condition is false", "recorded in attempt 1", "its failure was kept in attempt 2"]
 
 Shown = dict[str, Any]
 """What a screen says: the fields that it has."""
@@ -71,7 +72,8 @@ class Plant:
         state = self.chance.choice([*TaskState])
         if state is TaskState.RETRYING:
             self._note(key, TaskState.RUNNING)
-        self._note(key, state, "it waits for gpu" if state is TaskState.BLOCKED else "")
+        reasons = {TaskState.BLOCKED: ["it waits for gpu"], TaskState.SKIPPED: SKIPS}
+        self._note(key, state, self.chance.choice(reasons.get(state, [""])))
         if state is not TaskState.RETRYING:
             return
         if self.chance.random() < 0.5:  # the next attempt runs, which no event says
@@ -145,8 +147,8 @@ def topic_of(name: str) -> str:
 def numbers(text: str) -> Shown:
     """The tasks by the words of a line."""
     found = {
-        word: int(n.replace(",", "").replace("\u202f", ""))
-        for n, word in re.findall(r"(\d[\d,\u202f]*) (\w+)", text)
+        "recorded" if word == "taken" else word: int(n.replace(",", "").replace("\u202f", ""))
+        for n, word in re.findall(r"(\d[\d,\u202f]*) (taken(?= from the record)|\w+)", text)
     }
     return {word: found.get(word, 0) for word in WORDS}
 

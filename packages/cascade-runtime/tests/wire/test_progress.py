@@ -14,10 +14,20 @@ STATUS = st.sampled_from(["Running", "Lost", "Succeeded"])
 LEFT = st.none() | st.floats(0, 1e6)
 
 
-@given(COUNTS, STATUS, st.integers(0, 400), st.booleans(), st.none() | WAITS, st.booleans(), LEFT)
+@given(
+    COUNTS,
+    STATUS,
+    st.integers(0, 80),
+    st.integers(0, 400),
+    st.booleans(),
+    st.none() | WAITS,
+    st.booleans(),
+    LEFT,
+)
 def test_the_numbers_of_a_run_never_contradict_each_other(
     counts: dict[str, int],
     status: str,
+    recorded: int,
     known: int,
     is_open: bool,
     waits: list[tuple[str, int]] | None,
@@ -26,12 +36,21 @@ def test_the_numbers_of_a_run_never_contradict_each_other(
 ) -> None:
     """All parts fit into the whole; a share and a time left are there only where they mean something."""
     found = progress_of(
-        counts, status=status, known=known, open=is_open, waits=waits, paused=paused, left_s=left_s
+        counts,
+        status=status,
+        recorded=recorded,
+        known=known,
+        open=is_open,
+        waits=waits,
+        paused=paused,
+        left_s=left_s,
     )
     assert found.known == max(known, sum(counts.values()))
     assert sum(found.tasks.values()) == found.finished + found.running + found.waiting
     assert sum(found.tasks.values()) <= found.known or not found.known
     assert found.waiting >= counts.get("BLOCKED", 0)
+    skipped, taken = (found.tasks.get(word, 0) for word in ("skipped", "recorded"))
+    assert (skipped + taken, taken) == (counts.get("SKIPPED", 0), min(recorded, skipped + taken))
     alive = status == "Running"
     if alive and found.known and waits:
         # as many as the reasons name, unless fewer are left

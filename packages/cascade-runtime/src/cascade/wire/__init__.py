@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cascade.wire.presence import Echo as Echo
     from cascade.wire.presence import Offline as Offline
     from cascade.wire.progress import Progress as Progress
+    from cascade.wire.progress import label as label
     from cascade.wire.progress import progress_of as progress_of
     from cascade.wire.progress import seconds_left as seconds_left
     from cascade.wire.reading import seconds as seconds
@@ -83,7 +84,7 @@ _MODULES = {
     "parsed": """Cleared EventMessage Parsed Presence Register Report Store parse parse_ack parse_event parse_register
         parse_report""",
     "presence": "Birth ConstraintByHand Echo Offline",
-    "progress": "Progress progress_of seconds_left",
+    "progress": "Progress label progress_of seconds_left",
     "reading": "seconds",
     "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GraphNode GraphReport HostReport
         RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",

@@ -21,11 +21,10 @@ ACTIVE: Final = frozenset({RUNNING, PAUSED})
 """The statuses of a run that has not ended."""
 LEAST_RUN: Final = 10
 """Tasks that must have run before the time left is estimated."""
-TAKEN: Final = "taken from the record"
-"""What became of a step that an attempt skips because an earlier one has recorded its value or its failure."""
 
 _RECORDED = ("recorded in attempt ", "its failure was kept in attempt ")
-_WORDS = ("completed", "running", "waiting", "failed", "skipped", "cancelled")
+_WORDS = ("completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled")
+_LABELS = {"recorded": "taken from the record"}
 _ENDED = {state.value: state.value.lower() for state in ENDED_STATES}
 
 
@@ -49,13 +48,17 @@ class Progress:
     left_s: float | None
     """Seconds until the end, as estimated; None while that is not known, and while the run is paused."""
     tasks: Mapping[str, int]
-    """Tasks by the word for their state, such as ``completed`` and ``waiting``, without zeros, in a fixed order."""
+    """Tasks by the word for their state, such as ``completed`` and ``waiting``, without zeros, in a fixed order.
+
+    ``recorded`` are steps that an earlier attempt of the run has recorded, with their value or a kept failure; they are not among the ``skipped``.
+    """
 
 
 def progress_of(
     counts: Mapping[str, int],
     *,
     status: str = RUNNING,
+    recorded: int = 0,
     known: int = 0,
     open: bool = False,  # noqa: A002 - the word of the wire
     waits: Iterable[tuple[str, int]] | None = None,
@@ -66,6 +69,7 @@ def progress_of(
 
     :param counts: tasks by state.
     :param status: of the run; a running run that is ``paused`` gets the status ``Paused``.
+    :param recorded: tasks that were skipped because an earlier attempt of the run has recorded them.
     :param known: tasks known so far; never fewer than ``counts`` has.
     :param waits: how many tasks wait for each reason (``constraint``, ``slot``, ``retry`` ...), a task under each of its
         own. None if the reasons are not known: then each task in the state RETRYING waits.
@@ -79,7 +83,9 @@ def progress_of(
     if active and paused:
         status = PAUSED
     words = {word: counts.get(state, 0) for state, word in _ENDED.items()}
-    words |= {"running": running, "waiting": waiting}
+    recorded = min(recorded, words["skipped"])
+    words |= {"running": running, "waiting": waiting, "recorded": recorded}
+    words["skipped"] -= recorded
     has_share = active and not open and known > 0
     has_estimate = has_share and not paused and finished < known
     return Progress(
@@ -111,8 +117,17 @@ def seconds_left(counts: Mapping[str, int], *, known: int, seconds: float) -> fl
     return max(known - finished, 0) * seconds / have_run
 
 
+def label(word: str) -> str:
+    """Return what a person reads behind a number of tasks, for a word of :attr:`Progress.tasks`.
+
+    >>> label("failed"), label("recorded")
+    ('failed', 'taken from the record')
+    """
+    return _LABELS.get(word, word)
+
+
 def is_recorded(reason: str) -> bool:
-    """Return whether a task was skipped because an earlier attempt of the run has recorded how it ended.
+    """Return whether a task was skipped because an earlier attempt of the run has recorded its value or its failure.
 
     >>> is_recorded("recorded in attempt 1"), is_recorded("its condition is false")
     (True, False)

@@ -144,6 +144,8 @@ class ActiveRun(Message, frozen=True, kw_only=True):
     started: str
     attempt: Attempt
     counts: Counts
+    recorded: Whole = 0
+    """Those of the skipped tasks that an earlier attempt of the run has recorded."""
     known: Whole
     """Tasks that the engine knows so far."""
     open: Annotated[bool, Meta(extra={"missing": True})]
@@ -178,6 +180,8 @@ class RecentRun(Message, frozen=True, kw_only=True):
     attempt: Attempt
     duration_ms: Number | None
     counts: Counts
+    recorded: Whole = 0
+    """Those of the skipped tasks that an earlier attempt of the run has recorded."""
 
 
 class RunsReport(Report, frozen=True, kw_only=True):

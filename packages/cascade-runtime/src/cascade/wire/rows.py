@@ -43,6 +43,7 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
     return progress_of(
         run.counts,
         status=LOST if lost else run.status,
+        recorded=run.recorded,
         known=active.known if active is not None else 0,
         open=active.open if active is not None else run.status == RUNNING,
         # a report that leaves out reasons may have left out those tasks that wait for their next attempt

@@ -10,7 +10,7 @@ from cascade.interfaces.events import ENDED_STATES, Lifecycle, RunStatus, TaskSt
 from cascade.interfaces.topics import EVENTS
 from cascade.wire.events import LifecycleBody, ProgressBody, TaskStateBody
 from cascade.wire.parsed import EventMessage
-from cascade.wire.progress import RUNNING
+from cascade.wire.progress import RUNNING, is_recorded
 from cascade.wire.reading import seconds
 from cascade.wire.received import Received
 from cascade.wire.reports import ActiveRun, RecentRun
@@ -92,6 +92,7 @@ class RunView:
         self._room = room or Room()
         self._series: dict[tuple[str, str], Received] = {}
         self._counts: Counter[str] = Counter()
+        self._recorded = 0
         self._exact = True
         self._stopped = False
         self._listed = False
@@ -184,12 +185,22 @@ class RunView:
 
         Of a run that has ended, those of the report: it is not seen when the last events are missing.
         """
-        if self.recent is not None:
-            return dict(self.recent.counts)
-        complete = self._exact and (self.token, EVENTS) in self._series and not self.missing
-        if self.reported is not None and not complete:
-            return dict(self.reported.counts)
+        row = self._counted_by
+        if row is not None:
+            return dict(row.counts)
         return {state: count for state, count in self._counts.items() if count}
+
+    @property
+    def recorded(self) -> int:
+        """Tasks that were skipped because an earlier attempt has recorded them; from the same source as ``counts``."""
+        row = self._counted_by
+        return self._recorded if row is None else row.recorded
+
+    @property
+    def _counted_by(self) -> ActiveRun | RecentRun | None:
+        """The row of a report that counts, or None where the events do."""
+        complete = self._exact and (self.token, EVENTS) in self._series and not self.missing
+        return self.recent or (None if complete else self.reported)
 
     @property
     def partial(self) -> bool:
@@ -249,6 +260,7 @@ class RunView:
         self.status, self.error, self.ended, self.recent = RUNNING, "", None, None
         self.failures.clear()
         self._counts.clear()
+        self._recorded = 0
         self._exact, self._stopped = True, False
 
     def _fold_lifecycle(self, body: LifecycleBody, at: float | None) -> None:
@@ -282,6 +294,7 @@ class RunView:
             self._room.left -= 1
             self.tasks[task.task_id] = task
         self._counts[task.state] += 1
+        self._recorded += task.state == TaskState.SKIPPED and is_recorded(task.reason)
 
     def _fold_progress(self, body: ProgressBody) -> None:
         task = self.tasks.get(body.task_id)

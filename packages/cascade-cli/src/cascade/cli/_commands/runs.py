@@ -8,7 +8,7 @@ from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
 from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, read
-from cascade.wire import run_rows
+from cascade.wire import label, run_rows
 
 COLUMNS = (
     Column("run_id", "run"),
@@ -16,7 +16,7 @@ COLUMNS = (
     Column("target"),
     Column("status"),
     Column("started", "began", lambda value: f"{show_age(value)} ago" if value else ""),
-    Column("tasks", show=lambda tasks: " ".join(f"{n} {word}" for word, n in tasks.items())),
+    Column("tasks", show=lambda tasks: ", ".join(f"{n} {label(word)}" for word, n in tasks.items())),
     Column("percent", "done", lambda percent: "" if percent is None else f"{percent}%", right=True),
     Column("error"),
 )

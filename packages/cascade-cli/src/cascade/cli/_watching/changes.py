@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from cascade.wire import View, constraint_rows, engine_rows, run_rows
+from cascade.wire import View, constraint_rows, engine_rows, label, run_rows
 
 MAX_SEEN = 20_000
 REPORT_SECONDS = 2.0
@@ -118,7 +118,7 @@ def _engine_state(row: Mapping[str, Any]) -> str:
 
 
 def _run_state(row: Mapping[str, Any]) -> str:
-    counts = ", ".join(f"{n} {word}" for word, n in row["tasks"].items())
+    counts = ", ".join(f"{n} {label(word)}" for word, n in row["tasks"].items())
     known = f"{row['known']}{'+' if row['open'] else ''} known"
     if row["percent"] is not None:
         known = f"{known}, {row['percent']}%"

@@ -20,7 +20,7 @@ from cascade.cli._watching.picture import (
 from cascade.cli.durations import show_duration
 from cascade.interfaces.text import printable
 from cascade.wire import shortened
-from cascade.wire.progress import ACTIVE, PAUSED, Progress
+from cascade.wire.progress import ACTIVE, PAUSED, Progress, label
 
 NARROW = 64
 """Columns below which a line holds less, and a command stands on a line of its own."""
@@ -177,7 +177,7 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
 def _counts(progress: Progress) -> str:
     # how many have completed, the line of the bar says
     shown = ((word, count) for word, count in progress.tasks.items() if word != "completed")
-    return ", ".join(f"{count:,} {word}" for word, count in shown)
+    return ", ".join(f"{count:,} {label(word)}" for word, count in shown)
 
 
 def _progress(run: RunPanel, frame: Frame) -> Text:

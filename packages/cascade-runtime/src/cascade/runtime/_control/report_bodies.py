@@ -113,6 +113,7 @@ class RowMaker:
             started=timestamp(run.started),
             attempt=run.attempt,
             counts=dict(counts),
+            recorded=run.recorded,
             known=known,
             open=run.facts.open,
             eta_s=None if paused or run.facts.open else self._eta(run, counts, known),
@@ -255,7 +256,9 @@ def _progress(run: ActiveRun, waits: Mapping[Wait, int]) -> Progress:
     counts = run.counts()
     # the run's own counts know when the next attempt begins
     reasons = [("retry", counts.get("RETRYING", 0)), *((wait.why, n) for wait, n in waits.items())]
-    return progress_of(counts, known=_known(run, counts), open=run.facts.open, waits=reasons)
+    return progress_of(
+        counts, recorded=run.recorded, known=_known(run, counts), open=run.facts.open, waits=reasons
+    )
 
 
 def _known(run: ActiveRun, counts: Mapping[str, int]) -> int:

@@ -13,6 +13,7 @@ from cascade.interfaces.events import ENDED_STATES, Tag
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.wire.message import encoded_size
+from cascade.wire.progress import is_recorded
 from cascade.wire.reports import RecentRun
 from cascade.wire.series import clean_tags
 
@@ -69,6 +70,8 @@ class ActiveRun:
         self.waits_for_sync = False
         self.tasks: dict[str, TaskTotals] = {}
         """By name."""
+        self.recorded = 0
+        """Tasks that were skipped because an earlier attempt has recorded them."""
         self.running: dict[str, TaskStateEvent] = {}
         """The event with which each running task began, by ``task_id``; the longest first."""
         self.paused: set[str] = set()
@@ -98,8 +101,10 @@ class ActiveRun:
             self._wait(task_id, state)
             if state is TaskState.RETRYING:
                 self.failed_attempts[task_id] = event
-        elif event.duration_ms:
-            totals.took(event.duration_ms)
+        else:
+            if event.duration_ms:
+                totals.took(event.duration_ms)
+            self.recorded += state is TaskState.SKIPPED and is_recorded(event.reason)
 
     def attempt_begins(self, task_id: str, now: float) -> None:
         """Move a task from its wait for another attempt to the running ones; ``now`` is since the epoch."""
@@ -321,4 +326,5 @@ def recent_row(
         attempt=run.attempt,
         duration_ms=round((ended - run.started) * 1000, 3),
         counts=run.counts(),
+        recorded=run.recorded,
     )

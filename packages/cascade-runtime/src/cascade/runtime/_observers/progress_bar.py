@@ -173,7 +173,7 @@ def _times(progress: Progress, seconds: float, *, brief: bool) -> str:
         return parts[0]
     if progress.left_s is not None:
         parts.append(f"{duration(progress.left_s) if progress.left_s >= 1 else '1 s'} left")
-    have_run = progress.finished - progress.tasks.get("skipped", 0)
+    have_run = progress.finished - progress.tasks.get("skipped", 0) - progress.tasks.get("recorded", 0)
     if have_run and progress.status != PAUSED:
         parts.append(rate(have_run, seconds))
     return ", ".join(parts)

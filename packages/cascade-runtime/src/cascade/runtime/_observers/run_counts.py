@@ -7,13 +7,13 @@ from collections import Counter
 from cascade.interfaces import LifecycleEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
 from cascade.runtime._support.run_facts import RunFacts
-from cascade.wire.progress import TAKEN, Progress, is_recorded, progress_of, seconds_left
+from cascade.wire.progress import Progress, is_recorded, label, progress_of, seconds_left
 
 MOST_REASONS = 20
 """Reasons for which tasks are blocked that are looked at, to find a pause."""
 
 # asked for each event
-_RUNNING, _BLOCKED = TaskState.RUNNING, TaskState.BLOCKED
+_RUNNING, _BLOCKED, _SKIPPED = TaskState.RUNNING, TaskState.BLOCKED, TaskState.SKIPPED
 
 
 class RunCounts:
@@ -27,8 +27,8 @@ class RunCounts:
         """Seconds since the epoch."""
         self.counts: Counter[str] = Counter()
         """Tasks by present state."""
-        self.recorded: Counter[str] = Counter()
-        """Those of the ended tasks whose value or failure an earlier attempt has recorded, by state."""
+        self.recorded = 0
+        """Tasks that were skipped because an earlier attempt has recorded them."""
         self._facts = facts
         self._unfinished: dict[str, TaskState] = {}
         # ids of tasks that run, in the order in which they began
@@ -50,7 +50,7 @@ class RunCounts:
             if not self._blocked[reason]:
                 del self._blocked[reason]
         if state in ENDED_STATES:
-            self.recorded[state] += is_recorded(event.reason)
+            self.recorded += state is _SKIPPED and is_recorded(event.reason)
             return
         self._unfinished[task_id] = state
         if state is _RUNNING:
@@ -76,6 +76,7 @@ class RunCounts:
             waits += [("slot", n) for n in (facts.waits_for_slot(), *facts.over_map_limits().values())]
         return progress_of(
             self.counts,
+            recorded=self.recorded,
             known=known,
             open=facts is not None and facts.open,
             waits=waits,
@@ -96,13 +97,11 @@ class RunCounts:
     def summary(self, event: LifecycleEvent) -> str:
         """Describe the end of the run in one line, without its error."""
         status = event.status or RunStatus.CANCELLED
-        ended = {state: self.counts[state] - self.recorded[state] for state in sorted(ENDED_STATES)}
-        parts = [f"{count} {state.value.lower()}" for state, count in ended.items() if count]
-        if recorded := self.recorded.total():
-            parts.append(f"{recorded} {TAKEN}")
+        ended = {state.value: self.counts[state] for state in ENDED_STATES}
+        tasks = progress_of(ended, recorded=self.recorded).tasks
+        parts = [f"{count} {label(word)}" for word, count in tasks.items()]
         seconds = max(event.timestamp - self.started, 0.0)
-        tasks = f": {', '.join(parts)}" if parts else ""
-        return f"{status.value.lower()} after {duration(seconds)}{tasks}"
+        return f"{status.value.lower()} after {duration(seconds)}{': ' if parts else ''}{', '.join(parts)}"
 
 
 def rate(tasks: int, seconds: float) -> str:

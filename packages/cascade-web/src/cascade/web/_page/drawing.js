@@ -121,7 +121,7 @@ const drawing = (() => {
     }
   }
 
-  const PARTS = [["p-done", ["completed"]], ["p-skip", ["skipped", "cancelled"]], ["p-failed", ["failed"]], ["p-run", ["running"]], ["p-wait", ["waiting"]]];
+  const PARTS = [["p-done", ["completed", "recorded"]], ["p-skip", ["skipped", "cancelled"]], ["p-failed", ["failed"]], ["p-run", ["running"]], ["p-wait", ["waiting"]]];
 
   /** A bar of the states of tasks. While more tasks may come it has no value, because the rest is not known. */
   class Bar {

@@ -150,7 +150,7 @@ const messages = (() => {
   const runningRow = shaped({ ...TASK, since: time, done: maybe, total: maybe, message: str, unit: str, paused: bool });
   const waitingRow = shaped({ why: str, n: int, since: time, until: time, topic: str, type: str,
     id: str, name: str });
-  const RUN = { run_id: str, token: str, target: str, started: time, counts, attempt, name: str, tags };
+  const RUN = { run_id: str, token: str, target: str, started: time, counts, recorded: int, attempt, name: str, tags };
   const runRow = shaped({ ...RUN, known, open: (data, key) => bool(data, key, true), eta_s: maybe,
     tasks: (data, key) => namedRows(row.mapping(data, key), totals).map(([name, each]) => ({ name, ...each })), tasks_more: int,
     running: rowsAt(runningRow), running_more: int, waiting: rowsAt(waitingRow), waiting_more: int,

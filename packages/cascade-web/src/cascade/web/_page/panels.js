@@ -31,7 +31,7 @@ const panels = (() => {
 
   const endedOf = (counts) => runs.TERMINAL.reduce((total, state) => total + (counts[state] ?? 0), 0);
   const titleOf = (run) => run.name || run.target || "(unnamed)";
-  const tasksInWords = (tasks) => Object.entries(tasks).map(([word, each]) => `${count(each)} ${word}`).join(", ");
+  const tasksInWords = (tasks) => Object.entries(tasks).map(([word, each]) => `${count(each)} ${progress.label(word)}`).join(", ");
 
   function engineRow(page) {
     const name = nameSpan(), state = make("span"), paused = make("span"), meta = metaLine();

@@ -1,7 +1,8 @@
 "use strict";
 /** The numbers of a run as every screen shows them: `progress` of `cascade.wire`. No I/O. */
 const progress = (() => {
-  const PAUSED = "Paused", WORDS = ["completed", "running", "waiting", "failed", "skipped", "cancelled"];
+  const PAUSED = "Paused", WORDS = ["completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled"];
+  const LABELS = { recorded: "taken from the record" }, RECORDED = ["recorded in attempt ", "its failure was kept in attempt "];
   const isActive = (status) => status === runs.RUNNING || status === PAUSED;
   const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
 
@@ -9,11 +10,13 @@ const progress = (() => {
    * Return `{status, finished, known, open, running, waiting, percent, left_s, tasks}`.
    * `waits`: each reason to wait and how many tasks wait for it, or null if the reasons are not known.
    */
-  function of(counts, { status = runs.RUNNING, known = 0, open = false, waits = null, paused = false, left_s = null } = {}) {
+  function of(counts, { status = runs.RUNNING, recorded = 0, known = 0, open = false, waits = null, paused = false, left_s = null } = {}) {
     const finished = sum(runs.TERMINAL.map((state) => counts[state] ?? 0)), active = status === runs.RUNNING;
     const all = Math.max(known, sum(Object.values(counts)));
     const { running, waiting } = unfinished(counts, all ? all - finished : null, active ? waits : null);
     const found = { running, waiting, ...Object.fromEntries(runs.TERMINAL.map((state) => [state.toLowerCase(), counts[state] ?? 0])) };
+    found.recorded = Math.min(recorded, found.skipped);
+    found.skipped -= found.recorded;
     const hasShare = active && !open && all > 0;
     return { status: active && paused ? PAUSED : status, finished, known: all, open, running, waiting,
       // the value of the last task may still add some: only the end of the run means 100 %
@@ -34,7 +37,7 @@ const progress = (() => {
   /** Return how far a run of a view is: `run_progress` of `cascade.wire`. */
   function ofRun(view, run, now) {
     const running = run.status === runs.RUNNING, active = running ? run.reported : null, engine = view.engines.get(run.source);
-    return of(run.counts, { status: running && !["online", "unknown"].includes(engine?.status(now)) ? runs.LOST : run.status,
+    return of(run.counts, { recorded: run.recorded, status: running && !["online", "unknown"].includes(engine?.status(now)) ? runs.LOST : run.status,
       known: active?.known ?? 0, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
       paused: isPaused(engine, run), left_s: active?.eta_s ?? null });
   }
@@ -45,6 +48,11 @@ const progress = (() => {
     return rows.filter(({ n }) => n && waiting).map((row) => ({ ...row, n: Math.min(row.n, waiting) }));
   }
 
+  /** Return what a person reads behind a number of tasks. */
+  const label = (word) => LABELS[word] ?? word;
+  /** Whether a task was skipped because an earlier attempt of the run has recorded its value or its failure. */
+  const isRecorded = (reason) => RECORDED.some((start) => reason.startsWith(start));
+
   function isPaused(engine, run) {
     if (!engine) return false;
     const pauses = (rows) => rows.filter(({ type }) => type === "pause");
@@ -53,5 +61,5 @@ const progress = (() => {
     return engine.paused || scopes.includes(`run:${run.run_id}`);
   }
 
-  return { PAUSED, isActive, of, ofRun, waitingRows };
+  return { PAUSED, isActive, label, isRecorded, of, ofRun, waitingRows };
 })();

@@ -72,7 +72,7 @@ const runs = (() => {
     constructor(source, run_id, room = new Room()) {
       Object.assign(this, { source, run_id, room, place: null, token: "", attempt: 1, status: RUNNING, target: "", name: "",
         tags: bare(), started: null, ended: null, error: "", tasks: new Map(), failures: [], reported: null,
-        recent: null, series: new Map(), folded: new Map(), exact: true, stopped: false, listed: false });
+        recent: null, series: new Map(), folded: new Map(), skippedAsRecorded: 0, exact: true, stopped: false, listed: false });
     }
 
     /** Take one event of this run; return false if it is a duplicate, which changes nothing else. */
@@ -166,10 +166,16 @@ const runs = (() => {
 
     /** Tasks by state: from the events if all have arrived, else from the report if there is one. */
     get counts() {
-      if (this.recent) return this.recent.counts;
+      return this.countedBy?.counts ?? bare([...this.folded].filter(([, count]) => count));
+    }
+
+    /** Tasks that were skipped because an earlier attempt has recorded them; from the same source as `counts`. */
+    get recorded() { return this.countedBy?.recorded ?? this.skippedAsRecorded; }
+
+    /** The row of a report that counts, or null where the events do. */
+    get countedBy() {
       const complete = this.exact && this.series.has(`${this.token}\n events`) && !this.missing;
-      if (this.reported && !complete) return this.reported.counts;
-      return bare([...this.folded].filter(([, count]) => count));
+      return this.recent ?? (complete ? null : this.reported);
     }
 
     /** Whether the counts are made of events of which some did not arrive: no report has come that makes up for them. */
@@ -207,6 +213,7 @@ const runs = (() => {
       this.forgetTasks();
       Object.assign(this, { status: RUNNING, error: "", ended: null, recent: null, failures: [], exact: true, stopped: false });
       this.folded.clear();
+      this.skippedAsRecorded = 0;
     }
 
     foldLifecycle({ content: body, seconds }) {
@@ -247,6 +254,7 @@ const runs = (() => {
         this.tasks.set(task.task_id, task);
       }
       this.count(task.state, 1);
+      if (task.state === "SKIPPED" && progress.isRecorded(task.reason)) this.skippedAsRecorded += 1;
     }
 
     count(state, by) { this.folded.set(state, (this.folded.get(state) ?? 0) + by); }
