@@ -246,7 +246,7 @@ PAGE = """(cases) => {
     const shownPage = {
         get view() { return view; }, get selected() { return selected; }, now: 100, clock: 1800000000,
         timelines: new timelines.Timelines(), graphs: new Map(),
-        clockOf: () => null, since: none, ago: none, asOf: (each) => each, isKnown: () => true, hasNoState: () => false, mayRead: () => true,
+        clockOf: () => null, since: none, ago: none, asOf: (each) => each, isKnown: () => true, hasNoState: () => false, mayRead: () => true, knowsRegisters: () => true,
         unknown: none, choose: (active) => { selected = active[0].key; },
         actions: { isPaused: () => false, pausedBy: none, isOff: () => false, obeyed: none, redraw: none },
     };
