@@ -23,14 +23,16 @@ from testing_tools.requesting import Requester
 pytestmark = [
     pytest.mark.broker,
     pytest.mark.usefixtures("patient"),
-    pytest.mark.wrong_messages("requests that no engine would obey", "cascade/requests/#"),
+    pytest.mark.wrong_messages(
+        "requests that no engine would obey", "cascade/requests/#", "cascade/telemetry/contract/#"
+    ),
 ]
 
 
 class OnBroker(ThroughProxy, ConnectorContract):
     """With MQTT 3.1.1, which does not transmit where a request expects its answer."""
 
-    abilities = frozenset(Ability) - {Ability.REQUESTS}
+    abilities = frozenset(Ability) - {Ability.REQUESTS, Ability.KEEP}
     keywords: ClassVar[dict[str, Any]] = {}
 
     async def make(self) -> Connector:
@@ -53,6 +55,8 @@ class OnBroker(ThroughProxy, ConnectorContract):
 
 
 class TestOnMosquitto(OnBroker):
+    abilities = OnBroker.abilities | {Ability.KEEP}
+
     @pytest.fixture
     def shared(self, mosquitto: Broker) -> Broker:
         return mosquitto

@@ -153,6 +153,16 @@ an_answer_from_another_thread_is_refused: ForgetsCorrelationData AnswersOnAnothe
 a_live_request_shows_whether_it_is_retained: HidesThatARequestIsRetained TakesEveryRequestForRetained
 """)
 
+KEEPERS = faults("""
+none: Keeper
+what_was_sent_while_it_was_away_comes_and_what_it_has_stored_does_not: AcknowledgesNothing
+ LosesWhatIsSentMeanwhile SendsTheNewestFirst
+what_was_not_stored_comes_again: AcknowledgesOnArrival AcknowledgesBeforeTheCommit LosesWhatIsSentMeanwhile
+what_a_callback_still_had_comes_again: AcknowledgesOnArrival AsksBeforeTheCallback
+what_was_not_stored_when_the_link_broke_comes_again: AcknowledgesOnArrival AcknowledgesBeforeTheCommit
+ ForgetsWithItsLink LosesWhatIsSentMeanwhile
+""")
+
 LINKS = faults("""
 connect_returns_without_an_answer: WaitsForALink
 a_subscription_made_without_a_link_is_made_when_it_is_back: WaitsToSubscribe
@@ -231,11 +241,22 @@ a_kept_failure_is_a_result_that_lists_count_as_failed: ForgetsWhyAStepFailed
         ("subscribing_mutants.py", SUBSCRIBERS, ("-p", "leaping")),
         ("watching_mutants.py", WATCHERS, ("-p", "leaping")),
         ("replying_mutants.py", REPLIERS, ("-p", "leaping")),
+        ("keeping_mutants.py", KEEPERS, ("-p", "leaping")),
         ("linking_mutants.py", LINKS, ("-p", "leaping")),
         ("executor_mutants.py", EXECUTORS, ()),  # these have threads, which no fake clock can skip
         ("state_mutants.py", STATES, ()),
     ],
-    ids=["connectors", "publishers", "subscribers", "watchers", "repliers", "links", "executors", "states"],
+    ids=[
+        "connectors",
+        "publishers",
+        "subscribers",
+        "watchers",
+        "repliers",
+        "keepers",
+        "links",
+        "executors",
+        "states",
+    ],
 )
 def test_each_mutant_fails_exactly_the_test_that_names_its_fault(
     tmp_path: Path, run_pytest: Run, mutants: str, faults: dict[str, set[str]], words: tuple[str, ...]

@@ -12,7 +12,13 @@ from cascade.testkit.connector import Ability, ConnectorContract, ThroughProxy
 
 
 class TestHubConnector(ThroughProxy, ConnectorContract):
-    abilities = frozenset(Ability) - {Ability.BYTES, Ability.EXTEND, Ability.REPLIES, Ability.REQUESTS}
+    abilities = frozenset(Ability) - {
+        Ability.BYTES,
+        Ability.EXTEND,
+        Ability.KEEP,
+        Ability.REPLIES,
+        Ability.REQUESTS,
+    }
 
     async def make(self) -> Connector:
         return self._new(self.proxy.port, **self.hasty)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.completing import Completing
 from cascade.testkit._contract.harness import Answers, Harness, Inbox, Observer
+from cascade.testkit._contract.keeping import Keeping
 from cascade.testkit._contract.life import Life
 from cascade.testkit._contract.linking import Linking
 from cascade.testkit._contract.presence import Presence
@@ -34,6 +35,7 @@ __all__ = [
     "ConnectorContract",
     "Harness",
     "Inbox",
+    "Keeping",
     "Life",
     "Linking",
     "Observer",
@@ -49,6 +51,16 @@ __all__ = [
 
 
 class ConnectorContract(
-    Life, Publishing, Settling, Subscribing, Retaining, Watching, Replying, Completing, Linking, Presence
+    Life,
+    Publishing,
+    Settling,
+    Subscribing,
+    Keeping,
+    Retaining,
+    Watching,
+    Replying,
+    Completing,
+    Linking,
+    Presence,
 ):
     """Every section of the contract. Give ``make`` and ``abilities``; see :class:`Harness` for the other hooks."""

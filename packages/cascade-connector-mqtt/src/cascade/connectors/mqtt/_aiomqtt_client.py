@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 from cascade.connectors.mqtt import _properties
 from cascade.connectors.mqtt._aiomqtt_internals import UNANSWERED, Internals, internals_of
+from cascade.connectors.mqtt._client_port import Packet
 from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.incoming.message import IncomingMessage
 from cascade.transport.outbox import Outgoing
@@ -42,6 +43,7 @@ class AiomqttClient:
     :param window: how many messages will be in flight at most.
     :param undecodable: called for each message that is discarded because its topic is not UTF-8.
     :param logger: gets what the client logs.
+    :param kept: see ``unsettled``: the client acknowledges no message by itself.
     :param older: returns another context, of MQTT 3.1.1, for a broker that does not take that of MQTT 5.
     :param on_older: called when the broker has taken MQTT 3.1.1 instead; with the Receive Maximum and the round trip
         in seconds if they are the reason.
@@ -56,11 +58,13 @@ class AiomqttClient:
         window: int,
         undecodable: Callable[[], None],
         logger: QuietLogger,
+        kept: bool = False,
         older: Callable[[], Any] | None = None,
         on_older: Callable[[tuple[int, float] | None], None] = lambda reason: None,
     ) -> None:
         self.native: Any = None
         self._rejections: list[int] = []
+        self._kept = kept
         self._older, self._on_older = older, on_older
         self._closed = False
         self._given = given
@@ -70,6 +74,7 @@ class AiomqttClient:
             "logger": logger,
             "rejected": self._rejections.append,
             "undecodable": undecodable,
+            "kept": kept,
         }
         self._use(context)
 
@@ -113,7 +118,8 @@ class AiomqttClient:
     def _throttled(self) -> tuple[int, float] | None:
         """Return the Receive Maximum and the round trip if they permit fewer messages a second than a run may need."""
         most, round_trip = self._internals.receive_maximum, self._internals.round_trip
-        if most is None or most >= self._settings["window"] or most >= LEAST_RATE * round_trip:
+        # a reader that stores what it gets needs the larger window that only MQTT 5 can ask for, and sends little
+        if self._kept or most is None or most >= self._settings["window"] or most >= LEAST_RATE * round_trip:
             return None
         return most, round_trip
 
@@ -178,10 +184,21 @@ class AiomqttClient:
             raise self._lost(exc) from exc
 
     def messages(self) -> AsyncIterator[IncomingMessage]:
-        return _Messages(aiter(self.native.messages))
+        return _Messages(aiter(self.native.messages), self._incoming)
 
     def arrived(self) -> Iterator[IncomingMessage]:
-        return map(_incoming, self._internals.arrived())
+        return map(self._incoming, self._internals.arrived())
+
+    async def unsettled(self) -> Sequence[Packet]:
+        return await self._internals.unsettled()
+
+    def settle(self, packets: Sequence[Packet]) -> None:
+        self._internals.settle(packets)
+
+    def _incoming(self, message: Any) -> IncomingMessage:
+        if self._kept and message.qos:
+            self._internals.note_read()
+        return _incoming(message)
 
     def ignore_answers(self) -> None:
         self._internals.ignore_answers()
@@ -201,11 +218,12 @@ class AiomqttClient:
 class _Messages(AsyncIterator[IncomingMessage]):
     """Converts each message of aiomqtt's iterator."""
 
-    def __init__(self, messages: AsyncIterator[Any]) -> None:
+    def __init__(self, messages: AsyncIterator[Any], convert: Callable[[Any], IncomingMessage]) -> None:
         self._messages = messages
+        self._convert = convert
 
     async def __anext__(self) -> IncomingMessage:
-        return _incoming(await anext(self._messages))
+        return self._convert(await anext(self._messages))
 
 
 def _may_be_older(exc: BaseException) -> bool:

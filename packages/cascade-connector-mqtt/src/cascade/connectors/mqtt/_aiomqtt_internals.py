@@ -12,10 +12,12 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from cascade.connectors.mqtt._client_port import Packet
+from cascade.connectors.mqtt._unsettled import Unsettled
 from cascade.transport.event_loop import close_copy
 from cascade.transport.state_log import QuietLogger
 
@@ -48,6 +50,21 @@ class SocketService:
         """End the task that keeps the connection alive. Idempotent."""
         if self._upkeep is not None:
             self._upkeep.cancel()
+
+    def hold(self, held: bool) -> None:
+        """Read nothing from the socket, or go on with that."""
+        if (sock := self._paho.socket()) is None:
+            return
+        if held:
+            self._loop.remove_reader(sock.fileno())
+        else:
+            self._loop.add_reader(sock.fileno(), self._call, self._read)
+            # what TLS has decrypted already makes no socket readable
+            self._loop.call_soon(self._call, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._paho.socket() is not None:
+            self._read()
 
     def _connect_in_thread(self) -> None:
         self._connect()
@@ -104,6 +121,11 @@ PENDING_CALLS = 10_000
 MAX_PACKET = 4 * 1024 * 1024
 """Bytes of the largest packet that a broker may send with MQTT 5: it drops larger messages."""
 
+RECEIVE_MAXIMUM = 1_000
+"""Messages that a broker may send with MQTT 5 before the first of them is acknowledged, if they are kept."""
+SESSION_SECONDS = 8 * 24 * 3600
+"""For which a broker keeps messages for a client that is away; MQTT 3.1.1 cannot say that."""
+
 _HIDDEN = (1, 2)
 """Return codes of a CONNACK that paho keeps to itself: wrong version, and refused client id if that is empty."""
 
@@ -153,6 +175,7 @@ class Internals:
         logger: QuietLogger,
         rejected: Callable[[int], None],
         undecodable: Callable[[], None],
+        kept: bool = False,
     ) -> None:
         """Set on a new client what its constructor cannot, unless the user gave it.
 
@@ -160,6 +183,7 @@ class Internals:
         :param window: how many messages will be in flight at most.
         :param rejected: called with the reason code of each publication that the broker rejects (MQTT 5).
         :param undecodable: called for each message that is discarded because its topic is not UTF-8.
+        :param kept: acknowledge no message before ``settle`` says so, and have the broker keep the session.
         """
 
     def set_answer_timeout(self, seconds: float) -> None:
@@ -175,6 +199,17 @@ class Internals:
     def arrived(self) -> Iterator[Any]:
         """Yield messages that have arrived already, which spares each of them a task."""
         return iter(())
+
+    def note_read(self) -> None:
+        """Note that the next message of QoS 1 or 2 was read."""
+
+    async def unsettled(self) -> Sequence[Packet]:
+        """Wait for messages that were read and are not acknowledged, and return all of them."""
+        never: asyncio.Future[Sequence[Packet]] = asyncio.get_running_loop().create_future()
+        return await never
+
+    def settle(self, packets: Sequence[Packet]) -> None:
+        """Acknowledge messages."""
 
     def ignore_answers(self) -> None:
         """Ignore the answers to calls that were cancelled: aiomqtt logs each of them as an error."""
@@ -202,6 +237,7 @@ class Aiomqtt2(Internals):
         self._paho = context._client
         self._given = given
         self._service = SocketService(context)
+        self._unsettled: Unsettled | None = None
 
     def prepare(
         self,
@@ -211,6 +247,7 @@ class Aiomqtt2(Internals):
         logger: QuietLogger,
         rejected: Callable[[int], None],
         undecodable: Callable[[], None],
+        kept: bool = False,
     ) -> None:
         context, paho, given = self._context, self._paho, self._given
         paho.connect_timeout = connect_timeout
@@ -219,7 +256,7 @@ class Aiomqtt2(Internals):
         if paho.protocol == _MQTT_5:
             self.has_properties = True
             if "properties" not in given:
-                context._properties = _limit_packets()
+                context._properties = _connect_properties(kept=kept)
             self.packet_limit = getattr(context._properties, "MaximumPacketSize", None)
             paho.on_connect = functools.partial(self._connected, paho.on_connect)
             paho.on_publish = functools.partial(_published, paho.on_publish, rejected)
@@ -227,7 +264,10 @@ class Aiomqtt2(Internals):
         else:
             paho._handle_connack = functools.partial(_connack, context, paho, paho._handle_connack)
             paho._handle_pubackcomp = functools.partial(_puback, paho, paho._handle_pubackcomp)
-        paho.on_message = functools.partial(_message, paho.on_message, undecodable)
+        if kept:
+            self._unsettled = Unsettled(self._service.hold)
+            paho.manual_ack_set(True)
+        paho.on_message = functools.partial(_message, paho.on_message, undecodable, self._unsettled)
         context.pending_calls_threshold = PENDING_CALLS
         if "max_inflight_messages" not in given:
             paho.max_inflight_messages_set(window)
@@ -285,6 +325,21 @@ class Aiomqtt2(Internals):
         queue = self._context._queue
         while not queue.empty():
             yield queue.get_nowait()
+
+    def note_read(self) -> None:
+        if self._unsettled is not None:
+            self._unsettled.read()
+
+    async def unsettled(self) -> Sequence[Packet]:
+        if self._unsettled is None:
+            return await super().unsettled()
+        return await self._unsettled.take()
+
+    def settle(self, packets: Sequence[Packet]) -> None:
+        for packet in packets:
+            self._paho.ack(packet.number, packet.qos)
+        if self._unsettled is not None:
+            self._unsettled.settled(packets)
 
     def ignore_answers(self) -> None:
         self._paho.on_subscribe = self._paho.on_unsubscribe = None
@@ -351,10 +406,13 @@ def _puback(paho: Any, original: Callable[[str], Any], kind: str) -> Any:
         return paho._do_on_publish(mid, _ACKNOWLEDGED, None)
 
 
-def _limit_packets() -> Any:
-    """Return the properties of CONNECT that limit what the broker sends; MQTT 5.0, section 3.1.2.11.4."""
+def _connect_properties(*, kept: bool) -> Any:
+    """Return the properties of CONNECT that limit what the broker sends and keeps; MQTT 5.0, section 3.1.2.11."""
     properties: Any = _Properties(_CONNECT)  # type: ignore[no-untyped-call]
     properties.MaximumPacketSize = MAX_PACKET
+    if kept:
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.SessionExpiryInterval = SESSION_SECONDS
     return properties
 
 
@@ -366,14 +424,22 @@ def _connack(context: Any, paho: Any, original: Callable[[], Any]) -> Any:
     return original()
 
 
-def _message(original: Callable[..., None], undecodable: Callable[[], None], *args: Any) -> None:
+def _message(
+    original: Callable[..., None], undecodable: Callable[[], None], unsettled: Unsettled | None, *args: Any
+) -> None:
     """Discard a message whose topic is not UTF-8, which would end the link; MQTT 3.1.1, section 3.3.2.1."""
+    message = args[2]
     try:
-        args[2].topic  # noqa: B018 - paho decodes it when it is read
+        message.topic  # noqa: B018 - paho decodes it when it is read
+        readable = True
     except UnicodeDecodeError:
-        undecodable()
-    else:
+        readable = False
+    if unsettled is not None and message.qos:
+        unsettled.arrive(Packet(message.mid, message.qos), readable=readable)
+    if readable:
         original(*args)
+    else:
+        undecodable()
 
 
 def _pubrec(paho: Any, original: Callable[[], Any]) -> Any:

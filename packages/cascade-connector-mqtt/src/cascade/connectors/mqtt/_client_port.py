@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from cascade.transport.incoming.message import IncomingMessage
 from cascade.transport.link import LinkClient
 from cascade.transport.outbox import Outgoing
+
+
+class Packet(NamedTuple):
+    """What identifies a message of QoS 1 or 2 until it is acknowledged; MQTT 5.0, section 2.2.1."""
+
+    number: int
+    qos: int
 
 
 class ClientPort(LinkClient, Protocol):
@@ -62,4 +69,15 @@ class ClientPort(LinkClient, Protocol):
 
     def arrived(self) -> Iterator[IncomingMessage]:
         """Yield the messages that have arrived and were not read yet, without waiting."""
+        ...
+
+    async def unsettled(self) -> Sequence[Packet]:
+        """Wait until a message of QoS 1 or 2 was read that is not settled; return all of them, in order of arrival.
+
+        Only a client that keeps messages returns: another one acknowledges each when it arrives.
+        """
+        ...
+
+    def settle(self, packets: Sequence[Packet]) -> None:
+        """Acknowledge what ``unsettled`` has returned, in this order."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,11 @@ _UNPROVED = "retained set"
 
 
 class MqttLink(Link):
-    """A connected client of MQTT."""
+    """A connected client of MQTT.
+
+    :param stored: waits until all that the callbacks got is stored; messages are acknowledged behind it. None: the client
+        acknowledges each when it arrives.
+    """
 
     def __init__(
         self,
@@ -42,8 +46,10 @@ class MqttLink(Link):
         *,
         settings: Settings,
         duplicates: DuplicateFilter,
+        stored: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.client = client
+        self._stored = stored
         self._duplicates = duplicates
         self._released = parts.released
         self._most_in_flight = settings.in_flight_limit
@@ -75,6 +81,8 @@ class MqttLink(Link):
     def read(self) -> None:
         """Start to read messages once the session is released."""
         self._start(self._read(), "cascade-mqtt-reader")
+        if self._stored is not None:
+            self._start(self._settle(self._stored), "cascade-mqtt-settle")
 
     async def subscribe(self, queue: CallbackQueue) -> None:
         """Subscribe to the filter of a callback."""
@@ -97,7 +105,9 @@ class MqttLink(Link):
         if self._unsubscribing is not None:
             self._unsubscribing.cancel()
         dropped = await super().stop()
-        self._reader.read_rest()
+        # what is not acknowledged comes again
+        if self._stored is None:
+            self._reader.read_rest()
         return dropped
 
     async def prepare(self) -> None:
@@ -245,6 +255,18 @@ class MqttLink(Link):
             else:
                 self._duplicates.refuse(topic_filter)
                 self._note_refused(topic_filter, code)
+
+    async def _settle(self, stored: Callable[[], Awaitable[None]]) -> None:
+        """Acknowledge each message when all callbacks have returned and what they got is stored."""
+        try:
+            while True:
+                packets = await self.client.unsettled()
+                for queue in self._dispatcher.callbacks():
+                    await queue.idle()
+                await stored()
+                self.client.settle(packets)
+        except Exception as exc:
+            self.fail(exc)
 
     async def _read(self) -> None:
         await self._released.wait()

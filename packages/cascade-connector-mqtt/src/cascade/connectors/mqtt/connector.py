@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
 try:
@@ -23,6 +23,7 @@ from cascade.connectors.mqtt._aiomqtt_client import (
 from cascade.connectors.mqtt._aiomqtt_internals import LOGGER
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.connectors.mqtt._reader import DuplicateFilter
+from cascade.connectors.mqtt._unsettled import MOST
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.connector import Payload
 from cascade.interfaces.distribution import install_line
@@ -81,6 +82,7 @@ class MqttConnector(NetworkConnector):
         self._canary = Canary()
         self._client_logger = QuietLogger(LOGGER)
         self._mqtt: Settings = settings
+        self._stored: Callable[[], Awaitable[None]] | None = None
         super().__init__(settings, dispatcher, shared=True, log=log)
 
     @classmethod
@@ -101,6 +103,18 @@ class MqttConnector(NetworkConnector):
     def _client(self) -> Any:
         link = self._link
         return link.client.native if isinstance(link, MqttLink) else None
+
+    def keep(self, name: str, stored: Callable[[], Awaitable[None]]) -> None:
+        """Have the broker keep a session of this name, and acknowledge what is stored; see ``SupportsKeep``.
+
+        With MQTT 5 the broker keeps it for 8 days without a link; with 3.1.1 as long as its configuration says.
+
+        :param name: the client id, unless the connector has one or a name. Who knows it can read or end the session:
+            make it random.
+        """
+        self._mqtt.client_id = self._mqtt.client_id or (None if self._settings.named else name)
+        self._stored = stored
+        self.expect_backlog(max(self._dispatcher.delivery.most or 0, 2 * MOST))
 
     def answer_nowait(self, reply_to: ReplyTo, payload: Payload) -> None:
         """Answer a request that came with MQTT 5, with its correlation data; see ``SupportsReplies``.
@@ -135,7 +149,8 @@ class MqttConnector(NetworkConnector):
             keywords[client_id_keyword(aiomqtt)] = client_id
 
         def context(**version: Any) -> Any:
-            return aiomqtt.Client(**keywords, **self._mqtt.client, **version)
+            session = self._kept_session(newer=bool(version))
+            return aiomqtt.Client(**keywords, **{**session, **self._mqtt.client}, **version)
 
         newer = self._newer_version()
         return AiomqttClient(
@@ -145,19 +160,28 @@ class MqttConnector(NetworkConnector):
             window=self._mqtt.in_flight_limit,
             undecodable=self._discard_undecodable,
             logger=self._client_logger,
+            kept=self._stored is not None,
             older=context if newer else None,
             on_older=self._note_older,
         )
 
+    def _kept_session(self, *, newer: bool) -> dict[str, bool]:
+        """Return the keyword with which the broker continues a session: MQTT 5 has another one."""
+        if self._stored is None:
+            return {}
+        newer = newer or self._mqtt.client.get("protocol") == protocol_version("5")
+        return {"clean_start" if newer else "clean_session": False}
+
     def _newer_version(self) -> dict[str, Any]:
-        """Return the keyword of MQTT 5 for a process with a name: it limits what the broker may send.
+        """Return the keyword of MQTT 5 for a process with a name or a session: it limits what the broker may send.
 
         Empty if the user has chosen, or the broker is known not to take it. The user's time limit may be too long for
         a broker that stays silent.
         """
         decided = {"protocol", "clean_session", "timeout"} & self._mqtt.client.keys()
         known = (self.hostname, self.port) in _older_brokers
-        if not self._settings.named or decided or known or not is_client(aiomqtt.Client):
+        wanted = self._settings.named or self._stored is not None
+        if not wanted or decided or known or not is_client(aiomqtt.Client):
             return {}
         return {"protocol": protocol_version("5")}
 
@@ -176,7 +200,7 @@ class MqttConnector(NetworkConnector):
             )  # fmt: skip
 
     def make_link(self, client: AiomqttClient, parts: LinkParts) -> MqttLink:
-        return MqttLink(client, parts, settings=self._mqtt, duplicates=self._duplicates)
+        return MqttLink(client, parts, settings=self._mqtt, duplicates=self._duplicates, stored=self._stored)
 
     def make_session(self) -> Session[Any]:
         try:

@@ -22,6 +22,7 @@ class Ability(Enum):
     EXTEND = "can change the exact topics of an open watch (extend, shrink)"
     REPLIES = "has answer_nowait"
     REQUESTS = "transmits where the sender of a message expects an answer (ask)"
+    KEEP = "keeps telemetry for one that is away, until it is stored (keep)"
     FLUSH = "has flush"
     STATISTICS = "has statistics"
     LINK_STATE = "has connected"
