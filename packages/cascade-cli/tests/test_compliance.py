@@ -46,10 +46,13 @@ class Plant:
     def __init__(self) -> None:
         self.view = View()
         self.now = 100.0
+        self.answers: ComplianceTracker | None = None
 
     def tell(self, topic: str, content: Mapping[str, Any] | None, *, retained: bool = False) -> None:
         payload = b"" if content is None else json.dumps(content).encode()
-        self.view.fold(topic, payload, now=self.now, retained=retained)
+        message = self.view.fold(topic, payload, now=self.now, retained=retained)
+        if self.answers is not None:
+            self.answers.note(message)
 
     def online(self, *sources: str) -> None:
         for source in sources:
@@ -97,7 +100,8 @@ class Plant:
         self.tell(state_topic(source, "runs"), {"v": "1.0", "source": source, "session": "s", "runs": rows})
 
     def begin(self, change: Change) -> ComplianceTracker:
-        return ComplianceTracker(change, self.view, now=self.now)
+        self.answers = ComplianceTracker(change, self.view, now=self.now)
+        return self.answers
 
 
 @pytest.fixture
@@ -404,6 +408,23 @@ def test_a_name_that_two_processes_use_is_no_success_whichever_of_them_is_seen(
     assert "two processes use the name press, and" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_what_one_process_says_of_a_shared_name_another_one_does_not_take_back(
+    plant: Plant, before: bool
+) -> None:
+    """The next report may be of the one that does not know it yet; an engine that has ended says nothing."""
+    plant.online("press", "over")
+    change = setting("global", "pause", {})
+    for source in ("press", "over"):
+        plant.report(source, contested=before)
+    answers = plant.begin(change)
+    for source in ("press", "over"):
+        plant.report(source, {PAUSE: APPLIED}, effective=[PAUSED], contested=not before)
+        plant.report(source, {PAUSE: APPLIED}, effective=[PAUSED])
+    plant.end("over")
+    assert answers.contested(plant.now) == ["press"]
+
+
 @pytest.mark.parametrize(
     ("scope", "named"),
     [
@@ -543,6 +564,37 @@ def test_a_cancellation_that_has_expired_after_it_was_obeyed_stays_an_answer(pla
     plant.report("b", {change.topic: {**entry, "status": "no_match"}})
     assert answers.complete(plant.now, drained=True)
     assert lists(change, answers, plant.now) == {"applied": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("running", "others", "said"),
+    [
+        (1, [], "press: 1 task still runs; a call in a thread cannot be stopped\n"),
+        (2, [], "press: 2 tasks still run; a call in a thread cannot be stopped\n"),
+        (0, [], ""),
+        (1, [{**PAUSED, "type": "concurrency", "params": {"limit": 1}}], ""),
+    ],
+)
+def test_calls_that_no_cancel_stops_are_counted_also_when_their_run_has_ended(
+    plant: Plant,
+    running: int,
+    others: list[Any],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The run is cancelled, so the exit code is 0; where other constraints count tasks as well, nothing is known."""
+    plant.online("press")
+    plant.runs("press", "r1")
+    change = setting("run:r1", "cancel", {})
+    answers = plant.begin(change)
+    entry = {"id": "cancel-run:r1", "status": "no_match"}
+    plant.report("press", {change.topic: entry}, effective=others, running=running)
+    monkeypatch.setattr("time.monotonic", lambda: plant.now)
+    assert answers.complete(plant.now)
+    assert answers.complete(plant.now, drained=True) == (running == 0)
+    assert _ChangePublisher(Mock(), Mock(), Output(StringIO()))._show(change, answers, Wait()) == 0
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

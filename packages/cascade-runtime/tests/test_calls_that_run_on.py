@@ -10,6 +10,7 @@ from desk import Desk, limits_of, pass_now
 from observers import watch_tasks
 
 from cascade.interfaces import TaskCancelledError, TaskState
+from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import LazyResult, task
 from cascade.testkit import eventually, time_limit
@@ -128,6 +129,26 @@ async def test_a_call_that_runs_on_counts_as_running(
     release.set()
     with pytest.raises(ExceptionGroup):
         await run
+
+
+async def test_a_call_that_no_cancel_has_stopped_counts_until_it_ends_though_its_run_has_ended(
+    desk: DeskAndEngine, stuck: Stuck
+) -> None:
+    """The cancel of a run goes with the run: in_scope_running would be 0 while the thread works on."""
+    connector = desk.engine._parts.connector
+    assert connector is not None
+    await connector.connect()
+    run = asyncio.create_task(desk.engine.run(stuck.task()))
+    await eventually(lambda: stuck.running)
+    topic = constraint_topic(f"run:{run_id(desk)}", "cancel")
+    await desk.put(f"run:{run_id(desk)}", "cancel", expires_at=4e9)
+    await asyncio.wait({run})
+    await eventually(lambda: desk.reports[-1]["applied"].get(topic, {}).get("status") == "no_match")
+    assert (desk.reports[-1]["effective"], desk.reports[-1]["in_scope_running"]) == ([], 1)
+    stuck.release.set()
+    await eventually(lambda: desk.reports[-1]["in_scope_running"] == 0)
+    assert not stuck.running
+    await connector.disconnect()
 
 
 def run_id(desk: DeskAndEngine) -> str:

@@ -7,6 +7,8 @@ import time
 from datetime import datetime
 from importlib.metadata import version
 
+import pytest
+
 from cascade.transport.presence import Presence
 
 
@@ -75,6 +77,21 @@ class TestPresence:
         presence.taken_over(5.0)
         assert [presence.is_shared(at) for at in (5.0, 125.0, 125.1)] == [True, True, False]
         assert not presence.contested(5.0), "it is not yet reason to slow down"
+
+    @pytest.mark.parametrize(("on_first", "shared"), [([], True), (["another"], True), (["foreign"], False)])
+    def test_what_another_process_leaves_between_two_links_shows_it_at_once(
+        self, on_first: list[str], shared: bool
+    ) -> None:
+        """What was there on the first link is a predecessor's, which a restored store may bring back."""
+        presence = Presence("s", named=True)
+        presence.begin()
+        for session in on_first:
+            presence.receive(json.dumps({"status": "offline", "session": session}).encode(), 1.0)
+        presence.birth(1.0)
+        assert not presence.is_shared(1.0)
+        presence.begin()
+        presence.receive(b'{"status": "offline", "session": "foreign"}', 500.0)
+        assert presence.is_shared(500.0) is shared
 
     def test_a_birth_shows_who_and_where_the_process_is(self) -> None:
         """With the session of the will, so that a reader knows which birth a will ends."""

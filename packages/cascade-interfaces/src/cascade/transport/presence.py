@@ -51,6 +51,9 @@ class Presence:
         self._foreign_births = 0
         self._announced_elsewhere = -math.inf
         self._announced: str | None = None
+        self._first: str | None = None
+        # of other processes, found on the first link: they may have been there before
+        self._predecessors: deque[str] = deque(maxlen=_SESSIONS)
         self._birth = ""
         self._born_at = 0.0
         # the own topic holds something else than the birth
@@ -87,6 +90,7 @@ class Presence:
             return ALIVE
         if self._announced != self.session or not self._birth:
             self._announced = self.session
+            self._first = self._first or self.session
             self._birth = json.dumps(
                 {
                     "status": "online",
@@ -116,8 +120,9 @@ class Presence:
         message = _decoded(payload)
         session = message.get("session")
         foreign = isinstance(session, str) and session not in self._sessions
-        if foreign:
+        if isinstance(session, str) and foreign:
             self._suspect(now)
+            self._judge(session, now)
         self._holds_other = payload != self._birth.encode()
         self._foreign_births += foreign and message.get("status") == "online"
         if self._foreign_births <= _PREDECESSOR_BIRTHS:
@@ -148,8 +153,8 @@ class Presence:
     def is_shared(self, now: float) -> bool:
         """Return whether reports are to say that another process uses this name: two signs of one within 120 s.
 
-        They come sooner than the connector slows down, and stay while it does. Where no link is taken over, as on a network
-        without wills, births that the other process keeps publishing are such a sign.
+        They come sooner than the connector slows down, and stay while it does. One sign is enough if a predecessor cannot have
+        left it: a message of another process on the second link that was not there on the first, or births that it keeps publishing.
         """
         taken_over = len(self._evidence) > 1 and now - self._evidence[-2] <= _SHOWN_WITHIN
         return taken_over or now - self._announced_elsewhere <= _SHOWN_WITHIN
@@ -157,6 +162,13 @@ class Presence:
     def shared_before(self, now: float) -> None:
         """Note that the last process with this name had reported that it shares it."""
         self._announced_elsewhere = now
+
+    def _judge(self, session: str, now: float) -> None:
+        """Note another process if a session is of one that has come after the first birth of this one."""
+        if self._first in (None, self.session):
+            self._predecessors.append(session)
+        elif session not in self._predecessors:
+            self._announced_elsewhere = now
 
     def _suspect(self, now: float) -> None:
         # one per link is enough: a crashed predecessor leaves one, too

@@ -8,7 +8,16 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cascade.cli._steering.request import Change
-from cascade.wire import AppliedEntry, ConstraintsReport, EffectiveEntry, EngineView, View, seconds
+from cascade.wire import (
+    AppliedEntry,
+    ConstraintsReport,
+    EffectiveEntry,
+    EngineView,
+    Parsed,
+    RunsReport,
+    View,
+    seconds,
+)
 from cascade.wire.view import MAX_ENGINES
 
 APPLIED, REFUSED, NO_MATCH, LOST, SILENT = "applied", "refused", "no_match", "lost", "silent"
@@ -56,6 +65,7 @@ class ComplianceTracker:
             if _concerned(change, engine, now)
         }
         self._cancelled: set[str] = set()
+        self._contested = dict.fromkeys(source for source, each in view.engines.items() if each.contested)
 
     def get(self, now: float, *, final: bool = False) -> dict[str, Answer]:
         """Return the answer of each engine in the scope, by source.
@@ -88,6 +98,18 @@ class ComplianceTracker:
             and report.more + report.effective_more
         ]
 
+    def unstopped(self, answers: Mapping[str, Answer]) -> Iterator[tuple[str, int]]:
+        """Yield the engines where tasks still run that were cancelled, with their number.
+
+        An engine that obeys other constraints, too, counts the tasks of their scopes with them: there it is not known.
+        """
+        for source, answer in answers.items():
+            report = self._report(source)
+            if self._change.type != "cancel" or self._change.clears or not answer.running or report is None:
+                continue
+            if all(row.type == "cancel" for row in report.effective):
+                yield source, answer.running
+
     def skewed(self, answers: Mapping[str, Answer], now: float, wall: float) -> Iterator[tuple[str, float]]:
         """Yield the engines that obey and whose clock differs from this machine's, with the seconds it is ahead.
 
@@ -115,12 +137,22 @@ class ComplianceTracker:
 
     def contested(self, now: float) -> list[str]:
         """Return the live engines of the scope whose name two processes use: only one of them has answered, if any."""
-        engines = self._view.engines.items()
+        engines = self._view.engines
         return sorted(
             source
-            for source, engine in engines
-            if engine.contested and engine.is_live(now) and _covers(self._change, engine)
+            for source in self._contested
+            if source in engines and engines[source].is_live(now) and _covers(self._change, engines[source])
         )
+
+    def note(self, message: Parsed | None) -> None:
+        """Take in a message that the view has, and that the next one replaces there.
+
+        Of two processes of one name, one may not know yet that there are two: its report does not take back what the other one says.
+        """
+        if isinstance(message, ConstraintsReport | RunsReport) and message.contested:
+            self._contested[message.source] = None
+            if len(self._contested) > MAX_ENGINES:
+                del self._contested[next(iter(self._contested))]
 
     def not_waited_for(self, answers: Mapping[str, Answer], now: float) -> list[str]:
         """Return the engines of the scope that are not connected, and of which a process may run on unseen.
@@ -177,7 +209,8 @@ class ComplianceTracker:
         if entry.status in _REFUSALS:
             return Answer(REFUSED, entry.reason or entry.status)
         if entry.status == NO_MATCH:
-            return Answer(APPLIED if self._has_cancelled(source) else NO_MATCH)
+            has_cancelled = self._has_cancelled(source)
+            return Answer(APPLIED, running=report.in_scope_running) if has_cancelled else Answer(NO_MATCH)
         if self._change.type == "cancel":
             self._cancelled.add(source)
         return Answer(APPLIED, running=report.in_scope_running)

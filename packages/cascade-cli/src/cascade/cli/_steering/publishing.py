@@ -29,6 +29,8 @@ ACKNOWLEDGE_SECONDS = 2.0
 UNNAMED_SECONDS = 0.6
 """In which an engine without a name is heard, which retains nothing: while its tasks start or end it reports its runs
 every 0.5 s. The command then waits for its answer as for that of any other engine."""
+STOP_SECONDS = 1.0
+"""In which tasks that were cancelled stop, if they can be stopped."""
 CHECK_SECONDS = 0.02
 """Between two checks of all answers: not one for each message of a busy broker."""
 _UNHEARD = "engines without a name may not have answered"
@@ -85,6 +87,7 @@ class _ChangePublisher:
         self._stream = stream
         self._output = output
         self._view = View()
+        self._answers: ComplianceTracker | None = None
 
     async def steer(
         self, plan: Callable[[Mapping[str, Register]], Change], wait: Wait | None, *, bare_name: str
@@ -93,14 +96,16 @@ class _ChangePublisher:
         if bare_name and bare_name not in self._view.engines:
             await self._check_name(bare_name, complete)
         change = plan(self._view.registers)
-        answers = ComplianceTracker(change, self._view, now=time.monotonic())
+        answers = self._answers = ComplianceTracker(change, self._view, now=time.monotonic())
         await self._write(change, with_store=complete is not None)
         self._show_written(change)
         if wait is None:
             if self._output.json:
                 self._output.document({"topic": change.topic})
             return OK
-        await self._wait_for(answers, wait)
+        await self._read(asyncio.get_running_loop().time() + min(UNNAMED_SECONDS, wait.seconds))
+        if await self._wait_for(answers, wait) and change.type == "cancel":
+            await self._wait_for(answers, Wait(min(STOP_SECONDS, wait.seconds), drained=True))
         return self._show(change, answers, wait)
 
     async def _check_name(self, name: str, complete: Complete | None) -> None:
@@ -151,22 +156,26 @@ class _ChangePublisher:
                 # a broker on which messages are always waiting: no time limit interrupts that
                 return None
             if isinstance(item, Message):
-                self._view.fold(item.topic, item.payload, now=time.monotonic(), retained=item.retain)
+                message = self._view.fold(
+                    item.topic, item.payload, now=time.monotonic(), retained=item.retain
+                )
+                if self._answers is not None:
+                    self._answers.note(message)
             if isinstance(item, Message | Lost):
                 return item
 
-    async def _wait_for(self, answers: ComplianceTracker, wait: Wait) -> None:
+    async def _wait_for(self, answers: ComplianceTracker, wait: Wait) -> bool:
+        """Return whether every engine has answered in time, and, if asked, no task in the scope runs."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait.seconds
-        await self._read(min(loop.time() + UNNAMED_SECONDS, deadline))
         while True:
             began = loop.time()
             if answers.complete(time.monotonic(), drained=wait.drained):
-                return
+                return True
             # a check of very many engines takes a while
             pause = max(CHECK_SECONDS, 4 * (loop.time() - began))
             if not await self._heard(deadline):
-                return
+                return False
             await self._read(min(loop.time() + pause, deadline))
 
     async def _read(self, until: float) -> None:
@@ -220,6 +229,9 @@ class _ChangePublisher:
             self._output.note(
                 f"the session of {named} has no birth on the broker: any client may have answered"
             )
+        for source, running in answers.unstopped(given):
+            still = "1 task still runs" if running == 1 else f"{running} tasks still run"
+            self._output.note(f"{source}: {still}; a call in a thread cannot be stopped")
         if cut := answers.cut(given):
             self._output.note(
                 f"the report of {', '.join(cut)} lists only a part of the constraints: whether it still obeys is not known"

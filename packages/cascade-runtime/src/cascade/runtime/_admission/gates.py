@@ -192,13 +192,20 @@ class GateIndex:
         self._by_run: dict[str, dict[Key, AnyGate]] = {}
         self._by_name: dict[str, dict[Key, AnyGate]] = {}
         self._by_pattern: dict[Key, tuple[Callable[[str], object], AnyGate]] = {}
+        # of runs that have ended: the cancel of a run goes with it, and its calls in threads do not
+        self._outlived: set[GateGroup] = set()
 
     @property
     def running(self) -> int:
-        """How many running tasks are in the scope of a constraint."""
-        if not self.by_key:
+        """How many running tasks are in the scope of a constraint, or are calls of cancelled tasks that cannot be stopped."""
+        if not (self.by_key or self._outlived):
             return 0
-        return sum(group.running for group in self.groups() if group.gates)
+        return sum(group.running for group in self.groups() if group.gates or group in self._outlived)
+
+    def outlive(self, group: GateGroup) -> None:
+        """Count the running tasks of a group of which the run has ended, if a cancel has ended them."""
+        if any(isinstance(gate, CancelGate) for gate in group.gates):
+            self._outlived.add(group)
 
     def is_in_force(self, gate: AnyGate) -> bool:
         """Return whether a gate is still the one in force for its scope and type."""
@@ -258,6 +265,7 @@ class GateIndex:
 
     def drop(self, group: GateGroup) -> None:
         """Remove a group that has no running and no waiting task."""
+        self._outlived.discard(group)
         groups = self._groups.get(group.run_id, {})
         groups.pop(group.name, None)
         if not groups:

@@ -102,7 +102,9 @@ class AdmissionPolicy:
         self._runs.pop(run.run_id, None)
         self.notifications.forget(run)
         for group in self.gates.groups_of(run.run_id):
-            if not group.running:
+            if group.running:
+                self.gates.outlive(group)
+            else:
                 self.gates.drop(group)
 
     def submit(self, request: StartRequest) -> None:
