@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.connectors.mqtt import MqttConnector, config
+from cascade.connectors.mqtt import MqttConnector, _aiomqtt_client, config
 from cascade.testkit import Broker
 from cascade.transport import outbox
 from cascade.transport.settings import OWN
@@ -67,3 +67,15 @@ def test_each_keyword_has_the_default_that_is_stated() -> None:
         found = getattr(made._mqtt, name)
         assert default in (f"`{found}`", f"{found / (1 << 20):.0f} MiB"), name
     assert (made.hostname, made.port) == ("broker", 1883)
+
+
+@pytest.mark.parametrize("page", ["cascade-connector-mqtt/README.md", "cascade-interfaces/PROTOCOL.md"])
+def test_the_limits_of_mqtt_5_are_those_of_the_code(page: str) -> None:
+    """When an engine with a name uses MQTT 3.1.1 instead; other clients plan with it, too."""
+    text = " ".join((Path(__file__).parents[2] / page).read_text("utf-8").split())
+    assert f"does not answer within {_aiomqtt_client.NEWER_SECONDS:g} s, it connects with MQTT 3.1.1" in text
+    assert (
+        f"permits fewer than {_aiomqtt_client.LEAST_RATE} messages a second over the measured round trip"
+        in text
+    )
+    assert f"{MqttConnector('broker')._mqtt.window} messages" in text
