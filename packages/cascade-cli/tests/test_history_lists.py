@@ -53,8 +53,8 @@ class State:
         self.pruned += 1
         return 4
 
-    def runs(self, *, limit: int) -> Iterator[RunSummary]:
-        return iter(self.all[:limit])
+    def runs(self, *, run_id: str | None = None, limit: int = 100) -> list[RunSummary]:
+        return [each for each in self.all if run_id in (None, each.run_id)][:limit]
 
     def steps(self, run_id: str) -> Iterator[StepSummary]:
         assert run_id == "night"

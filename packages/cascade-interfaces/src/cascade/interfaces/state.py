@@ -222,9 +222,12 @@ class StateBackend(Protocol):
         status: RecordedStatus | None = None,
         target: str | None = None,
         since: float | None = None,
+        run_id: str | None = None,
         limit: int = 100,
     ) -> list[RunSummary]:
         """Return the newest runs first; ``since`` compares with ``created``. Blocks; changes nothing.
+
+        Of a given ``run_id`` there is at most one, and it costs no more however many runs are recorded.
 
         :raises StateUnavailable: if the store cannot be read.
         """

@@ -80,7 +80,7 @@ def command(run: str | None, *, values: bool, prune: bool, collected: Path | Non
     if run is None:
         output.rows([_run_row(each) for each in found.runs(limit=1_000)], RUNS, empty="no recorded runs")
         return
-    summary = next((each for each in found.runs(limit=1_000_000) if each.run_id == run), None)
+    summary = next(iter(found.runs(run_id=run)), None)
     if summary is None:
         raise CommandError(
             f"no run {run!r} is recorded in {state}", f"cascade history --state {state} lists them"

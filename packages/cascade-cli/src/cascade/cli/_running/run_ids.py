@@ -65,15 +65,18 @@ def choose(target: str, keywords: Mapping[str, Any], *, continues: bool, now: da
         found = next((run for run in state.runs(target=target, limit=_ALL) if run.status in _GOES_ON), None)
         if found is not None:
             return RunChoice(found.run_id, found)
-    known: dict[str, RunSummary] = {}
-    with suppress(StateUnavailable):
-        # the run itself says what is wrong with the store
-        known = {run.run_id: run for run in state.runs(limit=_ALL)}
     if wanted is not None:
-        return RunChoice(wanted, known.get(wanted))
+        return RunChoice(wanted, _recorded(state, wanted))
     begin = expanded(f"{target[:100]}-{{date}}-{{time}}", now)
     numbered = (begin if number == 1 else f"{begin}-{number}" for number in range(1, _ALL))
-    return RunChoice(next(each for each in numbered if each not in known), made=True)
+    return RunChoice(next(each for each in numbered if _recorded(state, each) is None), made=True)
+
+
+def _recorded(state: StateBackend, run_id: str) -> RunSummary | None:
+    with suppress(StateUnavailable):
+        # the run itself says what is wrong with the store
+        return next(iter(state.runs(run_id=run_id)), None)
+    return None
 
 
 def _state(keywords: Mapping[str, Any]) -> StateBackend | None:

@@ -38,21 +38,21 @@ WHERE state = ? ORDER BY result.key
 """
 
 
-def read_runs(folder: Path) -> Iterator[RunSummary]:
-    """Yield the runs in a folder; one that cannot be read is logged and left out.
+def read_runs(folder: Path, run_id: str | None = None) -> Iterator[RunSummary]:
+    """Yield the runs in a folder, or the one with an id; one that cannot be read is logged and left out.
 
     :raises StateUnavailable: if the folder may not be used.
     """
     if not folder.exists():
         return
     check(folder)
-    for paths in recorded(folder):
+    for paths in recorded(folder) if run_id is None else [RunPaths.of(folder, run_id)]:
         try:
             found = read_run(paths)
         except (sqlite3.Error, OSError, TypeError, ValueError) as exc:
             _log.warning("state %s cannot be read: %s", paths.database, cause_of(exc))
             continue
-        if found is not None:
+        if found is not None and run_id in (None, found.run_id):
             yield found
 
 

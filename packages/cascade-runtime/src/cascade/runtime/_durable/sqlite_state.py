@@ -121,12 +121,13 @@ class SqliteState:
         status: RecordedStatus | None = None,
         target: str | None = None,
         since: float | None = None,
+        run_id: str | None = None,
         limit: int = 100,
     ) -> list[RunSummary]:
         """Return the newest runs first."""
         found = (
             run
-            for run in read_runs(self._folder)
+            for run in read_runs(self._folder, run_id)
             if (status is None or run.status is status)
             and (target is None or run.target == target)
             and (since is None or run.created >= since)

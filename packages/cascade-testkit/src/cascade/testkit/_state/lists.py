@@ -43,7 +43,7 @@ class Lists(Harness):
         assert run.counts == {StepState.COMPLETED: 1}
 
     async def test_runs_are_listed_newest_first_and_can_be_chosen(self) -> None:
-        """By status, by target, by time, and only so many."""
+        """By status, by target, by time, by id, and only so many."""
         for number in range(4):
             journal = await self.begin(run_id=f"run {number}", target=f"target {number % 2}")
             if number == 2:
@@ -54,6 +54,8 @@ class Lists(Harness):
         assert [run.run_id for run in backend.runs(target="target 0")] == ["run 2", "run 0"]
         assert [run.run_id for run in backend.runs(status=RecordedStatus.SUCCEEDED)] == ["run 2"]
         assert [run.run_id for run in backend.runs(since=runs[1].created)] == ["run 3", "run 2"]
+        assert [run.run_id for run in backend.runs(run_id="run 1")] == ["run 1"]
+        assert backend.runs(run_id="run") == []
         assert [run.run_id for run in backend.runs(limit=1)] == ["run 3"]
 
     async def test_steps_are_listed_in_order_while_the_run_goes_on(self) -> None:

@@ -87,6 +87,7 @@ class MemoryState:
         status: RecordedStatus | None = None,
         target: str | None = None,
         since: float | None = None,
+        run_id: str | None = None,
         limit: int = 100,
     ) -> list[RunSummary]:
         """Return the newest runs first."""
@@ -97,6 +98,7 @@ class MemoryState:
             if (status is None or run.status is status)
             and (target is None or run.target == target)
             and (since is None or run.created >= since)
+            and run_id in (None, run.run_id)
         ]
         return sorted(chosen, key=lambda run: run.created, reverse=True)[:limit]
 
