@@ -314,7 +314,9 @@ def test_a_run_that_returns_its_failures_prints_what_there_is(folder: Path, casc
     assert document["result"][0]["task_id"] == "total:0"
     assert document["error"]["task_id"] == "measure:0[4]"
     assert cascade("run", "night.py:one", "-q", "--on-failure", "return")[1] == ""
-    assert cascade("run", "night.py:kept", "-q", "--on-failure", "return") == (0, "12.5\n", "")
+    code, out, err = cascade("run", "night.py:kept", "-q")
+    assert (code, out) == (0, "12.5\n")
+    assert re.fullmatch(r"failed: measure:0\[4\]: JSONDecodeError: .*\n", err)
 
 
 def test_a_failure_in_a_task_is_never_a_mistake_of_the_command_line(folder: Path, cascade: Cascade) -> None:

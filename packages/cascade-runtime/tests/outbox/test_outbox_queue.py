@@ -281,7 +281,7 @@ async def test_an_engine_sends_its_events_through_its_outbox(
     [
         (
             lambda: Engine(outbox=Outbox("events")),
-            "outbox: needs a connector, through which the events leave",
+            r"run\(outbox=\): needs a connector, through which the events leave",
         ),
         (
             lambda: Engine(outbox=cast("Any", "events")),
@@ -289,7 +289,7 @@ async def test_an_engine_sends_its_events_through_its_outbox(
         ),
         (
             lambda: Engine(connector=FileConnector("run.jsonl"), outbox=Outbox("e")),
-            "outbox: needs a connector with deliver_nowait, such as MqttConnector, not <FileConnector",
+            r"run\(outbox=\): needs a connector with deliver_nowait, such as MqttConnector, not <FileConnector",
         ),
         (
             lambda: Engine(connector=LocalConnector(), outbox=Outbox("e", ack="c")),

@@ -22,7 +22,8 @@ ACTIVE: Final = frozenset({RUNNING, PAUSED})
 LEAST_RUN: Final = 10
 """Tasks that must have run before the time left is estimated."""
 
-_RECORDED = ("recorded in attempt ", "its failure was kept in attempt ")
+_KEPT = "its failure was kept in attempt "
+_RECORDED = ("recorded in attempt ", _KEPT)
 _WORDS = ("completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled")
 _LABELS = {"recorded": "taken from the record"}
 _ENDED = {state.value: state.value.lower() for state in ENDED_STATES}
@@ -133,6 +134,11 @@ def is_recorded(reason: str) -> bool:
     (True, False)
     """
     return reason.startswith(_RECORDED)
+
+
+def is_kept_failure(reason: str) -> bool:
+    """Return whether a task was skipped because an earlier attempt of the run has kept its failure."""
+    return reason.startswith(_KEPT)
 
 
 def _unfinished(

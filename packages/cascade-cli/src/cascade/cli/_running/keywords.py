@@ -60,6 +60,10 @@ _PHRASES = (
     ),
     (re.compile(r"\bleave params out\b"), "leave -p out"),
     (re.compile(r"\banother run_id\b"), "another --run-id"),
+    (
+        re.compile(r"needs a connector, (through which the events leave)"),
+        r"needs a broker, \1; pass --broker URL, or set CASCADE_BROKER",
+    ),
 )
 
 

@@ -81,14 +81,13 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
         if error is not None and not summary.started:
             with _named_as_options(plan):
                 raise error
-        returned = plan.keywords.get("on_failure") == "return" and error is not None
         if error is None:
             _note_old_result(plan, settings.output)
         for line in () if plan.quiet else summary.remarks():
             settings.output.note(line)
         # the last line names the failure that has ended the run
         failures = summary.failures(but_first=isinstance(error, Exception))
-        for line in failures if returned or not plan.quiet else ():
+        for line in failures:
             settings.output.note(line)
     _report(value, error, summary, settings, plan)
     if isinstance(error, KeyboardInterrupt | SystemExit):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.redaction import Redactor
+from cascade.wire.progress import is_kept_failure
 
 MOST = 5
 """Tasks that failed, and tasks that were tried again, that are named."""
@@ -32,6 +33,7 @@ class RunSummary:
         self._slowest: list[tuple[float, str]] = []
         self._retries: dict[str, tuple[int, str]] = {}
         self._failed: list[tuple[str, str]] = []
+        self._failures = 0
 
     @property
     def started(self) -> bool:
@@ -55,8 +57,11 @@ class RunSummary:
         if event.state not in ENDED_STATES:
             return
         self.counts[event.state.value] += 1
-        if event.state is TaskState.FAILED and len(self._failed) < MOST:
-            self._failed.append((event.task_id, event.error))
+        kept = is_kept_failure(event.reason) if event.state is TaskState.SKIPPED else False
+        if event.state is TaskState.FAILED or kept:
+            self._failures += 1
+            if len(self._failed) < MOST:
+                self._failed.append((event.task_id, event.error or event.reason))
         if event.state in (TaskState.COMPLETED, TaskState.FAILED) and event.duration_ms >= _LEAST_MS:
             self._remember_slow(event.duration_ms, event.task_id)
 
@@ -75,7 +80,7 @@ class RunSummary:
             yield f"tried again: {len(retried) - MOST} more tasks"
 
     def failures(self, *, but_first: bool = False) -> Iterator[str]:
-        """Yield which tasks failed.
+        """Yield which tasks failed, in this attempt of the run or, where that is kept, in an earlier one.
 
         :param but_first: leave out the failure that the run's own error names.
         """
@@ -83,8 +88,8 @@ class RunSummary:
         for name, error in self._failed:
             if not (but_first and self.error.startswith(f"{name}: ")):
                 yield f"failed: {name}: {clean(error)}"
-        if self.counts[TaskState.FAILED] > len(self._failed):
-            yield f"failed: {self.counts[TaskState.FAILED] - len(self._failed)} more tasks"
+        if self._failures > len(self._failed):
+            yield f"failed: {self._failures - len(self._failed)} more tasks"
 
     def _remember_slow(self, ms: float, task_id: str) -> None:
         if len(self._slowest) < MOST_SLOW:

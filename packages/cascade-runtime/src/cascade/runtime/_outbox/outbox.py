@@ -87,11 +87,12 @@ class Outbox:
         :raises ConfigurationError: if they cannot; the message states what to do.
         """
         if connector is None:
-            raise ConfigurationError("outbox", "needs a connector, through which the events leave")
+            raise ConfigurationError("run(outbox=)", "needs a connector, through which the events leave")
         named = _is_named(connector)
         if not supports(connector, SupportsDelivery):
             raise ConfigurationError(
-                "outbox", f"needs a connector with deliver_nowait, such as MqttConnector, not {connector!r}"
+                "run(outbox=)",
+                f"needs a connector with deliver_nowait, such as MqttConnector, not {connector!r}",
             )
         if self._settings.ack is not None and not named:
             raise ConfigurationError("Outbox(ack=)", "needs an engine name; pass the connector source_id=")
