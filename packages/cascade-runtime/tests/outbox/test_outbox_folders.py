@@ -14,6 +14,44 @@ from cascade.interfaces import Delivery, OutboxUnavailable
 from cascade.runtime import Outbox
 from cascade.testkit.waiting import eventually
 
+WRITTEN = """
+BEGIN TRANSACTION;
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY, topic TEXT, payload TEXT, qos INT, stored REAL, event_id TEXT, tries INT, state INT
+);
+CREATE INDEX message_sent ON message (event_id) WHERE state = 2;
+CREATE INDEX message_aside ON message (id) WHERE state = 3;
+CREATE TABLE counter (reason TEXT PRIMARY KEY, count INT);
+INSERT INTO counter VALUES('outbox full', 4);
+INSERT INTO message VALUES(1152921504606846976,'cascade/telemetry/local/default/run/events','{"seq": 0, "token": "t"}',1,4000000000.0,'run-t-0',0,1);
+INSERT INTO message VALUES(1152921504606846977,'cascade/telemetry/local/default/run/events','{"seq": 1, "token": "t"}',1,4000000000.0,'run-t-1',0,3);
+INSERT INTO message VALUES(1152921504606846978,'cascade/telemetry/local/default/run/events','{"seq": 2, "token": "t"}',1,4000000000.0,'run-t-2',2,1);
+COMMIT;
+PRAGMA application_id = 1129533250;
+PRAGMA user_version = 1;
+"""
+"""The file of a sender as the first release writes it."""
+
+
+@pytest.mark.parametrize("sender", ["press", "another"])
+async def test_a_file_that_another_release_has_written_is_sent(folder: Path, sender: str) -> None:
+    """By the engine of its name, and by another one that adopts it; what was put aside and counted stays known."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "press.db").touch(mode=0o600)
+    with changing(folder, "press") as connection:
+        connection.executescript(WRITTEN)
+    (found,) = Outbox(folder).senders()
+    assert (found.waiting, found.problem, found.dropped) == (2, "", {"outbox full": 4})
+    link = FakeLink(sender)
+    async with Outbox(folder).attached(link):
+        await eventually(lambda: len(link.taken) == 2)
+    assert link.numbers() == [0, 2]
+    (left,) = Outbox(folder).senders()
+    assert ([json.loads(payload)["seq"] for _, payload in left.aside], left.dropped) == (
+        [1],
+        {"outbox full": 4},
+    )
+
 
 async def test_what_was_dropped_is_listed_though_nothing_waits(folder: Path) -> None:
     """The file with the counter stays until a person deletes it."""
