@@ -106,6 +106,19 @@ def test_a_bare_name_is_written_where_the_broker_hides_its_engines(
     assert person.types("pause", "oven")[2] == ""
 
 
+@pytest.mark.parametrize("wildcards", [True, False])
+def test_a_wait_says_that_engines_may_be_hidden(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, wildcards: bool
+) -> None:
+    """What does not show itself meanwhile is not waited for: only a broker that sends what it retains shows that there is nothing."""
+    broker.wildcards = wildcards
+    if wildcards:
+        broker.retained.clear()
+    _, _, err = Person(broker, monkeypatch).types("pause", "--wait", "--timeout", "1s")
+    assert ("this broker sends no retained messages for filters with wildcards" in err) is not wildcards
+    assert "no live engine is in the scope global" in err
+
+
 @pytest.mark.full
 @pytest.mark.broker
 @pytest.mark.process

@@ -465,7 +465,7 @@ class TestLostLinks:
                 await eventually(lambda: "last" in received, BOUND)
         assert sorted(received) == ["a/b", "a/b", "a/b", "a/b", "a/b", "a/b", "last"]
 
-    async def test_a_message_whose_topic_is_not_utf_8_costs_nothing_else(
+    async def test_a_message_whose_topic_is_none_costs_nothing_else(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         """It is discarded and counted, with one line in the log; the link stays, and other messages arrive."""
@@ -481,9 +481,9 @@ class TestLostLinks:
                 await eventually(lambda: received, BOUND)
                 counts = connector.statistics()
                 assert (received, counts.connections, counts.linked) == (["good"], 1, True)
-                assert counts.discarded == {"undecodable": 2}
+                assert counts.discarded == {"undecodable": 4}
         (line,) = warnings_of(caplog)
-        assert "not UTF-8" in line
+        assert "not UTF-8, or have a + or #" in line
 
 
 class TestPresence:
@@ -673,7 +673,7 @@ class TestPresence:
 
 
 async def _send_odd_topics(stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-    """Be a broker that accepts a client and sends it two topics that are not UTF-8, then a good one."""
+    """Be a broker that accepts a client and sends it two topics that are not UTF-8, two with wildcards, then a good one."""
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             first, size = await stream.readexactly(2)
@@ -682,7 +682,7 @@ async def _send_odd_topics(stream: asyncio.StreamReader, out: asyncio.StreamWrit
                 out.write(b"\x20\x02\x00\x00")
             elif first >> 4 == 8:  # SUBSCRIBE
                 out.write(b"\x90\x03" + body[:2] + b"\x00")
-                for topic in (b"\xff\xfe", b"a\xe4", b"good"):
+                for topic in (b"\xff\xfe", b"a\xe4", b"task/a+/x", b"#", b"good"):
                     out.write(bytes([0x30, 4 + len(topic), 0, len(topic)]) + topic + b"{}")
             elif first >> 4 == 14:  # DISCONNECT
                 out.close()

@@ -273,11 +273,14 @@ class Scenes:
             self._held[task].discard(scope)
         if done.returncode != 0:
             return
+        applied = self._answer(done).get("applied", [])
         free = [task for task in tasks if not self._held[task]]
         # the command says that these do not go on: a broker may have brought back what was cleared before
         held = {each["source"] for each in self._answer(done).get("held", [])}
         for engine in engines:
             if not free or engine.frozen or not engine.alive or engine.ended or engine.name in held:
+                continue
+            if engine.name not in applied and not self._all_linked:
                 continue
             goes_on = wait_for(partial(_goes_on, engine, at, free))
             self._claim(done, f"resume {scope}", f"{engine.name} goes on", goes_on, "no task started")

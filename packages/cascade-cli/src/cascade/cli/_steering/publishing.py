@@ -95,6 +95,7 @@ class _ChangePublisher:
         complete = await fill(self._view, self._stream)
         if bare_name and bare_name not in self._view.engines:
             await self._check_name(bare_name, complete)
+        shows_engines = any(engine.presence is not None for engine in self._view.engines.values())
         change = plan(self._view.registers)
         answers = self._answers = ComplianceTracker(change, self._view, now=time.monotonic())
         await self._write(change, with_store=complete is not None)
@@ -106,7 +107,12 @@ class _ChangePublisher:
         await self._read(asyncio.get_running_loop().time() + min(UNNAMED_SECONDS, wait.seconds))
         if await self._wait_for(answers, wait) and change.type == "cancel":
             await self._wait_for(answers, Wait(min(STOP_SECONDS, wait.seconds), drained=True))
-        return self._show(change, answers, wait)
+        code = self._show(change, answers, wait)
+        if not shows_engines and complete is not None:
+            # engines that are connected may not have shown themselves meanwhile
+            hidden = await unreadable(self._link, complete._replace(topics=frozenset()), self._user)
+            self._output.note(hidden) if hidden else None
+        return code
 
     async def _check_name(self, name: str, complete: Complete | None) -> None:
         """Refuse a name that no engine has, where the broker shows which engines there are."""

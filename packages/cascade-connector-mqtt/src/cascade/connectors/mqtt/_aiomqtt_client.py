@@ -41,7 +41,7 @@ class AiomqttClient:
     :param given: the keywords that the user passed for it; what they set is not changed.
     :param connect_timeout: seconds for the TCP connection.
     :param window: how many messages will be in flight at most.
-    :param undecodable: called for each message that is discarded because its topic is not UTF-8.
+    :param undecodable: called for each message that is discarded because its topic is none.
     :param logger: gets what the client logs.
     :param kept: see ``unsettled``: the client acknowledges no message by itself.
     :param older: returns another context, of MQTT 3.1.1, for a broker that does not take that of MQTT 5.

@@ -182,7 +182,7 @@ class Internals:
         :param connect_timeout: seconds for the TCP connection, which paho makes in a thread.
         :param window: how many messages will be in flight at most.
         :param rejected: called with the reason code of each publication that the broker rejects (MQTT 5).
-        :param undecodable: called for each message that is discarded because its topic is not UTF-8.
+        :param undecodable: called for each message that is discarded because its topic is none.
         :param kept: acknowledge no message before ``settle`` says so, and have the broker keep the session.
         """
 
@@ -424,14 +424,20 @@ def _connack(context: Any, paho: Any, original: Callable[[], Any]) -> Any:
     return original()
 
 
+_WILDCARDS = frozenset("+#")
+
+
 def _message(
     original: Callable[..., None], undecodable: Callable[[], None], unsettled: Unsettled | None, *args: Any
 ) -> None:
-    """Discard a message whose topic is not UTF-8, which would end the link; MQTT 3.1.1, section 3.3.2.1."""
+    """Discard a message whose topic is not UTF-8 or has wildcards, which would end the link; MQTT 3.1.1, section 3.3.2.1.
+
+    RabbitMQ sends such topics: it writes ``+`` for each ``*``.
+    """
     message = args[2]
     try:
-        message.topic  # noqa: B018 - paho decodes it when it is read
-        readable = True
+        # paho decodes it when it is read
+        readable = _WILDCARDS.isdisjoint(message.topic)
     except UnicodeDecodeError:
         readable = False
     if unsettled is not None and message.qos:

@@ -228,7 +228,8 @@ class MqttConnector(NetworkConnector):
     def _discard_undecodable(self) -> None:
         self._dispatcher.delivery.discarded[UNDECODABLE] += 1
         self._warn_once(
-            UNDECODABLE, "messages are discarded: their topics are not UTF-8; check who sends them"
+            UNDECODABLE,
+            "messages are discarded: their topics are not UTF-8, or have a + or # (RabbitMQ writes + for *); check who sends them",
         )
 
     def note_linked(self) -> None:
