@@ -8,7 +8,8 @@ from cascade.testkit.connector import Ability, Answers, ConnectorContract
 
 
 class TestLocalConnector(ConnectorContract):
-    abilities = frozenset(Ability) - {Ability.LINK, Ability.WILL, Ability.PRESENCE}
+    # a hub inside the process is never away
+    abilities = frozenset(Ability) - {Ability.KEEP, Ability.LINK, Ability.WILL, Ability.PRESENCE}
 
     @pytest.fixture
     def environment(self) -> None:
