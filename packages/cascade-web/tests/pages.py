@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any, TypeAlias
 
 import pytest
 from browsing import SECONDS
 from playwright.async_api import Locator, Page, expect
 
+from cascade.cli import main
 from cascade.interfaces.topics import state_topic
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
@@ -44,6 +47,24 @@ def with_websocket(kind: Kind, port: int, **options: Any) -> Broker:
     return Mosquitto(
         lines=[f"listener {port} 127.0.0.1", "protocol websockets", "socket_domain ipv4", *more], **options
     )
+
+
+def guarded(kind: Kind, roles: Sequence[str], password: str) -> Broker:
+    """Make a broker with the rules that ``cascade acl`` prints for these roles, whose users have one password."""
+    with redirect_stdout(StringIO()) as printed:
+        assert main(["acl", *roles, *(() if kind is Mosquitto else ("--for", "nats"))]) == 0
+    lines = re.sub(r"\$PASSWORD_\w+", json.dumps(password), printed.getvalue()).splitlines()
+    if kind is Mosquitto:
+        users = {name.partition("=")[0]: password for name in roles[1::2]}
+        return fresh(kind, users=users, acl=lines, max_queued_messages=65_000)
+    return fresh(kind, lines=lines)
+
+
+async def log_in(page: Page, user: str, password: str) -> None:
+    """Enter user and password, and connect."""
+    await page.get_by_label("User", exact=True).fill(user)
+    await page.get_by_label("Password", exact=True).fill(password)
+    await page.get_by_role("button", name="Connect").click()
 
 
 def region(page: Page, name: str) -> Locator:

@@ -56,6 +56,31 @@ def plant() -> dict[str, Any]:
         kept[status_topic(source)] = {"status": status, "session": "s", "ts": WHEN, "host": "pi", "pid": 1, "version": "1"}  # fmt: skip
         kept[state_topic(source, "constraints")] = {**head, "source": source, **applied}
     kept[state_topic("press-1", "runs")] = {**head, "source": "press-1", "runs": [run], "recent": [ended], "paused": False}  # fmt: skip
+    last = {"run_id": "audit~7", "status": "Succeeded", "ended": WHEN}
+    schedule = {
+        "cron": "0 3 * * *",
+        "tz": "Europe/Berlin",
+        "text": "At 03:00 every day",
+        "next": f"{DAY}T03:00:00+01:00",
+    }
+    params = {
+        "type": "object",
+        "properties": {
+            "number": {"type": "integer", "default": 60, "description": "how many parts there are"},
+            "strict": {"type": "boolean", "default": False},
+        },
+        "required": [],
+    }
+    audit = {
+        "name": "audit",
+        "doc": "Inspect parts.",
+        "params": params,
+        "overlap": "skip",
+        "accepting": True,
+        "last": last,
+        "schedule": schedule,
+    }
+    kept[state_topic("press-1", "workflows")] = {**head, "source": "press-1", "workflows": [audit]}
     kept[state_topic("press-1", "graph")] = {**head, "source": "press-1", "runs": [graph]}
     return kept
 
@@ -74,6 +99,27 @@ async def test_a_screen_reader_is_told_everything_that_is_seen(tabs: Tabs, fresh
             (Path(__file__).parent / "screen_reader.yaml").read_text("utf-8")
         )
         assert await tab.page.evaluate(UNNAMED) == []
+        await tab.page.get_by_role("button", name="Start audit").click()
+        await expect(tab.page.get_by_role("dialog")).to_match_aria_snapshot(FORM)
+        assert await tab.page.evaluate(UNNAMED) == []
+
+
+FORM = """
+- dialog "Start audit":
+  - heading "Start audit" [level=2]
+  - paragraph: Inspect parts.
+  - text: "On"
+  - combobox "On":
+    - option "press-1" [selected]
+  - text: number
+  - textbox "number": "60"
+  - paragraph: how many parts there are · whole number
+  - text: strict
+  - switch "strict"
+  - paragraph: "writes cascade/requests/press-1/audit {\\"params\\":{\\"number\\":60,\\"strict\\":false}}"
+  - button "Back"
+  - button "Start"
+"""
 
 
 UNNAMED = """() => [...document.querySelectorAll("button, input, select, [role=progressbar], [role=table], canvas")]

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from browsing import PHONE, SECONDS, Tab, Tabs
 from live import engine, running
-from pages import SIDEWAYS, fresh, pause_everything, region, row, with_websocket
+from pages import SIDEWAYS, fresh, log_in, pause_everything, region, row, with_websocket
 from playwright.async_api import Page, expect
 from served_page import Upstream, served
 from test_no_link import keep, let_pass
-from test_problems import PASSWORD, file_page, log_in
+from test_problems import PASSWORD, file_page
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
@@ -307,7 +307,7 @@ async def watched(
         tab = await tabs.empty()
         await tab.page.clock.install()
         await tab.page.goto(f"http://127.0.0.1:{port}/")
-        await log_in(tab.page, "wall")
+        await log_in(tab.page, "wall", PASSWORD)
         await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
         own = broker.url.replace("mqtt://", "mqtt://press@")
         async with (

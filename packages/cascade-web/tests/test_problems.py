@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from browsing import Tab, Tabs
-from pages import EACH_BROKER, Kind, fresh, pause_everything, region, row
+from pages import EACH_BROKER, Kind, fresh, guarded, log_in, pause_everything, region, row
 from playwright.async_api import Page, expect
 from served_page import Upstream, served
 
-from cascade.cli import main
-from cascade.testkit.brokers import Broker, Mosquitto
+from cascade.testkit.brokers import Mosquitto
 from cascade.web import page as made_page
 
 pytestmark = [
@@ -30,29 +26,11 @@ PASSWORD = "s3cret"
 NO_ENGINES = re.compile("^No engines")
 
 
-def guarded(kind: Kind) -> Broker:
-    """Make a broker with the rules of ``cascade acl``."""
-    with redirect_stdout(StringIO()) as printed:
-        assert main(["acl", *ROLES, *(() if kind is Mosquitto else ("--for", "nats"))]) == 0
-    lines = re.sub(r"\$PASSWORD_\w+", json.dumps(PASSWORD), printed.getvalue()).splitlines()
-    if kind is Mosquitto:
-        passwords = dict.fromkeys(ROLES[1::2], PASSWORD)
-        return fresh(kind, users=passwords, acl=lines, max_queued_messages=65_000)
-    return fresh(kind, lines=lines)
-
-
-async def log_in(page: Page, user: str, password: str = PASSWORD) -> None:
-    """Enter user and password, and connect."""
-    await page.get_by_label("User", exact=True).fill(user)
-    await page.get_by_label("Password", exact=True).fill(password)
-    await page.get_by_role("button", name="Connect").click()
-
-
 @pytest.mark.full
 @EACH_BROKER
 async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: Tabs, kind: Kind) -> None:
     """Neither is a crash or a silence: the page says what to do, and with the right user it goes on."""
-    with guarded(kind) as broker:
+    with guarded(kind, ROLES, PASSWORD) as broker:
         async with served(Upstream.of(broker.url)) as port:
             tab = await tabs.open(f"http://127.0.0.1:{port}/")
             problem = tab.page.locator("#problems")
@@ -63,7 +41,7 @@ async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: T
             )
             await expect(problem).not_to_contain_text("closed the connection")
             await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
-            await log_in(tab.page, "wall")
+            await log_in(tab.page, "wall", PASSWORD)
             await expect(tab.page.get_by_text(NO_ENGINES)).to_be_visible()
             await expect(problem).to_be_empty()
             everything = tab.page.get_by_role("button", name="Pause everything")
@@ -73,7 +51,7 @@ async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: T
             await expect(step).to_contain_text("cascade acl --operator USER")
             await expect(step).to_contain_text("cascade/constraints/global/@pause")
             await tab.page.get_by_text("Connection", exact=True).click()
-            await log_in(tab.page, "ann")
+            await log_in(tab.page, "ann", PASSWORD)
             await expect(everything).to_be_enabled()
             await pause_everything(tab.page)
             await expect(row(tab.page, "pause · global", panel="Constraints")).to_be_visible()
@@ -87,7 +65,7 @@ async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> N
     with fresh(Mosquitto, users={"wall": PASSWORD}, acl=acl) as broker:
         async with served(Upstream.of(broker.url)) as port:
             tab = await tabs.open(f"http://127.0.0.1:{port}/")
-            await log_in(tab.page, "wall")
+            await log_in(tab.page, "wall", PASSWORD)
             problem = tab.page.locator("#problems")
             await expect(problem).to_contain_text("does not show that everything has arrived")
             await expect(problem).to_contain_text("cascade/sync/USER/+")

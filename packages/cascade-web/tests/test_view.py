@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from browsing import Tab
 from playwright.async_api import Browser
 
-from cascade.interfaces.topics import ack_topic, status_topic
+from cascade.interfaces.topics import ack_topic, state_topic, status_topic
 from cascade.web import page
 from cascade.wire import (
     ActiveRun,
@@ -37,11 +38,18 @@ INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
 RECORDED: list[dict[str, Any]] = [
     json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
 ]
-ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "ack", "project_id", "place", "heard", "first_heard", "applied_since", "listed",
+ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "workflows", "ack", "project_id", "place", "heard", "first_heard", "applied_since", "listed",
           "session", "sync", "paused", "contested", "reports_of_another", "has_no_birth", "only_events")  # fmt: skip
 RUN = ("source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "failures",
        "reported", "recent", "counts", "partial", "messages", "duplicates", "missing", "tasks")  # fmt: skip
 SOURCE = "press-line-3"
+OFFERED = {
+    "topic": state_topic(SOURCE, "workflows"),
+    "payload": re.findall(
+        r"```json workflows\n(.*?)```", (INTERFACES / "PROTOCOL.md").read_text("utf-8"), re.DOTALL
+    )[0],
+    "retain": True,
+}
 ACK = {"topic": ack_topic(SOURCE), "payload": '{"v": "1.0", "by": "c", "upto": {}}', "retain": True}
 CLEARED = {"topic": status_topic(SOURCE), "payload": "", "retain": False}
 ODD: tuple[Any, ...] = (
@@ -243,7 +251,12 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
         *(whole[at : at + 1] for at in range(len(whole))),
     ]
     events = [each for each in RECORDED if "/telemetry/" in each["topic"]]
-    late = [events[5:], [*events[5:], *RECORDED[-3:]], [*events, ACK, events[0], CLEARED]]
+    late = [
+        events[5:],
+        [*events[5:], *RECORDED[-3:]],
+        [*events, ACK, events[0], CLEARED],
+        [OFFERED, *RECORDED],
+    ]
     cases += [as_received(each) for each in late]
     cases += [as_received([over_nats(each) for each in events])]
     invented = [json.loads(events[0]["payload"]) | {"source": f"n{number}"} for number in range(1_100)]
@@ -255,6 +268,7 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
         as_received([ACK, *without_registers]),
         as_received([{**each, "retain": False} for each in without_registers]),
     ]
+    cases += [as_received(damaged([*RECORDED[:5], *[OFFERED] * 10], seeded_random)) for _ in range(50)]
     cases += [as_received(forged(RECORDED, seeded_random)) for _ in range(30)]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)

@@ -191,8 +191,9 @@ class Link {
   }
 
   takeSuback({ id, codes, reason }) {
-    const { filters = [] } = this.acknowledging.get(id) ?? {};
+    const { filters = [], done } = this.acknowledging.get(id) ?? {};
     this.acknowledging.delete(id);
+    done?.(codes[0] ?? 0);
     filters.forEach((filter, index) => {
       if (codes[index] >= 0x80 && !filter.startsWith("cascade/sync/")) this.refused.set(filter, reason);
       else this.refused.delete(filter);
@@ -214,12 +215,22 @@ class Link {
     waiting?.done?.(codes[0] ?? 0);
   }
 
-  /** Publish, retained, at QoS 1; return the broker's reason code. An `expiry` in seconds counts in version 5 only. */
-  publish(topic, payload, { expiry = null } = {}) {
+  /** Publish at QoS 1; return the broker's reason code. An `expiry` in seconds counts in version 5 only. */
+  publish(topic, payload, { expiry = null, retain = true } = {}) {
+    return this.ask((id) => mqtt.publish(this.version, { topic, payload, qos: 1, retain, id, expiry }));
+  }
+
+  /** Subscribe to one more filter, until `ignore` or the end of this connection; return the broker's reason code. */
+  listen(filter) { return this.ask((id) => mqtt.subscribe(this.version, id, [filter])); }
+
+  ignore(filter) { this.send(mqtt.unsubscribe(this.version, this.nextId(), [filter])); }
+
+  /** Send a packet that the broker acknowledges; return its reason code. */
+  ask(packet) {
     if (!this.isLinked) return Promise.reject(new Error("The page is not connected to the broker."));
     const id = this.nextId();
     const answered = new Promise((done, failed) => this.acknowledging.set(id, { done, failed }));
-    this.send(mqtt.publish(this.version, { topic, payload, qos: 1, retain: true, id, expiry }));
+    this.send(packet(id));
     return answered;
   }
 

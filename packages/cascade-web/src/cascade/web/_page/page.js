@@ -21,6 +21,9 @@
   const firstSeen = new Map();
   const desk = new steering.Desk({ link: () => link, view: () => view, now: () => page.now, changed: () => { dirty = true; } });
 
+  const starter = new starting.Starter({ link: () => link, view: () => view, now: () => page.now, changed: () => { dirty = true; },
+    refused: desk.refused, accepted: openStarted });
+
   /** What the panels need of the page. */
   const page = {
     get view() { return view; },
@@ -42,7 +45,7 @@
     unknown,
     choose,
     actions: { togglePause, limit: openLimit, cancel: openCancel, lift, select, isPaused, pausedBy, isOff: (topic) => !link?.isReady || desk.refused.has(topic),
-      obeyed, redraw: () => { dirty = true; } },
+      isRefused: (topic) => desk.refused.has(topic), start: (name) => dialog.open(name), obeyed, redraw: () => { dirty = true; } },
   };
 
   function shownWall() { return frozen?.wall ?? wall(); }
@@ -66,6 +69,8 @@
   // Messages
 
   function onMessage(topic, payload, retained) {
+    dirty = true;
+    if (topic.startsWith(starting.RESPONSES)) return starter.answer(topic, payload);
     const known = view.registers.get(topic);
     const message = view.fold(topic, payload, { now: monotonic(), retained });
     desk.see(topic, payload);
@@ -137,7 +142,7 @@
   function retainedTopics() {
     const named = [...view.engines.values()].filter((engine) => engine.presence?.session);
     return [...view.registers.keys(), ...named.flatMap((engine) => [`cascade/status/${fields.encodeLevel(engine.source)}`,
-      ...["constraints", "runs", "graph", "summary", "host"].filter((kind) => engine[kind])
+      ...["constraints", "runs", "graph", "summary", "host", "workflows"].filter((kind) => engine[kind])
         .map((kind) => `cascade/state/${fields.encodeLevel(engine.source)}/${kind}`)])];
   }
 
@@ -198,6 +203,7 @@
     page.selected = "";
     [skews, firstSeen, page.graphs, desk.refused].forEach((each) => each.clear());
     desk.latest = null;
+    starter.latest = null;
   }
 
   function onChange() {
@@ -330,7 +336,10 @@
 
   /** Keep the user's choice; else show the first active run, and keep showing it when it ends. */
   function choose(active) {
-    if (page.chosen && view.runs.has(page.chosen)) return;
+    if (page.chosen && view.runs.has(page.chosen)) {
+      page.selected = page.chosen;
+      return;
+    }
     const stays = view.runs.has(page.selected) && (!active.length || active.some(({ key }) => key === page.selected));
     if (!stays) page.selected = active[0]?.key ?? "";
   }
@@ -391,7 +400,7 @@
     set(button, "title", `writes ${topic}`);
     button.disabled = page.actions.isOff(topic);
     byId("limit-all").disabled = !link?.isReady;
-    const step = desk.status();
+    const [step] = [desk.status(), starter.status()].filter(Boolean).sort((one, other) => other.at - one.at);
     set(byId("step"), "class", step?.is ?? "");
     if (!step) return byId("step").replaceChildren();
     if (!byId("step").firstChild) byId("step").append(make("span"), make("br"), make("code"));
@@ -400,12 +409,22 @@
   }
 
   const everything = new panels.Panels(page);
+  const dialog = new workflows.Dialog(page, { starter, author, isReady: () => link?.isReady === true });
+
+  /** Show the run that a request has started as soon as its engine reports it. */
+  function openStarted(source, run_id) {
+    dialog.close();
+    page.chosen = views.runKey(source, run_id);
+    byId("runs-title").scrollIntoView({ block: "nearest" });
+  }
 
   function draw() {
     drawLink();
     drawProblems();
     drawSteering();
+    starter.look();
     everything.draw();
+    if (byId("start").open) dialog.draw();
     if (byId("limit").open) checkLimit();
     byId("limit-write").disabled = byId("cancel-write").disabled = !link?.isReady;
     set(document.body, "data-frozen", frozen ? "" : null);

@@ -295,6 +295,7 @@ const panels = (() => {
       const rows = (id, row, empty) => new Rows(byId(id), { row: () => row(page), empty, label: byId(`${id}-title`)?.textContent ?? null });
       const ready = (text) => () => (page.isKnown() ? text : page.unknown());
       this.engines = rows("engines", engineRow, ready("No engines. An engine appears as soon as it connects to this broker."));
+      this.workflows = new workflows.Panel(page);
       this.gone = false;
       this.runs = rows("runs", runRow, ready("Nothing runs now."));
       this.recent = rows("recent", recentRow, ready("No run has ended yet."));
@@ -315,6 +316,7 @@ const panels = (() => {
 
     draw() {
       this.drawEngines();
+      this.workflows.draw();
       this.drawRuns();
       this.drawConstraints();
       this.drawDetails();

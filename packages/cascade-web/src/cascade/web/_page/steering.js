@@ -175,13 +175,13 @@ const steering = (() => {
       const step = this.latest;
       if (!step) return null;
       const { change } = step;
-      if (step.problem) return { title: step.title, topic: change.topic, text: step.problem, is: "failed" };
-      if (step.state === "sent") return { title: step.title, topic: change.topic, text: "sent to the broker …", is: "sent" };
+      if (step.problem) return { title: step.title, topic: change.topic, at: step.at, text: step.problem, is: "failed" };
+      if (step.state === "sent") return { title: step.title, topic: change.topic, at: step.at, text: "sent to the broker …", is: "sent" };
       const times = { now: this.now(), since: step.at };
       const text = change.message
         ? this.cancelled(step) ?? inWords(compliance(this.view(), { ...change.message, topic: change.topic }, times))
         : inWords(lifted(this.view(), change, times), "lifted at");
-      return { title: step.title, topic: change.topic, text, is: "written" };
+      return { title: step.title, topic: change.topic, at: step.at, text, is: "written" };
     }
 
     /** A run that was cancelled is gone, and its engine has nothing to report on it. */

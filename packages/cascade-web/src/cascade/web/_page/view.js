@@ -5,14 +5,14 @@ const views = (() => {
   const MAX_ENGINES = 1000, MAX_RUNS = 1000, MAX_REGISTERS = 11000, MAX_SESSIONS = 8, MAX_LINES = 1000, MAX_DATA = 1000;
   const MAX_BYTES = 1 << 26;
   // what an engine itself says of its state
-  const OWN_KINDS = ["presence", "constraints", "runs", "graph", "summary", "host"];
+  const OWN_KINDS = ["presence", "constraints", "runs", "graph", "summary", "host", "workflows"];
   const KINDS = [...OWN_KINDS, "ack"];
   const { bare } = fields;
 
   /** One engine, as its messages show it. */
   class EngineView {
     constructor(source) {
-      Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, summary: null, host: null,
+      Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, summary: null, host: null, workflows: null,
         ack: null, project_id: "", place: null, heard: null, first_heard: null, missed: 0, applied_since: bare(), listed: new Map() });
     }
 
@@ -107,7 +107,7 @@ const views = (() => {
           break;
         case "constraints": this.foldConstraints(message, heard); break;
         case "runs": this.foldRuns(message, heard); break;
-        case "graph": case "summary": case "host": this.engine(message.source, heard)[message.is] = message; break;
+        case "graph": case "summary": case "host": case "workflows": this.engine(message.source, heard)[message.is] = message; break;
         case "ack": this.engine(message.source).ack = message; break;
         case "presence": this.foldPresence(message); break;
         case "register": this.foldRegister(message, payload.length); break;
@@ -115,7 +115,7 @@ const views = (() => {
         case "cleared": this.clear(message.topic); break;
         default: this.not_understood += 1;
       }
-      if (["constraints", "runs", "graph", "summary", "host", "ack"].includes(message?.is)) this.weigh(topic, payload.length);
+      if (["constraints", "runs", "graph", "summary", "host", "workflows", "ack"].includes(message?.is)) this.weigh(topic, payload.length);
       return message;
     }
 
