@@ -101,6 +101,26 @@ def test_each_failure_is_named_once() -> None:
     ]
 
 
+def test_one_cause_that_fails_several_tasks_is_named_once() -> None:
+    """Where the first failure ends the run, those of tasks beside it with the same text say nothing new; others do."""
+    summary = begun()
+    for task_id, error in (("a:0", "E: disk full"), ("a:1", "E: disk full"), ("a:2", "E: no file")):
+        told(summary, task_id, TaskState.FAILED, error=error)
+    summary.lifecycle(
+        LifecycleEvent("r", Lifecycle.ENGINE_STOPPED, 2.0, RunStatus.FAILED, "a:0: E: disk full")
+    )
+    assert [*summary.failures(but_first=True, but_alike=True)] == ["failed: a:2: E: no file"]
+    assert [*summary.failures(but_first=True)] == ["failed: a:1: E: disk full", "failed: a:2: E: no file"]
+
+
+def test_a_failure_that_an_earlier_attempt_has_kept_is_named() -> None:
+    """The attempt that was killed may have printed nothing."""
+    summary = begun()
+    for task_id, reason in (("a:0", "its failure was kept in attempt 1"), ("a:1", "recorded in attempt 1")):
+        summary.task(TaskStateEvent("r", task_id, "a", TaskState.SKIPPED, 1.0, reason=reason))
+    assert [*summary.failures()] == ["failed: a:0: its failure was kept in attempt 1"]
+
+
 def test_very_many_repeated_and_failed_tasks_are_counted() -> None:
     """Five of each are named."""
     summary = begun()

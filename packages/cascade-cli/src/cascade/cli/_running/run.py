@@ -86,7 +86,10 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
         for line in () if plan.quiet else summary.remarks():
             settings.output.note(line)
         # the last line names the failure that has ended the run
-        failures = summary.failures(but_first=isinstance(error, Exception))
+        failures = summary.failures(
+            but_first=isinstance(error, Exception),
+            but_alike=plan.keywords.get("on_failure", "stop") == "stop",
+        )
         for line in failures:
             settings.output.note(line)
     _report(value, error, summary, settings, plan)

@@ -79,14 +79,17 @@ class RunSummary:
         if len(retried) > MOST:
             yield f"tried again: {len(retried) - MOST} more tasks"
 
-    def failures(self, *, but_first: bool = False) -> Iterator[str]:
+    def failures(self, *, but_first: bool = False, but_alike: bool = False) -> Iterator[str]:
         """Yield which tasks failed, in this attempt of the run or, where that is kept, in an earlier one.
 
         :param but_first: leave out the failure that the run's own error names.
+        :param but_alike: leave out those with the text of that error: one full disk fails all that run at that moment.
         """
         clean = Redactor.DEFAULT.one_line
+        first = self.error.partition(": ")[2]
         for name, error in self._failed:
-            if not (but_first and self.error.startswith(f"{name}: ")):
+            alike = but_alike and error and first.startswith(clean(error))
+            if not alike and not (but_first and self.error.startswith(f"{name}: ")):
                 yield f"failed: {name}: {clean(error)}"
         if self._failures > len(self._failed):
             yield f"failed: {self._failures - len(self._failed)} more tasks"
