@@ -86,6 +86,13 @@ def test_what_an_earlier_process_obeyed_is_lifted_by_a_set_that_is_the_same_as_b
     assert bench.sync.removed == [PAUSE_TOPIC]
 
 
+def test_what_an_earlier_process_obeyed_is_no_set_of_the_broker(bench: Bench) -> None:
+    """It may be read after the link is up: then the broker's set is still awaited, and nothing says that it was lost."""
+    bench.sync.linked()
+    bench.sync.recall({PAUSE_TOPIC: PAUSE}, "store")
+    assert (bench.held, bench.state, bench.sync.has_set) == ({PAUSE_TOPIC}, SyncState.SYNCING, False)
+
+
 def test_each_message_applies_as_it_arrives(bench: Bench) -> None:
     """A retained pause is in force before the set is complete, also one that arrives before Linked."""
     bench.receive(PAUSE_TOPIC, PAUSE, retain=True)

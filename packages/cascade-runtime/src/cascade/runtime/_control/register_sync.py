@@ -256,7 +256,9 @@ class Sync:
         """Put the registers that an earlier process obeyed in force, until the broker's set replaces them."""
         self._store = store
         self._held = None  # none of these registers came with a message
-        self.state = SyncState.STALE
+        if not self._linked:
+            # on a link the set is on its way: nothing is known of a loss
+            self.state = SyncState.STALE
         for topic, payload in payloads.items():
             self._registers.apply(topic, parse(topic, payload))
 
