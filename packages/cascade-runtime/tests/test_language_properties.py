@@ -2,6 +2,10 @@
 
 import asyncio
 import itertools
+import os
+import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +62,30 @@ def test_some_workflows_give_what_a_recursive_evaluator_gives(tmp_path: Path) ->
 def test_many_workflows_give_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """The long form."""
     check_workflows(EXECUTORS[name], Engine, tmp_path, examples=50 * FEW[name])
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        3,
+        pytest.param(40, marks=pytest.mark.full),
+        pytest.param(3_000, marks=[pytest.mark.nightly, pytest.mark.timeout(7_200)]),
+    ],
+)
+def test_a_killed_workflow_gives_what_a_recursive_evaluator_gives(
+    examples: int, seeded_random: random.Random
+) -> None:
+    """Resumed, with rates: no recorded step, also no kept failure, runs again, and no failure is in the cache."""
+    command = [sys.executable, "-m", "testing_tools.workflows.killed"]
+    done = subprocess.run(
+        [*command, str(examples), str(seeded_random.randrange(1_000_000))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f": {examples} workflows, " in done.stdout
 
 
 class Steered:

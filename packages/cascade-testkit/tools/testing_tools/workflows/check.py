@@ -96,13 +96,13 @@ async def _compare(
     values = [reference.evaluate(lazy).value for lazy in targets]
     engine = make_engine()
     states = _listen(engine)
-    given, failures = await _outcome(engine, targets, _new(folder, "continue"), on_failure="continue")
-    assert _texts(failures) == _texts(reference.failures)
+    given, failures = await outcome(engine, targets, _new(folder, "continue"), on_failure="continue")
+    assert texts(failures) == texts(reference.failures)
     assert failures or without_causes(given) == without_causes(values)
     assert _steps(states) == _steps(reference.published)
-    given, failures = await _outcome(make_engine(), targets, _new(folder, "stop"), on_failure="stop")
+    given, failures = await outcome(make_engine(), targets, _new(folder, "stop"), on_failure="stop")
     assert bool(failures) == bool(reference.failures)
-    assert _texts(failures) <= _texts(reference.failures)
+    assert texts(failures) <= texts(reference.failures)
     assert failures or without_causes(given) == without_causes(values)
 
 
@@ -117,18 +117,20 @@ def _listen(engine: EngineLike) -> Counter[tuple[str, TaskState]]:
     return states
 
 
-async def _outcome(
-    engine: EngineLike, targets: list[LazyResult[Any]], folder: str, *, on_failure: str
+async def outcome(
+    engine: EngineLike, targets: list[LazyResult[Any]], folder: str, **keywords: Any
 ) -> tuple[list[Any], list[Exception]]:
+    """Return the values of a run, or its failures."""
     try:
-        return await engine.run(targets, {FOLDER: folder}, on_failure=on_failure), []
+        return await engine.run(targets, {FOLDER: folder}, **keywords), []
     except ExceptionGroup as group:
         return [], list(group.exceptions)
     except Exception as exc:
         return [], [exc]
 
 
-def _texts(errors: list[Exception]) -> Counter[str]:
+def texts(errors: list[Exception]) -> Counter[str]:
+    """Return failures as texts that the reference has, too."""
     return Counter(map(_text, errors))
 
 

@@ -44,6 +44,8 @@ class _Lines:
             parts.append(f"with {call.policies.fallback}")
         if call.policies.demands:
             parts.append(f"holding {self._value(dict(call.policies.demands))}")
+        if call.policies.rate is not None:
+            parts.append(f"at {call.policies.rate.rate}, burst {call.policies.rate.burst:g}")
         if call.condition is not None:
             otherwise = "skipped" if call.condition.skips else repr(call.condition.otherwise)
             parts.append(f"if {self.name(call.condition.lazy)} else {otherwise}")

@@ -179,9 +179,12 @@ class _Maker:
         return declared.or_else(_NUMBER) if function in _FALLIBLE and self._chance(4) else declared
 
     def _shaped(self, made: Lazy, otherwise: Any = _NUMBER) -> Lazy:
-        """Give a step demands, an order, a condition, or all of them."""
+        """Give a step demands, a rate, an order, a condition, or all of them."""
         if not call_of(made).definition.structural and self._chance(4):
             made = made.with_constraints(slots=self._amount())
+        if not call_of(made).definition.structural and self._chance(6):
+            # it decides when a step starts, and never what it gives
+            made = made.with_rate(self._random.choice((500, "2000/s")), burst=self._random.randint(1, 3))
         if self._steps and self._chance(4):
             made = made.after(*(self._pick(self._steps) for _ in range(self._random.randint(1, 2))))
         if self._steps and self._chance(4):
