@@ -62,6 +62,10 @@ class Tab:
         """Close the tab and forget everything of it; links to brokers end with it."""
         await self.page.context.close()
 
+    async def started(self) -> None:
+        """Wait until the page has unpacked its script and listens."""
+        await self.page.wait_for_function("window.cascade || window.top !== window.self")
+
     def _requested(self, request: Request) -> None:
         if not request.url.startswith("data:"):
             self.requests.append(request.url)
@@ -82,6 +86,7 @@ class Tabs:
         """Open an address in a new tab; ``options`` are those of a browser context."""
         tab = await self.empty(**options)
         await tab.page.goto(url)
+        await tab.started()
         return tab
 
     async def empty(self, **options: Any) -> Tab:

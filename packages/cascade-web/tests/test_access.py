@@ -94,6 +94,7 @@ async def test_a_screen_reader_is_told_everything_that_is_seen(tabs: Tabs, fresh
         # The page puts the date before a time of another day than today's.
         await tab.page.clock.set_fixed_time(f"{DAY}T08:30:00Z")
         await tab.page.goto(f"http://127.0.0.1:{port}/")
+        await tab.started()
         await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
         await expect(tab.page.locator("body")).to_match_aria_snapshot(
             (Path(__file__).parent / "screen_reader.yaml").read_text("utf-8")

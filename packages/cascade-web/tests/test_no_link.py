@@ -43,6 +43,7 @@ async def opened(tabs: Tabs, port: int) -> Tab:
     tab = await tabs.empty()
     await tab.page.clock.install()
     await tab.page.goto(f"http://127.0.0.1:{port}/")
+    await tab.started()
     await expect(row(tab.page, "press-1")).to_contain_text("online")
     await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
     return tab

@@ -67,6 +67,7 @@ async def opened(tabs: Tabs, url: str, **options: Any) -> Tab:
     tab = await tabs.empty(**options)
     await tab.page.clock.install()
     await tab.page.goto(url)
+    await tab.started()
     await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
     return tab
 
@@ -307,6 +308,7 @@ async def watched(
         tab = await tabs.empty()
         await tab.page.clock.install()
         await tab.page.goto(f"http://127.0.0.1:{port}/")
+        await tab.started()
         await log_in(tab.page, "wall", PASSWORD)
         await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
         own = broker.url.replace("mqtt://", "mqtt://press@")

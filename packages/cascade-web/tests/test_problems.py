@@ -106,6 +106,7 @@ async def test_a_page_of_cascade_web_names_a_broker_that_is_away_before_and_afte
             tab = await tabs.empty()
             levels = protocol_levels(tab.page)
             await tab.page.goto(f"http://127.0.0.1:{port}/")
+            await tab.started()
             problem = tab.page.locator("#problems")
             away = (
                 f"No link: no broker at {broker.host}:{broker.port}: the connection is refused. "
@@ -134,3 +135,13 @@ async def test_a_broker_without_a_websocket_port_is_told_from_one_that_is_away(
         await expect(problem).to_contain_text("cascade web")
         await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
         await expect(tab.page.get_by_label("Broker")).to_be_visible()
+
+
+@pytest.mark.full
+async def test_a_browser_that_is_too_old_says_so(tabs: Tabs) -> None:
+    """One that cannot unpack the script shows which browsers can, and not an empty page."""
+    async with served(None) as port:
+        tab = await tabs.empty()
+        await tab.page.add_init_script("delete window.DecompressionStream")
+        await tab.page.goto(f"http://127.0.0.1:{port}/")
+        await expect(tab.page.get_by_role("alert").first).to_contain_text("Firefox from 113")

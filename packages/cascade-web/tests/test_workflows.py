@@ -288,6 +288,7 @@ async def test_a_request_without_an_answer_is_repeated_with_its_id(tabs: Tabs, f
         tab = await tabs.empty()
         await tab.page.clock.install()
         await tab.page.goto(f"http://127.0.0.1:{port}/")
+        await tab.started()
         await open_form(tab.page)
         for times in (1, 2):
             await press_start(tab.page)
