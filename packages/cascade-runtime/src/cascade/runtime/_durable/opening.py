@@ -71,7 +71,7 @@ def open_run(
         except CascadeError:
             file.close()
             raise
-        except (TypeError, ValueError, AttributeError) as exc:
+        except (TypeError, ValueError, AttributeError, KeyError) as exc:
             # columns that Cascade has not written
             file.close()
             raise StateUnavailable(str(paths.database), rescue_of(paths.database, exc)) from exc

@@ -75,7 +75,8 @@ def rescue_of(database: Path, error: Exception) -> str:
     """Copy what can be read of a damaged file into another one; return the cause with its name."""
     rescue = database.with_name(f"{database.name}.rescue")
     saved = "nothing could be read"
-    with contextlib.suppress(sqlite3.Error, OSError):
+    # also ValueError and TypeError: a schema that is no text, or has no such table
+    with contextlib.suppress(sqlite3.Error, OSError, ValueError, TypeError):
         if _copy(database, rescue):
             saved = f"what could be read is in {rescue.name}"
     return f"is damaged ({error}); {saved}; start a new run, or restore a copy"

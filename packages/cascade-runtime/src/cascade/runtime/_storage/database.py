@@ -110,9 +110,16 @@ def version_of(connection: sqlite3.Connection, path: Path, kind: FileKind) -> in
     """Return the version of a file of this kind, 0 for an empty file.
 
     :raises Exception: what ``kind.unusable`` makes, for any other database, and for a newer version.
+    :raises sqlite3.DatabaseError: if it is damaged.
     """
     application, version = _number(connection, "application_id"), _number(connection, "user_version")
-    empty = not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    try:
+        empty = not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except UnicodeDecodeError as exc:
+        # what SQLite says of a damaged schema repeats its bytes
+        damaged = sqlite3.DatabaseError("malformed database schema")
+        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damaged from exc
     if application == 0 and version == 0 and empty:
         return 0
     if application != kind.application_id:
