@@ -80,21 +80,29 @@ def event(seq: int, *, source: str = "press", kind: str = "events") -> dict[str,
 
 
 def received(
-    seq: int, at: float = NOW, *, source: str = "press", run: str = "run", kind: str = "events", **more: Any
+    number: int,
+    at: float = NOW,
+    *,
+    source: str = "press",
+    run: str = "run",
+    kind: str = "events",
+    project: str = "default",
+    **more: Any,
 ) -> Received:
     """An event as the collector gets it."""
-    topic = telemetry_topic("local", "default", run, kind)
+    topic = telemetry_topic("local", project, run, kind)
     payload = {
         "v": "1.0",
         "ts": "2027-01-15T08:00:00+00:00",
         "run_id": run,
         "source": source,
-        "seq": seq,
+        "seq": number,
         "token": "t",
-        "event_id": f"{source}-{run}-{kind}-{seq}",
+        "event_id": f"{source}-{run}-{kind}-{number}",
         "body": {"type": "TaskStateEvent", "task_id": "a:0", "state": "RUNNING"},
         **more,
     }
+    payload = {key: value for key, value in payload.items() if value is not None}
     parsed = parse_event(topic, json.dumps(payload).encode())
     assert parsed is not None
     return Received(topic, payload, parsed, at)

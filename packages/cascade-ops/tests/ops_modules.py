@@ -8,7 +8,7 @@ from cascade.ops._collecting import collector as collector_module
 from cascade.ops._collecting import sqlite_file
 from cascade.ops._collecting.collector import Collector
 from cascade.ops._collecting.lines_file import LinesFile
-from cascade.ops._collecting.message import EventFile, Known, Received, Recent
+from cascade.ops._collecting.message import Change, EventFile, Known, Received, Recent, Series
 from cascade.ops._collecting.spans import Spans
 from cascade.ops._collecting.sqlite_file import SqliteFile
 from cascade.ops._commands.collect import BACKLOG

@@ -47,12 +47,12 @@ async def test_an_acknowledgement_follows_the_commit_and_only_named_sources_get_
     stored: list[int] = []
     store = file.store
 
-    def recorded(batch: Any) -> Any:
-        found = store(batch)
+    def recorded(*batch: Any) -> Any:
+        found = store(*batch)
         stored.append(len(numbers_in(path)))
         return found
 
-    file.store = recorded  # type: ignore[method-assign]
+    file.store = recorded  # type: ignore[method-assign, assignment]
 
     async def note(topic: str, data: dict[str, Any]) -> None:
         assert topic == ack_topic("press")
@@ -85,12 +85,12 @@ async def test_a_commit_that_runs_at_the_end_is_awaited(tmp_path: Path) -> None:
     file = SqliteFile(path)
     store, entered, go_on = file.store, threading.Event(), threading.Event()
 
-    def slowly(batch: Any) -> Any:
+    def slowly(*batch: Any) -> Any:
         entered.set()
         assert go_on.wait(60)
-        return store(batch)
+        return store(*batch)
 
-    file.store = slowly  # type: ignore[method-assign]
+    file.store = slowly  # type: ignore[method-assign, assignment]
     async with LocalConnector(hub) as engine, LocalConnector(hub) as link:
         collector = Collector(link, file, name="collector-1")
         await collector.subscribe()
@@ -119,15 +119,15 @@ async def test_only_so_many_messages_gather_while_the_file_is_slow(
     file = SqliteFile(path)
     store, entered, go_on = file.store, threading.Event(), threading.Event()
 
-    def slowly(batch: Any) -> Any:
+    def slowly(*batch: Any) -> Any:
         entered.set()
         assert go_on.wait(60)
-        return store(batch)
+        return store(*batch)
 
     async def note(topic: str, data: dict[str, Any]) -> None:
         seen.append(data["seq"])
 
-    file.store = slowly  # type: ignore[method-assign]
+    file.store = slowly  # type: ignore[method-assign, assignment]
     async with LocalConnector(hub) as engine, LocalConnector(hub) as link:
         collector = Collector(link, file, name=None)
         await collector.subscribe()

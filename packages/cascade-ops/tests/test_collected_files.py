@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import sqlite3
 import stat
 import time
@@ -14,9 +15,20 @@ import pytest
 from collectors import NOW, opened, received
 from hypothesis import given
 from hypothesis import strategies as st
-from ops_modules import Known, LinesFile, Received, Recent, Spans, SqliteFile, sqlite_file
+from ops_modules import (
+    Change,
+    Known,
+    LinesFile,
+    Received,
+    Recent,
+    Series,
+    Spans,
+    SqliteFile,
+    sqlite_file,
+)
 
 from cascade.cli import main
+from cascade.cli.collected import collected_runs
 from testing_tools.memory_broker import MemoryBroker, Person
 
 
@@ -90,8 +102,8 @@ def test_holes_are_those_of_each_attempt_the_oldest_first(path: Path) -> None:
 def test_what_has_no_number_or_id_is_kept_as_it_comes(path: Path) -> None:
     """A message of another program cannot be told from a copy; with an id it can."""
     file = opened(path)
-    nameless = received(0, kind="logs", event_id="")
-    named = received(0, kind="logs")
+    nameless = received(0, kind="logs", event_id="", seq=None)
+    named = received(0, kind="logs", seq=None)
     assert file.store([nameless, nameless, named, named]) == {}
     assert file.holes() == []
     file.close()
@@ -132,21 +144,177 @@ def test_a_run_that_was_not_heard_of_for_long_is_still_known(
     assert len(rows(path)) == 9
 
 
-def test_old_events_are_deleted_once_an_hour(tmp_path: Path) -> None:
-    """And only those that are older than --keep."""
+def test_an_envelope_that_takes_the_id_of_another_hides_nothing(path: Path) -> None:
+    """What identifies a message is the project, engine, run, attempt and number that it came with."""
+    file = opened(path)
+    forged = received(7, project="evil", event_id="press-run-events-1")
+    file.store([received(0), forged, received(0, project="evil", event_id="press-run-logs-0")])
+    found = file.store([received(1), received(0, kind="logs"), received(1)])
+    assert [(series.project_id, known.spans.ranges) for series, known in found.items()] == [
+        ("default", [(0, 1)])
+    ]
+    assert [(hole.series.project_id, hole.missing) for hole in file.holes()] == [("evil", [(1, 6)])]
+    file.close()
+    assert len(rows(path)) == 5
+
+
+def test_the_session_is_random_and_stays_with_the_file(path: Path) -> None:
+    """Nobody can guess it; only the owner of the file can read it."""
+    sessions = []
+    for _ in range(2):
+        file = opened(path)
+        sessions.append(file.session)
+        file.close()
+    other = opened(path.with_name(f"other{path.suffix}"))
+    assert sessions[0] == sessions[1] != other.session
+    assert len(sessions[0]) == 32
+    other.close()
+    assert {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()} == {0o600}
+
+
+def test_one_collector_uses_a_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second one is a line; what is missing can be listed meanwhile, and nothing is cut off by that."""
+    kind = SqliteFile if path.suffix == ".sqlite" else LinesFile
+    file = kind(path, alone=True)
+    file.store([received(0)])
+    if path.suffix == ".jsonl":
+        with path.open("ab") as unfinished:
+            unfinished.write(b'{"half')
+    size = path.stat().st_size
+    assert main(["collect", "--to", str(path), "--broker", "mqtt://127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == (
+        f"cascade: another collector uses {path}; end it, or name another file\n"
+    )
+    assert main(["collect", "--to", str(path), "--holes"]) == 0
+    assert path.stat().st_size == size
+    file.close()
+
+
+def test_what_is_retained_is_kept_as_it_changes(tmp_path: Path) -> None:
+    """A new link brings it again; the last progress of each task replaces the one before."""
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+    pause, lifted = "cascade/constraints/global/pause", {"by": "ann", "id": "c1"}
+    for at, payload in enumerate(({}, lifted, lifted, {}, {}, {"by": "bob", "id": "c2"})):
+        file.store([], [Change(pause, payload, NOW + at)])
+    body = {"type": "ProgressEvent", "task_id": "a:0", "total": 2}
+    file.store([received(n, kind="progress", body={**body, "done": n}) for n in range(3)])
+    file.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT received - ?, payload FROM change", (NOW,)).fetchall()
+        assert [(at, json.loads(payload).get("by")) for at, payload in found] == [
+            (1.0, "ann"),
+            (3.0, None),
+            (5.0, "bob"),
+        ]
+        ((payload,),) = connection.execute("SELECT payload FROM progress")
+        assert json.loads(payload)["body"]["done"] == 2
+        assert connection.execute("SELECT count(*) FROM event").fetchone() == (0,)
+
+
+def _life(seq: int, event: str, second: int, *, token: str = "t", **body: Any) -> Received:
+    """The start or the end of an attempt of a run."""
+    times: dict[str, Any] = {
+        "ts": f"2027-01-15T08:00:{second:02}+00:00",
+        "token": token,
+        "attempt": 1 + (token > "t"),
+    }
+    body = {"type": "LifecycleEvent", "event": event, **body}
+    return received(seq, NOW + second, body=body, **times)
+
+
+def test_a_run_is_one_row_whatever_the_order_of_its_events(
+    tmp_path: Path, seeded_random: random.Random
+) -> None:
+    """Of its last attempt; the beginning is that of the first one. Its steps are a view, too."""
+    ran = {"type": "TaskStateEvent", "task_id": "a:0", "task_name": "a", "state": "RUNNING"}
+    ended = {**ran, "state": "FAILED", "error": "E: x"}
+    again: dict[str, Any] = {"token": "u", "attempt": 2}
+    messages = [
+        _life(0, "ENGINE_STARTED", 1, name="nightly"),
+        received(1, NOW + 2, body=ran),
+        received(2, NOW + 4, body=ended),
+        _life(3, "ENGINE_STOPPED", 5, status="Failed", error="E: x"),
+        _life(0, "ENGINE_STARTED", 7, token="u", name="nightly"),
+        received(1, NOW + 8, body=ran, **again),
+        received(2, NOW + 9, body={**ran, "state": "COMPLETED"}, **again),
+        _life(3, "ENGINE_STOPPED", 11, token="u", status="Succeeded"),
+    ]
+    seeded_random.shuffle(messages)
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+    for message in messages:
+        file.store([message])
+    file.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (run,) = connection.execute("SELECT * FROM run").fetchall()
+        (step,) = connection.execute("SELECT step, name, state, starts, error FROM step").fetchall()
+    assert run == (
+        *("run", "press", "local", "default", "nightly", "Succeeded", 2, ""),
+        *("2027-01-15T08:00:01.000Z", "2027-01-15T08:00:11.000Z", 10.0),
+    )
+    assert step == ("a:0", "a", "COMPLETED", 2, None)
+
+
+_VERSION_1 = """
+CREATE TABLE event (
+    event_id TEXT PRIMARY KEY, source TEXT, run_id TEXT, token TEXT, seq INT, kind TEXT, topic TEXT, received REAL,
+    payload TEXT
+);
+CREATE INDEX event_received ON event (received);
+CREATE INDEX event_run ON event (run_id);
+CREATE TABLE series (
+    source TEXT, run_id TEXT, token TEXT, spans TEXT, since REAL, PRIMARY KEY (source, run_id, token)
+) WITHOUT ROWID;
+PRAGMA application_id = 1129530191;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_version_1_goes_on_in_place(tmp_path: Path) -> None:
+    """Nothing of it is lost, holes are known, its runs are listed, and a copy of what it has is one."""
+    path = tmp_path / "all.sqlite"
+    messages = [_life(0, "ENGINE_STARTED", 1, name="nightly"), received(2, NOW + 2), received(0, kind="logs")]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_VERSION_1)
+        for each in messages:
+            event = each.event
+            row = (event.event_id, *each.series[:3], event.seq, event.kind, each.topic, each.at)
+            connection.execute(
+                "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, json.dumps(each.payload))
+            )
+        connection.execute("INSERT INTO series VALUES ('press', 'run', 't', '[[0, 0], [2, 2]]', ?)", (NOW,))
+        connection.commit()
+    assert len([*collected_runs(path)]) == 1
+    before = rows(path)
+    file = SqliteFile(path)
+    assert [(hole.series, hole.missing) for hole in file.holes()] == [(messages[0].series, [(1, 1)])]
+    file.store(messages)
+    assert rows(path) == before
+    file.store([received(1), _life(3, "ENGINE_STOPPED", 9, status="Succeeded")])
+    assert file.holes() == []
+    file.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT name, status, seconds FROM run").fetchall()
+    assert found == [("nightly", "Succeeded", 8.0)]
+
+
+def test_old_runs_are_deleted_as_a_whole_once_an_hour(tmp_path: Path) -> None:
+    """Of a run that goes on nothing is missing; a copy of what was deleted does not come back."""
     path = tmp_path / "all.sqlite"
     file = SqliteFile(path, keep=60.0)
 
-    def kept(*messages: Received) -> list[int]:
+    def kept(*messages: Received) -> list[str]:
         file.store(messages)
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            return [seq for (seq,) in connection.execute("SELECT seq FROM event ORDER BY seq")]
+            found = connection.execute("SELECT run_id || seq FROM event ORDER BY run_id, seq")
+            return [text for (text,) in found]
 
-    assert kept(received(0, NOW)) == [0]
-    assert kept(received(1, NOW + 100)) == [0, 1]
-    assert kept(received(2, NOW + 3_590)) == [0, 1, 2]
-    assert kept(received(3, NOW + 3_601)) == [2, 3]
-    assert kept(received(0, NOW + 3_602)) == [2, 3], "a copy of what was deleted"
+    assert kept(received(0, NOW, run="old"), received(1, NOW + 100, run="old")) == ["old0", "old1"]
+    assert kept(received(0, NOW + 90, run="new")) == ["new0", "old0", "old1"]
+    assert kept(received(1, NOW + 3_690, run="new")) == ["new0", "new1", "old0", "old1"]
+    assert kept(received(0, NOW + 3_701, run="other")) == ["new0", "new1", "other0"]
+    assert kept(received(0, NOW + 3_702, run="old")) == ["new0", "new1", "other0"], "a copy"
     file.close()
 
 
@@ -154,12 +322,14 @@ def test_an_acknowledgement_names_the_series_that_were_heard_of_last() -> None:
     """One that is heard of again does not leave."""
     recent = Recent()
     for number in range(Recent.MOST):
-        recent.note(f"r{number}", Known())
-    recent.note("r0", Known())
-    recent.note("new", Known())
+        recent.note(Series("press", f"r{number}", "t"), Known())
+    recent.note(Series("press", "r0", "t"), Known())
+    recent.note(Series("press", "new", "t"), Known())
     assert len(recent) == Recent.MOST
-    assert [*recent][-2:] == ["r0", "new"]
-    assert "r1" not in recent
+    assert [*recent.by_name()][-2:] == ["r0-t", "new-t"]
+    assert "r1-t" not in recent.by_name()
+    recent.note(Series("press", "r5", "t", "local", "evil"), Known())
+    assert "r5-t" not in recent.by_name(), "another project claims it"
 
 
 def test_a_person_reads_what_is_missing_and_since_when(
@@ -261,7 +431,7 @@ def _text(path: Path) -> None:
     ("name", "spoil", "message"),
     [
         ("a.sqlite", _foreign, "is a database of another program; name another file"),
-        ("a.sqlite", _newer, "is of version 7, and this Cascade writes 1; upgrade Cascade"),
+        ("a.sqlite", _newer, "is of version 7, and this Cascade writes 2; upgrade Cascade"),
         ("a.jsonl", _text, ":1 is not a line of cascade collect; name another file"),
         ("a.csv", _text, ": the kind of file is unknown; name it .sqlite or .jsonl"),
         ("a.sqlite", None, "does not exist"),

@@ -41,7 +41,7 @@ class ScriptedLink:
             await self.on_disconnect()
 
     async def subscribe(self, topic_filter: str, callback: Callback, qos: int) -> None:
-        assert qos == 1, "only so the broker keeps events for a session"
+        assert qos == (not topic_filter.endswith("/progress")), "only so the broker keeps them for a session"
         self.calls.append("subscribe")
         self.callbacks[topic_filter] = callback
 
@@ -163,12 +163,9 @@ async def test_what_comes_when_the_link_has_ended_is_stored_and_not_acknowledged
     assert len(kept(tmp_path / "all.sqlite")) == 2
 
 
-@pytest.mark.parametrize(
-    ("scheme", "session"), [("mqtt", True), ("mqtts", True), ("wss", True), ("nats", False), ("tls", False)]
-)
-def test_the_session_is_that_of_the_name_and_is_ready_before_the_link(
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "wss", "nats", "tls"])
+def test_the_session_is_that_of_the_file_and_is_ready_before_the_link(
     scheme: str,
-    session: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -189,15 +186,17 @@ def test_the_session_is_that_of_the_name_and_is_ready_before_the_link(
     path = tmp_path / "all.sqlite"
     url = f"{scheme}://plant"
     assert main(["collect", "--broker", url, "--to", str(path), "--name", "night"]) == 3
-    tool = {"presence": False, "required": True}
-    named = {"client_id": "cascade-collect-night", "clean_session": False} if session else {}
-    assert keywords == [tool | named]
+    assert keywords == [{"presence": False, "required": True}]
     first, *_ = found.calls
     assert first == f"backlog {BACKLOG}"
-    assert found.calls[1:] == ["keep cascade-collect-night", *["subscribe"] * 4, "connect"]
+    file = SqliteFile(path)
+    assert found.calls[1:] == [f"keep cascade-collect-{file.session}", *["subscribe"] * 7, "connect"]
+    file.close()
     assert set(found.callbacks) == {
         "cascade/status/+",
-        *(f"cascade/telemetry/+/+/+/{kind}" for kind in ("events", "data", "logs")),
+        "cascade/constraints/#",
+        "cascade/state/+/ended",
+        *(f"cascade/telemetry/+/+/+/{kind}" for kind in ("events", "data", "logs", "progress")),
     }
     assert capsys.readouterr().err.startswith("cascade: ")
 
@@ -216,7 +215,7 @@ def test_a_disk_that_fails_ends_the_command_after_its_link(
     async def comes_late() -> None:
         await found.sends("a", 1)
 
-    def fails(_file: SqliteFile, batch: list[Any]) -> None:
+    def fails(_file: SqliteFile, batch: list[Any], _changes: list[Any]) -> None:
         batches.append(len(batch))
         raise OSError(28, "No space left on device")
 

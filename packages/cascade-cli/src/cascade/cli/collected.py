@@ -17,7 +17,7 @@ from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.topics import parse_telemetry_topic
 
 APPLICATION_ID = 0x4353434F
-VERSION = 1
+VERSION = 2
 _EVENTS = """
 SELECT run_id, source, topic, token, payload FROM event WHERE kind = 'events' AND (? IS NULL OR run_id = ?)
 ORDER BY run_id, source, topic, received, token, seq

@@ -82,6 +82,8 @@ class MqttLink(Link):
         """Start to read messages once the session is released."""
         self._start(self._read(), "cascade-mqtt-reader")
         if self._stored is not None:
+            # a session may bring more than may wait unsettled before the broker answers the first packet
+            self._released.set()
             self._start(self._settle(self._stored), "cascade-mqtt-settle")
 
     async def subscribe(self, queue: CallbackQueue) -> None:

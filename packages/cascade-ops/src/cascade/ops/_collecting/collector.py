@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import defaultdict
@@ -10,17 +11,30 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cascade.cli.link import Link
-from cascade.interfaces.topics import DATA, EVENTS, LOGS, ack_topic, parse_status_topic
+from cascade.interfaces.topics import (
+    CONSTRAINTS_FILTER,
+    DATA,
+    EVENTS,
+    LOGS,
+    PROGRESS,
+    ack_topic,
+    parse_status_topic,
+)
 from cascade.interfaces.wire import VERSION
-from cascade.ops._collecting.message import EventFile, Known, Received, Recent, Series
+from cascade.ops._collecting.message import Change, EventFile, Known, Received, Recent, Series
 from cascade.wire import Acknowledgement, EventMessage, parse_event, to_wire
 
 GATHER = 0.1
 """Seconds for which messages gather to share a commit."""
+ENOUGH = 20
+"""Messages that wait no longer for others: some brokers send no more before the first of them is acknowledged."""
 MOST = 100_000
 """Messages that gather while the file is slow; further ones wait in the queues of the subscriptions, which are bounded."""
 KINDS = (EVENTS, DATA, LOGS)
 STATUS = "cascade/status/+"
+CHANGES = (CONSTRAINTS_FILTER, "cascade/state/+/ended")
+"""What is kept as it changes, beside the presence of engines."""
+_TELEMETRY = "cascade/telemetry/"
 
 _Message = tuple[str, dict[str, Any], float]
 """Topic, payload, and when it came."""
@@ -49,6 +63,7 @@ class Collector:
         self._name = name
         self._observe = observe
         self._batch: list[_Message] = []
+        self._enough = asyncio.Event()
         # messages that were taken out of the batch, and those of them that were committed
         self._taken = 0
         self._in_file = 0
@@ -64,8 +79,12 @@ class Collector:
     async def subscribe(self) -> None:
         """Register for events; before the link is made, so that nothing of the broker's session is missed."""
         await self._link.subscribe(STATUS, self._note_source, 1)
+        for topic_filter in CHANGES:
+            await self._link.subscribe(topic_filter, self._receive, 1)
         for kind in KINDS:
             await self._link.subscribe(f"cascade/telemetry/+/+/+/{kind}", self._receive, 1)
+        # the latest is enough: the next one comes soon
+        await self._link.subscribe(f"cascade/telemetry/+/+/+/{PROGRESS}", self._receive, 0)
 
     async def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Collect until this is cancelled; what has arrived by then is stored.
@@ -76,7 +95,9 @@ class Collector:
             while not until():
                 await self._arrived.wait()
                 self._arrived.clear()
-                await asyncio.sleep(GATHER)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER):
+                        await self._enough.wait()
                 await self._store()
         finally:
             await self._store()
@@ -96,6 +117,7 @@ class Collector:
             await self._committed.wait_for(lambda: self._in_file >= goal)
 
     async def _note_source(self, topic: str, data: dict[str, Any]) -> None:
+        await self._receive(topic, data)
         source = parse_status_topic(topic)
         if source is not None and data and source not in self._named:
             self._named.add(source)
@@ -108,6 +130,8 @@ class Collector:
             await self._room.wait()
         self._batch.append((topic, data, time.time()))
         self._arrived.set()
+        if len(self._batch) >= ENOUGH:
+            self._enough.set()
 
     async def _store(self) -> None:
         # its caller was cancelled; the file takes one batch at a time
@@ -115,6 +139,7 @@ class Collector:
             await self._commit(self._storing)
         batch, self._batch = self._batch, []
         self._room.set()
+        self._enough.clear()
         if batch:
             self._taken += len(batch)
             await self._commit(asyncio.ensure_future(asyncio.to_thread(self._parse_and_store, batch)))
@@ -144,22 +169,25 @@ class Collector:
         for source, all_known in by_source.items():
             for start in range(0, len(all_known), Recent.MOST):
                 for series, known in all_known[start : start + Recent.MOST]:
-                    self._recent[source].note(series.name, known)
+                    self._recent[source].note(series, known)
                 if source in self._named:
                     await self._acknowledge(source)
 
     def _parse_and_store(self, batch: list[_Message]) -> tuple[list[Received], dict[Series, Known]]:
-        parsed = ((*each, parse_event(each[0], json.dumps(each[1]).encode())) for each in batch)
-        messages = [
-            Received(topic, data, event, at) for topic, data, at, event in parsed if event is not None
-        ]
-        return messages, self._file.store(messages)
+        messages: list[Received] = []
+        changes: list[Change] = []
+        for topic, data, at in batch:
+            if not topic.startswith(_TELEMETRY):
+                changes.append(Change(topic, data, at))
+            elif (event := parse_event(topic, json.dumps(data).encode())) is not None:
+                messages.append(Received(topic, data, event, at))
+        return messages, self._file.store(messages, changes)
 
     async def _acknowledge(self, source: str) -> None:
         """Publish what is stored of a source: it was committed before."""
         if self._name is None:
             return
-        recent = self._recent[source]
+        recent = self._recent[source].by_name()
         missing = {name: known.spans.missing for name, known in recent.items() if known.since is not None}
         ack = Acknowledgement(
             v=VERSION,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import secrets
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cascade.cli.errors import CommandError
-from cascade.ops._collecting.message import Hole, Known, Received, Series
+from cascade.interfaces.topics import PROGRESS
+from cascade.ops._collecting.file_lock import open_private
+from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
 from cascade.wire import EventMessage, parse_event
 
 
@@ -18,29 +21,50 @@ class LinesFile:
     """Each line is the envelope of one event with its ``topic`` and ``received``.
 
     The file is read once at the start, to know what is in it. A last line that a killed process has left
-    unfinished is cut off.
+    unfinished is cut off. Progress, and what is retained, is not kept. The name of the session is in a file beside it.
 
-    :raises CommandError: if the file has anything else in it.
+    :param alone: refuse a file that another collector uses.
+    :raises CommandError: if the file has anything else in it, or is in use.
     :raises OSError: if the disk fails.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, alone: bool = False) -> None:
         self._path = path
         self._known: dict[Series, Known] = {}
-        self._others: set[str] = set()  # ids of what is not counted
-        self._size = self._read() if path.exists() else 0
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        self._file = os.fdopen(handle, "wb")
-        self._file.truncate(self._size)
-        self._file.seek(self._size)
+        self._others: set[Hashable] = set()  # keys of what is not counted
+        self._file = os.fdopen(open_private(path, alone=alone), "r+b")
+        try:
+            self._size = self._read()
+        except BaseException:
+            self._file.close()
+            raise
 
-    def store(self, batch: Sequence[Received]) -> dict[Series, Known]:
+    @property
+    def session(self) -> str:
+        """The name of the collector's session, which nobody can guess."""
+        path = self._path.with_name(f"{self._path.name}.session")
+        with os.fdopen(open_private(path, alone=False), "r+") as file:
+            if not (found := file.read().strip()):
+                found = secrets.token_hex(16)
+                file.write(f"{found}\n")
+        return found
+
+    def store(self, batch: Sequence[Received], changes: Sequence[Change] = ()) -> dict[Series, Known]:
         """Append what is new of a batch and sync; return the series that it concerns, of duplicates too."""
         found: dict[Series, Known] = {}
-        lines = [_line(message) for message in batch if self._is_new(message.event, message.at, found)]
+        # not when it is opened: one that only reads must cut off nothing
+        if self._file.tell() != self._size:
+            self._file.truncate(self._size)
+            self._file.seek(self._size)
+        lines = [
+            _line(message)
+            for message in batch
+            if message.event.kind != PROGRESS and self._is_new(message.event, message.at, found)
+        ]
         self._file.write(b"".join(lines))
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._size = self._file.tell()
         return found
 
     def holes(self) -> list[Hole]:
@@ -57,30 +81,30 @@ class LinesFile:
         self._file.close()
 
     def _is_new(self, event: EventMessage, at: float, found: dict[Series, Known]) -> bool:
-        series = Series(event.source, event.run_id, event.token)
+        series = Series(event.source, event.run_id, event.token, event.org_id, event.project_id)
         if event.kind == "events" and event.seq is not None:
             known = found[series] = self._known.setdefault(series, Known())
             return known.add(event.seq, at)
-        if not event.event_id or event.event_id not in self._others:
-            self._others.add(event.event_id)
-            return True
-        return False
+        key = event.event_id if event.seq is None else (*series, event.kind, event.seq)
+        if key and key in self._others:
+            return False
+        self._others.add(key)
+        return True
 
     def _read(self) -> int:
         """Read what is there; return where the last complete line ends."""
         size = 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break
-                size += len(line)
-                data = _object(line)
-                event = parse_event(data.get("topic", ""), line)
-                if event is None:
-                    raise CommandError(
-                        f"{self._path}:{number} is not a line of cascade collect", "name another file"
-                    )
-                self._is_new(event, _seconds(data.get("received")), {})
+        for number, line in enumerate(self._file, 1):
+            if not line.endswith(b"\n"):
+                break
+            size += len(line)
+            data = _object(line)
+            event = parse_event(data.get("topic", ""), line)
+            if event is None:
+                raise CommandError(
+                    f"{self._path}:{number} is not a line of cascade collect", "name another file"
+                )
+            self._is_new(event, seconds_of(data.get("received"), 0.0), {})
         return size
 
 
@@ -95,10 +119,3 @@ def _object(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _seconds(text: object) -> float:
-    try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return 0.0

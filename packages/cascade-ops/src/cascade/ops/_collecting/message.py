@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from cascade.interfaces.topics import EVENTS
@@ -13,11 +14,13 @@ from cascade.wire import EventMessage
 
 
 class Series(NamedTuple):
-    """One attempt of a run."""
+    """One attempt of a run. An engine of another project that claims its names is another series."""
 
     source: str
     run_id: str
     token: str
+    org_id: str = ""
+    project_id: str = ""
 
     @property
     def name(self) -> str:
@@ -36,12 +39,21 @@ class Received(NamedTuple):
     @property
     def series(self) -> Series:
         """The attempt of a run that it belongs to."""
-        return Series(self.event.source, self.event.run_id, self.event.token)
+        event = self.event
+        return Series(event.source, event.run_id, event.token, event.org_id, event.project_id)
 
     @property
     def counted(self) -> int | None:
         """Its number if a hole in these numbers is a lost message."""
         return self.event.seq if self.event.kind == EVENTS else None
+
+
+class Change(NamedTuple):
+    """What is retained on a topic from a moment on, in seconds since the epoch; ``{}``: nothing."""
+
+    topic: str
+    payload: dict[str, Any]
+    at: float
 
 
 class Hole(NamedTuple):
@@ -71,7 +83,12 @@ class Known:
 class EventFile(Protocol):
     """Where events are kept."""
 
-    def store(self, batch: Sequence[Received]) -> dict[Series, Known]:
+    @property
+    def session(self) -> str:
+        """The name of the collector's session at the broker: random, and the same for as long as the file lasts."""
+        ...
+
+    def store(self, batch: Sequence[Received], changes: Sequence[Change] = ()) -> dict[Series, Known]:
         """Commit what is new of a batch; return the series that it concerns, of duplicates too.
 
         :raises OSError: if the disk fails.
@@ -87,14 +104,30 @@ class EventFile(Protocol):
         ...
 
 
-class Recent(OrderedDict[str, Known]):
+def seconds_of(text: object, otherwise: float) -> float:
+    """Return the seconds since the epoch of a time in a message, or what is known otherwise."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (ValueError, OverflowError):
+        return otherwise
+
+
+class Recent(OrderedDict[Series, Known]):
     """The series of one source that its acknowledgement names: the latest ones."""
 
     MOST = 64
 
-    def note(self, name: str, known: Known) -> None:
+    def note(self, series: Series, known: Known) -> None:
         """Add a series, or move it to the end."""
-        self[name] = known
-        self.move_to_end(name)
+        self[series] = known
+        self.move_to_end(series)
         while len(self) > self.MOST:
             self.popitem(last=False)
+
+    def by_name(self) -> dict[str, Known]:
+        """Return what is known of each series by its name in an acknowledgement.
+
+        A name that several projects claim is left out: the engine would forget what only another one has sent.
+        """
+        claims = Counter(series.name for series in self)
+        return {series.name: known for series, known in self.items() if claims[series.name] == 1}

@@ -5,70 +5,107 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from cascade.cli.collected import APPLICATION_ID, VERSION, has_tables
-from cascade.ops._collecting.message import Hole, Known, Received, Series
+from cascade.interfaces.topics import PROGRESS
+from cascade.ops._collecting.file_lock import open_private
+from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
+from cascade.ops._collecting.schema import prepare
 from cascade.ops._collecting.spans import Spans
 
-_SCHEMA = f"""
-CREATE TABLE event (
-    event_id TEXT PRIMARY KEY, source TEXT, run_id TEXT, token TEXT, seq INT, kind TEXT, topic TEXT, received REAL,
-    payload TEXT
-);
-CREATE INDEX event_received ON event (received);
-CREATE INDEX event_run ON event (run_id);
-CREATE TABLE series (
-    source TEXT, run_id TEXT, token TEXT, spans TEXT, since REAL, PRIMARY KEY (source, run_id, token)
-) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-"""
-_SERIES = "SELECT spans, since FROM series WHERE source = ? AND run_id = ? AND token = ?"
 _RECENT = 1_000
+_AT_ONCE = 100
+"""Runs that one commit deletes at most: the broker waits for it."""
+_EACH_HOUR = 3600.0
+
+_ADD_SERIES = "INSERT OR REPLACE INTO series (source, run_id, token, org_id, project_id, spans, since) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SERIES = "SELECT spans, since FROM series WHERE source = ? AND run_id = ? AND token = ? AND org_id = ? AND project_id = ?"
+_HOLES = "SELECT source, run_id, token, org_id, project_id, spans, since FROM series WHERE since IS NOT NULL ORDER BY since"
+_ADD_EVENT = "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_PROGRESS = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)"
+_OF_RUN = "run_id = ? AND source = ? AND org_id = ? AND project_id = ?"
+_HEARD = """
+INSERT INTO summary (run_id, source, org_id, project_id, name, status, began, error, attempts, latest)
+VALUES (?, ?, ?, ?, '', '', ?, '', 1, ?)
+ON CONFLICT DO UPDATE SET latest = max(latest, excluded.latest)
+"""
+_LIFECYCLE = f"SELECT token, received, payload FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN} ORDER BY attempt, seq"
+_SUMMARIZE = f"UPDATE summary SET name = ?, status = ?, began = coalesce(?, began), ended = ?, error = ?, attempts = ? WHERE {_OF_RUN}"
+_OLD_RUNS = "SELECT run_id, source, org_id, project_id FROM summary WHERE latest < ? LIMIT ?"
+_OLD_CHANGES = "DELETE FROM change WHERE received < ? AND EXISTS (SELECT 1 FROM change c WHERE c.topic = change.topic AND c.rowid > change.rowid)"
+_LAST_CHANGE = "SELECT payload FROM change WHERE topic = ? ORDER BY rowid DESC LIMIT 1"
+
+
+class RunKey(NamedTuple):
+    """One run of one engine, in all its attempts."""
+
+    run_id: str
+    source: str
+    org_id: str
+    project_id: str
 
 
 class SqliteFile:
-    """The table ``event`` has one row for each event; ``series`` has what is known of each attempt of a run.
+    """The table ``event`` has one row for each event, and ``summary`` one for each run; ``series`` has what is known of
+    each attempt of a run.
 
-    :param keep: seconds after which events are deleted; None: never.
-    :raises CommandError: if the file belongs to another program or version, or is in use.
+    :param keep: seconds after its last event after which a run is deleted; None: never.
+    :param alone: refuse a file that another collector uses.
+    :raises CommandError: if the file belongs to another program or a later version, or is in use.
     :raises sqlite3.Error: if the disk fails.
     """
 
-    def __init__(self, path: Path, *, keep: float | None = None) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, keep: float | None = None, alone: bool = False) -> None:
         self._keep = keep
         self._pruned = 0.0
         self._known: dict[Series, Known] = {}
         # events may hold what other users of the machine must not read; SQLite gives its further files the same mode
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        self._lock = open_private(path, alone=alone)
         try:
-            _prepare(self._connection, path)
+            self._connection = sqlite3.connect(
+                path, timeout=0.5, isolation_level=None, check_same_thread=False
+            )
+        except BaseException:
+            os.close(self._lock)
+            raise
+        try:
+            if prepare(self._connection, path):
+                self._summarize_all()
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
 
-    def store(self, batch: Sequence[Received]) -> dict[Series, Known]:
+    @property
+    def session(self) -> str:
+        """The name of the collector's session, which nobody can guess: made with the file."""
+        (session,) = self._connection.execute("SELECT session FROM collector").fetchone()
+        return str(session)
+
+    def store(self, batch: Sequence[Received], changes: Sequence[Change] = ()) -> dict[Series, Known]:
         """Commit what is new of a batch; return the series that it concerns, of duplicates too."""
         found: dict[Series, Known] = {}
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             with self._connection:
+                heard: dict[RunKey, tuple[float, float, bool]] = {}
                 for message in batch:
-                    self._add(message, found)
+                    if self._add(message, found):
+                        _note(heard, message)
+                self._summarize(heard)
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?)",
+                    _ADD_SERIES,
                     (
                         (*series, json.dumps(known.spans.ranges), known.since)
                         for series, known in found.items()
                     ),
                 )
-                self._prune(batch[-1].at if batch else 0.0)
+                for change in changes:
+                    self._add_change(change)
+                self._prune(max([*(each.at for each in batch), *(each.at for each in changes)], default=0.0))
         except BaseException:
             self._known.clear()  # it has what was not committed
             raise
@@ -76,34 +113,32 @@ class SqliteFile:
 
     def holes(self) -> list[Hole]:
         """Return what is missing, the oldest hole first."""
-        rows = self._connection.execute("SELECT * FROM series WHERE since IS NOT NULL ORDER BY since")
         return [
-            Hole(Series(source, run_id, token), Spans(json.loads(spans)).missing, since)
-            for source, run_id, token, spans, since in rows
+            Hole(Series(*series), Spans(json.loads(spans)).missing, since)
+            for *series, spans, since in self._connection.execute(_HOLES)
         ]
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+        os.close(self._lock)
 
-    def _add(self, message: Received, found: dict[Series, Known]) -> None:
+    def _add(self, message: Received, found: dict[Series, Known]) -> bool:
+        """Add a message; return whether it is new."""
         event, series = message.event, message.series
         if message.counted is not None:
             known = found[series] = self._of(series)
             if not known.add(message.counted, message.at):
-                return
-        self._connection.execute(
-            "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                event.event_id or None,
-                *series,
-                event.seq,
-                event.kind,
-                message.topic,
-                message.at,
-                json.dumps(message.payload),
-            ),
-        )
+                return False
+        run = _run_of(message)
+        payload = json.dumps(message.payload)
+        if event.kind == PROGRESS:
+            task = str(event.body.get("task_id", ""))
+            self._connection.execute(_ADD_PROGRESS, (*run, task, message.at, payload))
+            return False
+        row = (*run, event.token, event.kind, event.seq, event.attempt, event.type, event.event_id or None)
+        added = self._connection.execute(_ADD_EVENT, (*row, message.topic, message.at, payload))
+        return added.rowcount > 0
 
     def _of(self, series: Series) -> Known:
         known = self._known.get(series)
@@ -115,17 +150,73 @@ class SqliteFile:
             self._known[series] = known
         return known
 
+    def _add_change(self, change: Change) -> None:
+        """Add what is retained now, unless it was before: a new link brings all of it again."""
+        payload = json.dumps(change.payload)
+        last = self._connection.execute(_LAST_CHANGE, (change.topic,)).fetchone()
+        if last != (payload,) and (last is not None or change.payload):
+            self._connection.execute(
+                "INSERT INTO change VALUES (?, ?, ?)", (change.topic, change.at, payload)
+            )
+
+    def _summarize(self, heard: dict[RunKey, tuple[float, float, bool]]) -> None:
+        for run, (first, last, turned) in heard.items():
+            self._connection.execute(_HEARD, (*run, first, last))
+            if turned:
+                self._summarize_run(run)
+
+    def _summarize_run(self, run: RunKey) -> None:
+        """Say in one row what the starts and ends of a run say; they may have come late, and in any order."""
+        self._connection.execute(_SUMMARIZE, (*_summary(self._connection.execute(_LIFECYCLE, run)), *run))
+
+    def _summarize_all(self) -> None:
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            runs = self._connection.execute("SELECT run_id, source, org_id, project_id FROM summary")
+            for run in runs.fetchall():
+                self._summarize_run(RunKey(*run))
+
     def _prune(self, now: float) -> None:
-        """Delete old events, once an hour; the series stay, so that a late duplicate is one."""
-        if self._keep is not None and now - self._pruned > 3600.0:
+        """Delete old runs, once an hour; their series stay, so that a late duplicate is one."""
+        if self._keep is None or now - self._pruned <= _EACH_HOUR:
+            return
+        before = now - self._keep
+        old = self._connection.execute(_OLD_RUNS, (before, _AT_ONCE)).fetchall()
+        for run in old:
+            for table in ("event", "progress", "summary"):
+                self._connection.execute(f"DELETE FROM {table} WHERE {_OF_RUN}", run)
+        if len(old) < _AT_ONCE:
             self._pruned = now
-            self._connection.execute("DELETE FROM event WHERE received < ?", (now - self._keep,))
+            self._connection.execute(_OLD_CHANGES, (before,))
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in an empty file.
+def _run_of(message: Received) -> RunKey:
+    event = message.event
+    return RunKey(event.run_id, event.source, event.org_id, event.project_id)
 
-    :raises CommandError: if the file belongs to another program or version.
-    """
-    if not has_tables(connection, path):
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
+
+def _note(heard: dict[RunKey, tuple[float, float, bool]], message: Received) -> None:
+    """Note when a run was heard of, first and last, and whether it has begun or ended meanwhile."""
+    run = _run_of(message)
+    first, last, turned = heard.get(run, (message.at, message.at, False))
+    turned = turned or message.event.type == "LifecycleEvent"
+    heard[run] = (min(first, message.at), max(last, message.at), turned)
+
+
+def _summary(rows: Iterable[tuple[str, float, str]]) -> tuple[Any, ...]:
+    """Return name, status, begin, end, error and number of attempts, from the starts and ends of a run in their order."""
+    name, status, error = "", "", ""
+    began: float | None = None
+    ended: float | None = None
+    tokens = set[str]()
+    for token, received, payload in rows:
+        data = json.loads(payload)
+        body = data["body"]
+        tokens.add(token)
+        seconds = seconds_of(data.get("ts"), received)
+        if body.get("event") == "ENGINE_STARTED":
+            began = seconds if began is None else began
+            name, status, ended, error = str(body.get("name") or name), "Running", None, ""
+        else:
+            status, ended, error = str(body.get("status") or ""), seconds, str(body.get("error") or "")
+    return name, status, began, ended, error, max(1, len(tokens))

@@ -31,11 +31,8 @@ from cascade.wire import EventMessage
 if TYPE_CHECKING:
     from cascade.ops._exporting.metrics import Metrics
 
-_SESSIONS = ("mqtt", "mqtts", "ws", "wss")
-"""URL schemes of brokers that keep a session for a client id."""
-
 BACKLOG = 100_000
-"""Messages that may wait when many come at once: an MQTT broker does not send again what has reached this process."""
+"""Messages that may wait when many come at once."""
 
 _HOLES = (
     Column("source", "engine"),
@@ -61,7 +58,10 @@ _HOLES = (
 )
 @click.option("--holes", is_flag=True, help="List the events that are missing in FILE, and end.")
 @click.option(
-    "--keep", type=DURATION, metavar="DURATION", help="Delete events after this time; .sqlite only."
+    "--keep",
+    type=DURATION,
+    metavar="DURATION",
+    help="Delete a run so long after its last event; .sqlite only.",
 )
 @click.option(
     "--prometheus",
@@ -94,7 +94,7 @@ def command(
         raise CommandError(
             "no broker is named", "pass --broker mqtt://localhost, or set CASCADE_BROKER", code=USAGE
         )
-    file = _open(path, keep=keep)
+    file = _open(path, keep=keep, alone=True)
     try:
         link.run(_collect(address, file, name=name, ack=ack, serve=serve), debug=found.debug)
     except (sqlite3.Error, OSError) as exc:
@@ -126,15 +126,12 @@ async def _store(
     ack: bool,
     observe: Callable[[EventMessage], None] | None = None,
 ) -> None:
-    keywords: dict[str, Any] = {"presence": False, "required": True}
-    if address.place.partition(":")[0] in _SESSIONS:
-        keywords |= {"client_id": f"cascade-collect-{name}", "clean_session": False}
-    connector = cast(Link, address.connector(**keywords))
+    connector = cast(Link, address.connector(presence=False, required=True))
     collector = Collector(connector, file, name=name if ack else None, observe=observe)
     if supports(connector, SupportsBacklog):
         connector.expect_backlog(BACKLOG)
     if supports(connector, SupportsKeep):
-        connector.keep(f"cascade-collect-{name}", collector.all_stored)
+        connector.keep(f"cascade-collect-{file.session}", collector.all_stored)
     await collector.subscribe()
     await link.connect_when_there(connector)
     try:
@@ -157,7 +154,7 @@ def _served(address: Address, host: str, port: int) -> AbstractAsyncContextManag
     return served(address, host, port)
 
 
-def _open(path: Path, *, keep: float | None) -> EventFile:
+def _open(path: Path, *, keep: float | None = None, alone: bool = False) -> EventFile:
     if path.suffix not in (".sqlite", ".jsonl"):
         raise CommandError(f"{path}: the kind of file is unknown", "name it .sqlite or .jsonl", code=USAGE)
     if keep is not None and path.suffix != ".sqlite":
@@ -165,7 +162,9 @@ def _open(path: Path, *, keep: float | None) -> EventFile:
     if not path.parent.is_dir():
         raise CommandError(f"the folder {path.parent} does not exist", "create it, or name another file")
     try:
-        return SqliteFile(path, keep=keep) if path.suffix == ".sqlite" else LinesFile(path)
+        if path.suffix == ".sqlite":
+            return SqliteFile(path, keep=keep, alone=alone)
+        return LinesFile(path, alone=alone)
     except (OSError, sqlite3.OperationalError) as exc:
         raise CommandError(
             f"{path} cannot be opened: {exc}", "check who may write it and its folder"
@@ -175,7 +174,7 @@ def _open(path: Path, *, keep: float | None) -> EventFile:
 def _list(path: Path) -> None:
     if not path.exists():
         raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
-    file = _open(path, keep=None)
+    file = _open(path)
     try:
         settings().output.rows([_row(hole) for hole in file.holes()], _HOLES, empty="no event is missing")
     finally:
