@@ -35,6 +35,7 @@ from cascade.cli._watching.picture import (
     ConstraintLine,
     EndedLine,
     EngineLine,
+    OfferLine,
     Picture,
     RunningLine,
     RunPanel,

@@ -25,18 +25,26 @@ def person(broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> Person:
     return Person(broker, monkeypatch)
 
 
+OFFER = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+
+
 def test_ps_shows_each_engine_in_a_row(person: Person) -> None:
-    """Of a lost one nothing is said that only a live one can say; it is said where a report has no birth."""
+    """Of a lost one nothing is said that only a live one can say, such as what it starts; it is said where a report has no birth."""
     person.broker.retained[state_topic("odd", "constraints")] = json.dumps(
         report("odd", sync="idle")
     ).encode()
+    for source in ("dead", "oven"):
+        offers = [OFFER, {**OFFER, "name": "wash", "accepting": False}, {**OFFER, "name": "calibrate"}]
+        person.broker.retained[state_topic(source, "workflows")] = json.dumps(
+            report(source, workflows=offers)
+        ).encode()
     code, lines, err = person.types("ps")
     assert code == 0
     assert cells(lines) == [
-        ["engine", "status", "for", "runs", "paused", "sync", "project", "host", "pid"],
+        ["engine", "status", "for", "runs", "paused", "sync", "project", "host", "pid", "workflows"],
         ["dead", "lost", "0", "no"],
         ["odd", "lost", "0", "no", "idle"],
-        ["oven", "online", "5m", "1", "yes", "synced", "hall", "pi", "7"],
+        ["oven", "online", "5m", "1", "yes", "synced", "hall", "pi", "7", "audit, calibrate"],
         ["press", "online", "60s", "0", "no", "stale", "pc", "8"],
     ]
     what = "has no birth on the broker: any client may have written its report"

@@ -1,5 +1,6 @@
 """Every example of the second half of the package's page, in its order, in a real terminal against a real broker."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_watch_picture import WALL, run_row, screen, view_of
+from test_watch_picture import NOW, WALL, run_row, screen, view_of
 
 from cascade.cli.main import COMMANDS
+from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import timestamp
 from testing_tools.engines import CASCADE, Plant, eventually
 from testing_tools.page_examples import check_example, examples
@@ -47,7 +49,13 @@ def test_the_picture_of_watch_is_one_that_it_draws() -> None:
     row["running"][0]["message"] = "north hall"
     recent = {"run_id": "77fe0a", "target": "report", "status": "Failed", "error": "ValueError: no such file"}
     more = {"ended": timestamp(WALL - 300), "counts": {"COMPLETED": 40, "FAILED": 1}}
-    assert shown.splitlines() == screen(view_of(row, recent=[{**recent, **more}]))
+    view = view_of(row, recent=[{**recent, **more}])
+    last = {"run_id": "audit~7", "status": "Succeeded", "ended": timestamp(WALL - 21 * 3600)}
+    audit = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True, "last": last}
+    audit["schedule"] = {"every": "1d", "text": "Every day", "next": timestamp(WALL + 3 * 3600)}
+    offers = {"v": "1.0", "source": "press-1", "session": "s", "workflows": [audit]}
+    view.fold(state_topic("press-1", "workflows"), json.dumps(offers).encode(), now=NOW)
+    assert shown.splitlines() == screen(view)
 
 
 @pytest.mark.full

@@ -10,6 +10,7 @@ from cli_modules import (
     EndedLine,
     EngineLine,
     Frame,
+    OfferLine,
     Picture,
     RunningLine,
     RunPanel,
@@ -267,6 +268,24 @@ def test_sections_that_do_not_fit_say_how_many_more_there_are(height: int) -> No
         assert shown
     assert sections["ENGINES 40"][0].split()[0] == "engine-0"
     assert len(sections["RUNS 150"]) >= len(sections["ENGINES 40"])
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_workflows_stand_before_the_runs_that_have_ended(width: int) -> None:
+    """What takes no request is marked; a name has a column of its own."""
+    offers = (
+        OfferLine("audit", "oven", accepting=True, next="3h", last="Succeeded", ago="5m"),
+        OfferLine("wash\x1b", "dead", accepting=False, next="", last="Failed", ago=""),
+    )
+    picture = Picture(EVERYTHING.engines, (), EVERYTHING.ended, (), offers)
+    lines = drawn(picture, Frame(width, 40))
+    at = lines.index("WORKFLOWS  2")
+    pad = " " * ((16 if width < 64 else 24) - 5)
+    assert lines[at + 1 : at + 3] == [
+        f"  audit{pad} on oven  next in 3h  Succeeded 5m ago",
+        f"  wash\\u001b{pad[:-5]} on dead  not accepting  Failed",
+    ]
+    assert lines[at + 4] == "ENDED  3"
 
 
 def test_a_section_whose_last_item_fits_exactly_names_no_rest() -> None:

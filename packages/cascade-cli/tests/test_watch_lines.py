@@ -75,6 +75,28 @@ def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
     assert news(changes, plant) == ["constraint pause global: cleared"]
 
 
+def test_each_change_of_a_workflow_is_one_line(plant: ViewPlant) -> None:
+    """Its last end and next start, whether its engine takes requests, and that it is no longer offered."""
+    changes, next_ = Changes(), "2026-11-22T03:00:00+01:00"
+    plant.online("oven")
+    audit = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+    plant.report("oven", "workflows", workflows=[audit])
+    assert news(changes, plant) == ["engine oven: online", "workflow audit on oven: offered"]
+    assert news(changes, plant) == []
+    last = {"run_id": "audit~7", "status": "Failed", "ended": timestamp(WALL)}
+    schedule = {"every": "10m", "text": "Every 10 minutes", "next": next_}
+    plant.report("oven", "workflows", workflows=[{**audit, "last": last, "schedule": schedule}])
+    assert news(changes, plant) == [f"workflow audit on oven: offered, last run Failed, next {next_}"]
+    plant.report("oven", "workflows", workflows=[{**audit, "accepting": False}])
+    ((kind, row),) = changes.since_last(plant.view, NOW)
+    assert (kind, row) == ("workflow", {"source": "oven", "name": "audit", "accepting": False, "next": None, "last": None})  # fmt: skip
+    assert in_words(kind, row) == "workflow audit on oven: not accepting"
+    plant.view.fold(state_topic("oven", "workflows"), b"", now=NOW)
+    ((kind, row),) = changes.since_last(plant.view, NOW)
+    assert (row["gone"], in_words(kind, row)) == (True, "workflow audit on oven: no longer offered")
+    assert news(changes, plant) == []
+
+
 def test_a_lost_store_is_no_clear(plant: ViewPlant) -> None:
     """Row 48: nobody has cleared what the broker lost; engines that still obey are named once they have had time to report."""
     changes, now = Changes(), NOW

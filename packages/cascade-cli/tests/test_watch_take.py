@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cli_modules import ConstraintLine, EndedLine, EngineLine, Rates, RunningLine, WaitingLine, describe
+from cli_modules import (
+    ConstraintLine,
+    EndedLine,
+    EngineLine,
+    OfferLine,
+    Rates,
+    RunningLine,
+    WaitingLine,
+    describe,
+)
 from view_plant import NOW, WALL, ViewPlant
 
 from cascade.interfaces.topics import constraint_topic, status_topic
@@ -43,6 +52,22 @@ def test_engines_are_listed_by_status_and_name_with_age_runs_and_notes(plant: Vi
         EngineLine("dead", "lost", "", 0, ""),
         EngineLine("nameless", "lost", "20s ago", 0, ""),
         EngineLine("gone", "ended", "", 0, ""),
+    )
+
+
+def test_workflows_show_their_next_start_and_last_end(plant: ViewPlant) -> None:
+    """Each on each engine that offers it; one that takes no request starts nothing by the clock either."""
+    last = {"run_id": "audit~7", "status": "Succeeded", "ended": timestamp(WALL - 300)}
+    schedule = {"every": "3h", "text": "Every 3 hours", "next": timestamp(WALL + 10_800)}
+    audit = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+    plant.online("oven")
+    plant.report("oven", "workflows", workflows=[{**audit, "last": last, "schedule": schedule}, {**audit, "name": "wash"}])  # fmt: skip
+    plant.say(status_topic("dead"), {"status": "offline", "session": "dead"})
+    plant.report("dead", "workflows", workflows=[{**audit, "schedule": schedule}])
+    assert plant.picture().workflows == (
+        OfferLine("audit", "dead", accepting=False, next="", last="", ago=""),
+        OfferLine("audit", "oven", accepting=True, next="3h", last="Succeeded", ago="5m"),
+        OfferLine("wash", "oven", accepting=True, next="", last="", ago=""),
     )
 
 

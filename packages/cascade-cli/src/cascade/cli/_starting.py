@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from cascade.cli._offers import offer_rows
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Link
 from cascade.cli.output import Output
@@ -35,25 +36,6 @@ class Start(NamedTuple):
     wait: bool
     timeout: float
     """Seconds for the acceptance."""
-
-
-def offer_rows(view: View, now: float) -> list[dict[str, Any]]:
-    """Return a row for each workflow that an engine offers, by engine; ``now`` is on the reader's clock."""
-    return [
-        {
-            "source": source,
-            **{key: value for key, value in to_wire(row).items() if key != "digest"},
-            "last": None if row.last is None else to_wire(row.last),
-            "accepting": row.accepting and engine.is_live(now),
-            "last_success": row.last_success or None,
-            "schedule": None if row.schedule is None else to_wire(row.schedule),
-            "next": None if row.schedule is None else row.schedule.next,
-            "missed": row.missed or None,
-            "lease": None,
-        }
-        for source, engine in sorted(view.engines.items())
-        for row in (engine.workflows.workflows if engine.workflows is not None else ())
-    ]
 
 
 async def start(link: Link, asked: Start, output: Output) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
-from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, read
-from cascade.wire import engine_rows
+from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, WORKFLOWS, read
+from cascade.wire import EngineView, engine_rows
 
 COLUMNS = (
     Column("source", "engine"),
@@ -21,16 +21,20 @@ COLUMNS = (
     Column("project_id", "project"),
     Column("host"),
     Column("pid", right=True),
+    Column("workflows"),
 )
 
 
 @make(name="ps")
 @listing
 def command(address: Address, listen: float) -> None:
-    """List the engines that the broker knows: online, lost (no connection) or ended."""
-    view, now = read(address, STATUS, CONSTRAINTS, RUNS, listen=listen)
+    """List the engines that the broker knows: online, lost (no connection) or ended; and the workflows that they start when asked."""
+    view, now = read(address, STATUS, CONSTRAINTS, RUNS, WORKFLOWS, listen=listen)
     empty = "no engines; one without a name reports every 10 s while it runs: cascade ps --listen 12s waits for it"
-    rows, output = engine_rows(view, now), settings().output
+    rows = [
+        {**row, "workflows": _offered(view.engines[row["source"]], now)} for row in engine_rows(view, now)
+    ]
+    output = settings().output
     output.rows(rows, COLUMNS, empty=empty)
     if contested := [row["source"] for row in rows if row["contested"]]:
         output.note(contested_names(contested))
@@ -38,3 +42,10 @@ def command(address: Address, listen: float) -> None:
         output.note(
             f"the session of {', '.join(unproved)} has no birth on the broker: any client may have written its report"
         )
+
+
+def _offered(engine: EngineView, now: float) -> list[str]:
+    """Return the names of the workflows that an engine starts now."""
+    if engine.workflows is None or not engine.is_live(now):
+        return []
+    return [row.name for row in engine.workflows.workflows if row.accepting]

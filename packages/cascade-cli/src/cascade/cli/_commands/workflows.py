@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cascade.cli._commands._listed import show_age
-from cascade.cli._starting import offer_rows
+from cascade.cli._offers import offer_rows
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from cascade.cli._offers import offer_rows
 from cascade.wire import View, constraint_rows, engine_rows, label, run_rows
 
 MAX_SEEN = 20_000
@@ -25,12 +26,13 @@ class Changes:
     def since_last(
         self, view: View, now: float, gone: Collection[str] = ()
     ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield the kind (``engine``, ``run``, ``constraint`` or ``failure``) and the row of each change.
+        """Yield the kind (``engine``, ``workflow``, ``run``, ``constraint`` or ``failure``) and the row of each change.
 
         :param gone: topics of registers that nobody was seen to clear: the broker no longer has them.
         """
         rows = [
             *(("engine", (row["source"],), row) for row in engine_rows(view, now)),
+            *(("workflow", (row["source"], row["name"]), row) for row in _workflow_rows(view, now)),
             *(("constraint", (row["topic"],), row) for row in constraint_rows(view, now)),
             *(("run", (row["source"], row["run_id"]), row) for row in reversed(list(_run_rows(view, now)))),
         ]
@@ -51,11 +53,13 @@ class Changes:
     def _vanished(
         self, present: Collection[tuple[str, ...]], gone: Collection[str]
     ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield the constraints and engines that are no longer there."""
+        """Yield the constraints, engines and workflows that are no longer there."""
         for key in [key for key in self._shown if key[0] != "run" and key not in present]:
             row = self._shown.pop(key)
             if key[0] == "engine":
                 yield "engine", {**row, "status": "unknown", "gone": True}
+            elif key[0] == "workflow":
+                yield "workflow", {**row, "accepting": False, "gone": True}
             else:
                 yield "constraint", {**row, "gone" if key[1] in gone else "cleared": True}
         for key in [key for key in self._kept_since if key not in present]:
@@ -94,10 +98,18 @@ def _run_rows(view: View, now: float) -> Iterator[Mapping[str, Any]]:
         yield {**row, "missing": run.missing} if run.partial else row
 
 
+def _workflow_rows(view: View, now: float) -> Iterator[Mapping[str, Any]]:
+    """Yield what is offered, without what only a form needs."""
+    for row in offer_rows(view, now):
+        yield {key: row[key] for key in ("source", "name", "accepting", "next", "last")}
+
+
 def in_words(kind: str, row: Mapping[str, Any]) -> str:
     """Return a change as one line for a person."""
     if kind == "engine":
         return f"engine {row['source']}: {_engine_state(row)}"
+    if kind == "workflow":
+        return f"workflow {row['name']} on {row['source']}: {_workflow_state(row)}"
     if kind == "constraint":
         return f"constraint {row['type']} {row['scope']}: {_constraint_state(row)}"
     if kind == "failure":
@@ -115,6 +127,14 @@ def _engine_state(row: Mapping[str, Any]) -> str:
         f"{row['runs']} run{'s' if row['runs'] > 1 else ''}" if row["runs"] else "",
     ]
     return ", ".join(note for note in notes if note)
+
+
+def _workflow_state(row: Mapping[str, Any]) -> str:
+    if row.get("gone"):
+        return "no longer offered"
+    last = f"last run {row['last']['status']}" if row["last"] else ""
+    notes = ["offered" if row["accepting"] else "not accepting", last]
+    return ", ".join(note for note in (*notes, f"next {row['next']}" if row["next"] else "") if note)
 
 
 def _run_state(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from cascade.cli._watching.picture import (
     ConstraintLine,
     EndedLine,
     EngineLine,
+    OfferLine,
     Picture,
     RunningLine,
     RunPanel,
@@ -109,6 +110,7 @@ def _with_parts(picture: Picture, frame: Frame, *, part: int, runs: int) -> list
         *_section("ENGINES", [[_engine(each, frame)] for each in picture.engines], part),
         *(_section("RUNS", [list(_run(each, frame, ids)) for each in picture.runs], runs) if runs else ()),
         *_section("CONSTRAINTS", [list(_constraint(each, frame)) for each in picture.constraints], part),
+        *_section("WORKFLOWS", [[_offer(each, frame)] for each in picture.workflows], part),
         *_section("ENDED", [list(_ended(each, frame, ids)) for each in picture.ended], part),
     ]
 
@@ -241,6 +243,20 @@ def _constraint(constraint: ConstraintLine, frame: Frame) -> Iterator[Text]:
         yield _text(f"    not on the broker, still obeyed by {_some(constraint.obeyed)}", "bold red")
     if constraint.refused:
         yield _text(f"    refused by {_some(constraint.refused)}", "bold red")
+
+
+def _offer(offer: OfferLine, frame: Frame) -> Text:
+    line = Text.assemble(
+        "  ", _cell(offer.name, 16 if frame.narrow else 24), f" on {printable(offer.source)}"
+    )
+    if not offer.accepting:
+        line.append("  not accepting", "yellow")
+    if offer.next:
+        line.append(f"  next in {offer.next}")
+    if offer.last:
+        line.append(f"  {printable(offer.last)}", STYLES.get(offer.last, ""))
+        line.append(f" {offer.ago} ago" if offer.ago else "", "dim")
+    return line
 
 
 def _ended(run: EndedLine, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:

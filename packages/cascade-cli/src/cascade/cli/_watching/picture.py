@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cascade.cli._offers import offer_rows
 from cascade.cli._watching.changes import CONTESTED
 from cascade.cli._watching.rates import Rates
 from cascade.cli._watching.steps import steps
@@ -112,6 +113,21 @@ class ConstraintLine:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferLine:
+    """One workflow that an engine starts."""
+
+    name: str
+    source: str
+    accepting: bool
+    next: str
+    """In how long it starts by the clock."""
+    last: str
+    """How its last run ended."""
+    ago: str
+    """How long ago that was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """Everything that a person sees."""
 
@@ -119,6 +135,7 @@ class Picture:
     runs: tuple[RunPanel, ...]
     ended: tuple[EndedLine, ...]
     constraints: tuple[ConstraintLine, ...]
+    workflows: tuple[OfferLine, ...] = ()
 
 
 _LARGEST, _LONGEST = 1e15, 40
@@ -141,6 +158,7 @@ def take(view: View, rates: Rates, *, now: float, wall: float) -> Picture:
         tuple(panels),
         tuple(_ended(view.runs[key], found[key], wall) for key in over),
         tuple(_constraint(row, wall) for row in constraint_rows(view, now)),
+        tuple(_offer(row, wall) for row in offer_rows(view, now)),
     )
 
 
@@ -281,6 +299,18 @@ def _constraint(row: Mapping[str, Any], wall: float) -> ConstraintLine:
         obeyed=tuple(row["applied"]),
         refused=tuple(f"{each['source']} ({each['reason']})" for each in row["refused"]),
         on_broker="on_broker" not in row,
+    )
+
+
+def _offer(row: Mapping[str, Any], wall: float) -> OfferLine:
+    due, last = seconds(row["next"] or ""), row["last"] or {}
+    return OfferLine(
+        row["name"],
+        row["source"],
+        accepting=row["accepting"],
+        next="" if due is None or not row["accepting"] else show_duration(due - wall),
+        last=last.get("status", ""),
+        ago=_age(seconds(last.get("ended", "")), wall),
     )
 
 
