@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,7 @@ class ScriptedLink:
 
     def keep(self, name: str, stored: Callable[[], Awaitable[None]]) -> None:
         self.calls.append(f"keep {name}")
+        self.stored = stored
 
     async def deliver(self, topic: str, content: dict[str, Any]) -> None:
         for topic_filter, callback in self.callbacks.items():
@@ -199,6 +201,24 @@ def test_the_session_is_that_of_the_file_and_is_ready_before_the_link(
         *(f"cascade/telemetry/+/+/+/{kind}" for kind in ("events", "data", "logs", "progress")),
     }
     assert capsys.readouterr().err.startswith("cascade: ")
+
+
+def test_what_comes_before_the_broker_has_answered_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session may bring more than may wait unacknowledged; the answer stands behind it."""
+    found = ScriptedLink()
+
+    async def answers_behind_it() -> None:
+        await found.sends("a", 0)
+        await asyncio.wait_for(found.stored(), 30)
+        raise ConnectorUnavailable("plant", 1883, "the test is over")
+
+    found.on_connect = answers_behind_it
+    monkeypatch.setattr(Address, "connector", lambda _address, **_words: found)
+    path = tmp_path / "all.sqlite"
+    assert main(["collect", "--broker", "mqtt://plant", "--to", str(path)]) == 3
+    assert len(kept(path)) == 1
 
 
 @pytest.mark.parametrize("ack", [False, True])

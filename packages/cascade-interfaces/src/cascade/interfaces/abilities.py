@@ -184,6 +184,7 @@ class SupportsKeep(Protocol):
 
         A message is kept until its callback has returned and a call of ``stored`` that began after that has, too.
         What is not acknowledged like that comes again, on the next link at the latest.
+        Store already while ``connect`` waits: the answers of the peer may come only behind what has to be stored first.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
@@ -133,15 +134,34 @@ async def _store(
     if supports(connector, SupportsKeep):
         connector.keep(f"cascade-collect-{file.session}", collector.all_stored)
     await collector.subscribe()
-    await link.connect_when_there(connector)
+    # a session may bring so much that the broker's answers come only behind what has to be stored first
+    connecting = asyncio.ensure_future(link.connect_when_there(connector))
+    collecting = asyncio.ensure_future(collector.run())
     try:
-        await collector.run()
-    finally:
+        await _connected(connecting, collecting)
         try:
-            await connector.disconnect()
+            await collecting
         finally:
-            # until then messages come, which the broker does not send again
-            await collector.store_rest()
+            try:
+                await connector.disconnect()
+            finally:
+                # until then messages come, which the broker does not send again
+                await collector.store_rest()
+    finally:
+        collecting.cancel()
+        await asyncio.wait({collecting})
+
+
+async def _connected(connecting: asyncio.Future[None], collecting: asyncio.Future[None]) -> None:
+    """Wait for the link, but no longer than what comes can be stored."""
+    try:
+        await asyncio.wait({connecting, collecting}, return_when=asyncio.FIRST_COMPLETED)
+        if collecting.done():
+            collecting.result()
+        await connecting
+    finally:
+        connecting.cancel()
+        await asyncio.wait({connecting})
 
 
 def _served(address: Address, host: str, port: int) -> AbstractAsyncContextManager[Metrics]:
