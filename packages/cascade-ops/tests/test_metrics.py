@@ -66,6 +66,26 @@ def test_gauges_show_what_is_true_now() -> None:
     assert exported.samples("cascade_broker_up") == {(): 0}
 
 
+def test_the_last_success_of_a_workflow_stays_while_later_runs_fail() -> None:
+    """In seconds since the epoch; a workflow that never succeeded has none, and no client's text breaks the scrape."""
+    exported = Exported()
+    exported.birth()
+    offer = {"doc": "", "params": {}, "overlap": "skip", "accepting": True}
+    last = {"run_id": "audit~8", "status": "Failed", "ended": "2027-01-15T09:00:00+00:00"}
+    times = {
+        "audit": "2027-01-15T08:00:00+00:00",
+        "wash": "",
+        "odd": "yesterday",
+        "\ud800": "2027-01-15T08:00:01Z",
+    }
+    offers = [{"name": name, "last": last, "last_success": at, **offer} for name, at in times.items()]
+    exported.report("workflows", {"workflows": offers, "ts": ""})
+    assert exported.samples("cascade_workflow_last_success_timestamp") == {
+        ("audit",): 1_800_000_000,
+        ("?",): 1_800_000_001,
+    }
+
+
 @pytest.mark.parametrize("reason", [{}, {"reason": "ended"}])
 def test_series_of_an_engine_that_is_gone_vanish(reason: dict[str, str]) -> None:
     """With its will or its farewell; what another engine has stays, and a new process counts from zero."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from cascade.ops._exporting.totals import Names, SourceTotals
-from cascade.wire import EngineView, EventMessage, RunsReport, TaskStateBody, View
+from cascade.wire import EngineView, EventMessage, RunsReport, TaskStateBody, View, seconds
 
 BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Upper bounds in seconds; longer calls are in the last one, which has none."""
@@ -116,13 +116,29 @@ class Metrics:
         waiting = GaugeMetricFamily(
             "cascade_waiting", "Tasks that wait, under each reason for which they wait", labels=[*_WHO, "why"]
         )
+        success = GaugeMetricFamily(
+            "cascade_workflow_last_success_timestamp",
+            "When the last run of a workflow that succeeded has ended, in seconds since the epoch",
+            labels=[*_WHO, "workflow"],
+        )
         for engine in live:
             who = _who(engine)
             up.add_metric(who, 1.0)
+            for name, at in self._successes(engine).items():
+                success.add_metric([*who, _label(name)], at)
             _add(now, who, {(state,): count for state, count in _states(engine).items()})
             _add(force, who, _in_force(engine))
             _add(waiting, who, _waiting(engine))
-        return [up, now, force, waiting]
+        return [up, now, force, waiting, success]
+
+    def _successes(self, engine: EngineView) -> dict[str, float]:
+        """Return when the last run of each workflow that succeeded has ended; beyond the names, the latest of the others."""
+        found: dict[str, float] = {}
+        for row in engine.workflows.workflows if engine.workflows is not None else ():
+            if (at := seconds(row.last_success)) is not None:
+                name = self._names.label(row.name)
+                found[name] = max(at, found.get(name, at))
+        return found
 
     def _counters(self, live: list[EngineView]) -> list[Metric]:
         tasks = CounterMetricFamily("cascade_tasks", "Tasks that have ended", labels=[*_WHO, "task", "state"])

@@ -15,7 +15,7 @@ from cascade.cli import link
 from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import Address
-from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS
+from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, WORKFLOWS
 from cascade.interfaces.watch import Lost, Message
 from cascade.ops._exporting.metrics import Metrics
 
@@ -71,7 +71,7 @@ class _Scrape(Collector):
 
 async def _follow(connector: link.Link, metrics: Metrics) -> None:
     try:
-        async for item in connector.watch(STATUS, RUNS, CONSTRAINTS, "cascade/state/+/summary"):
+        async for item in connector.watch(STATUS, RUNS, CONSTRAINTS, WORKFLOWS, "cascade/state/+/summary"):
             if isinstance(item, Message):
                 metrics.fold(item.topic, item.payload, now=time.monotonic(), retained=item.retain)
             else:
