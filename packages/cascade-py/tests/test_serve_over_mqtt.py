@@ -1,4 +1,4 @@
-"""Services on a real broker: clients that nobody here wrote, and kill -9 between the acceptance and the first step."""
+"""Services on a real broker: clients that nobody here wrote."""
 
 from __future__ import annotations
 
@@ -54,9 +54,6 @@ def upper(text: str) -> str:
 @cs.workflow(answer=True)
 def shout(text: str = "parts") -> cs.LazyResult[str]:
     return upper(text)
-
-
-PAUSE = "cascade/constraints/task/inspect/@pause"
 
 
 def tool(name: str, broker: Broker, *arguments: str) -> list[str]:
@@ -205,36 +202,3 @@ async def test_a_request_of_nats_is_answered_in_its_inbox() -> None:
             serving.cancel()
             await asyncio.wait({serving})
             await client.close()
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.timeout(0)
-@pytest.mark.parametrize(
-    "rounds", [pytest.param(1), pytest.param(1_000, marks=[pytest.mark.nightly, pytest.mark.longest])]
-)
-async def test_no_accepted_request_is_lost_and_none_runs_twice_when_the_service_is_killed(
-    tmp_path: Path, rounds: int
-) -> None:
-    """Five requests are accepted, and a pause holds their first step; the service dies, and its next process goes on."""
-    require_mosquitto()
-    with Mosquitto() as broker:
-        async with desk(broker, tmp_path) as service:
-            for turn in range(rounds):
-                ids = [f"{turn}.{number}" for number in range(5)]
-                await service.client.publish(PAUSE, {"type": "pause"}, 1, retain=True)
-                await service.start()
-                for id_ in ids:
-                    await service.ask(id_, params={"text": id_})
-                await service.heard("accepted", ids)
-                assert service.end(signal.SIGKILL) == -signal.SIGKILL
-                await service.client.publish(PAUSE, None, 1, retain=True)
-                await service.start()
-                for id_ in ids:
-                    await service.ask(id_, params={"text": id_}, wait=True)
-                await service.heard("ended", ids)
-                service.end(signal.SIGKILL)
-            done = service.effects.read_text().split()
-            assert sorted(done) == sorted(f"{turn}.{number}" for turn in range(rounds) for number in range(5))
-            assert {each["outcome"] for each in service.responses if each["status"] == "ended"} == {
-                "Succeeded"
-            }

@@ -117,7 +117,7 @@ async def _serve(
         redactor=settings.get("redactor"),
         pause_of=lambda workflow: engine.pause_of(),
         store=store,
-        history=lambda: [] if state is None else state.runs(limit=1_000_000),
+        history=lambda run_id: [] if state is None else state.runs(run_id=run_id),
         drain=drain,
     )
     if store is not None:

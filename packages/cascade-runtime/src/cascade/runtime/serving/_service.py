@@ -82,7 +82,7 @@ class Service:
     :param bus: that of the runs: a run is recorded when it has published its start.
     :param pause_of: returns the scope of a pause that covers a workflow; empty if none does.
     :param store: keeps accepted requests for the next process; without one, they are remembered in memory.
-    :param history: returns the recorded runs.
+    :param history: returns the recorded run of an id, if there is one.
     :param drain: seconds that active runs have to end when the service stops.
     :raises ConfigurationError: if the connector cannot receive requests or has no name, or two workflows have one name.
     """
@@ -96,7 +96,7 @@ class Service:
         bus: EventBus,
         pause_of: Callable[[str], str],
         store: RequestStore | None = None,
-        history: Callable[[], Sequence[RunSummary]] = list,
+        history: Callable[[str], Sequence[RunSummary]] = lambda run_id: (),
         clock: Clock | None = None,
         redactor: Redactor | None = None,
         drain: float = 30.0,
@@ -162,7 +162,9 @@ class Service:
         if self._store is None:
             return
         runs = await self._store.load()
-        recorded = {each.run_id: each for each in await asyncio.to_thread(self._history)}
+        unfinished = [run.run_id for run in runs if run.state is not State.ENDED]
+        found = await asyncio.to_thread(lambda: [each for id_ in unfinished for each in self._history(id_)])
+        recorded = {each.run_id: each for each in found}
         for run in runs:
             was_running, known = run.state is State.RUNNING, recorded.get(run.run_id)
             if run.state is not State.ENDED and known is not None and known.status in _ENDED:
