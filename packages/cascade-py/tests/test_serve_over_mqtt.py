@@ -179,6 +179,39 @@ async def test_a_broker_of_mqtt_311_alone_answers_on_the_topic_of_the_id(tmp_pat
             await service.heard("ended", ["a"])
 
 
+async def test_zmqtts_request_is_answered_on_the_topic_that_it_expects(tmp_path: Path) -> None:
+    """With its correlation data: the end of the run, and a refusal; on a topic elsewhere it waits in vain."""
+    from zmqtt import PublishProperties, create_client
+
+    require_mosquitto()
+    with Mosquitto() as broker:
+        async with (
+            desk(broker, tmp_path) as service,
+            create_client(broker.host, broker.port, version="5.0") as client,
+        ):
+            await service.start()
+
+            async def asked(content: dict[str, Any], **expected: Any) -> Any:
+                answer = await client.request(
+                    "cascade/requests/press/audit",
+                    json.dumps(content),
+                    timeout=50 * busyness(),
+                    properties=PublishProperties(**expected),
+                )
+                return json.loads(answer.payload)
+
+            mine = {"response_topic": "cascade/responses/press/zmqtt", "correlation_data": b"\xff\x00"}
+            end = await asked({"id": "a", "wait": True, "params": {"text": "z"}}, **mine)
+            assert (end["id"], end["outcome"], end["value"]) == ("a", "Succeeded", "Z")
+            refused = await asked({"id": "b", "params": {"texts": "z"}}, **mine)
+            assert (refused["id"], refused["code"]) == ("b", "invalid")
+            elsewhere = asyncio.create_task(asked({"id": "c"}))
+            await service.heard("accepted", ["c"])
+            assert not elsewhere.done()
+            elsewhere.cancel()
+            await asyncio.wait({elsewhere})
+
+
 async def test_a_request_of_nats_is_answered_in_its_inbox() -> None:
     """The client's own ``request`` gets the end as its answer, as JSON."""
     with NatsServer() as server:
