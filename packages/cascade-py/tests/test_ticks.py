@@ -147,7 +147,10 @@ async def test_a_pause_keeps_ticks_and_its_end_starts_the_newest() -> None:
     async with service(often, now=THREE - 30) as desk:
         topic = "cascade/constraints/source/press/@pause"
         await desk.link.publish(topic, {"type": "pause"}, 1, retain=True)
-        await desk.reach(THREE + 1500, lambda: True)
+        await desk.reach(THREE + 1500, lambda: desk.row().schedule.skipped)
+        skipped = desk.row().schedule.skipped
+        assert (skipped.at, skipped.code) == ("2027-03-01T03:00:00+01:00", "paused")
+        assert skipped.reason == "a pause of source:press is in force"
         assert STARTED == []
         await desk.link.publish(topic, None, 1, retain=True)
         await desk.reach(THREE + 1540, lambda: STARTED)

@@ -42,6 +42,7 @@ class Ticking:
         self._timetable = Timetable(_entries(intake.offers.values()))
         self._unset = False
         self._problem = ""
+        self._held: dict[str, str] = {}
 
     @property
     def has_schedule(self) -> bool:
@@ -71,6 +72,7 @@ class Ticking:
             self._note_unset(now)
             for due in self._timetable.due(now, self._elapsed(), self._pause_of):
                 await self._begin(due)
+            self._note_held()
             await pause(call_later, self._timetable.wake_up(self._clock.now(), self._elapsed()))
 
     def schedule_of(self, workflow: str) -> OfferedSchedule | None:
@@ -145,6 +147,12 @@ class Ticking:
             "%s: the tick of %s%s does not start: %s",
             *(entry.workflow, _shown(entry, ticks[-1]), more, reason),
         )
+
+    def _note_held(self) -> None:
+        """Report ticks that a pause has begun to hold."""
+        if self._held != (held := self._timetable.held):
+            self._held = held
+            self._report()
 
     def _note_unset(self, now: float) -> None:
         """Say once that the clock is not set, and that it is."""

@@ -103,6 +103,11 @@ class Timetable:
             return now + max(0.0, each.due - elapsed)
         return None if math.isinf(each.due) else each.due
 
+    @property
+    def held(self) -> dict[str, str]:
+        """The scope of the pause that keeps a due tick from starting, by workflow."""
+        return {each.workflow: each.paused for each in self.entries.values() if each.paused}
+
     def _cron_due(
         self, entry: Entry, cron: CronSchedule, now: float, pause_of: Callable[[str], str]
     ) -> Due | None:
