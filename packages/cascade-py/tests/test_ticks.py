@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,6 +157,27 @@ async def test_a_pause_keeps_ticks_and_its_end_starts_the_newest() -> None:
         await desk.link.publish(topic, None, 1, retain=True)
         await desk.reach(THREE + 1540, lambda: STARTED)
     assert STARTED == ["audit~2027-03-01T02:20:00Z"]
+
+
+async def test_a_clock_that_is_not_believed_holds_cron_and_is_in_the_report(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In 1970 only intervals run; then cron goes on, and that nothing sets the clock stays a warning until something does."""
+    states = [5]  # TIME_ERROR of adjtimex(2)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(adjtimex=lambda _: states[0]))
+    often = cs.workflow(name="often", every="10m")(audit.function)
+    async with service(audit, often, now=1000.0) as desk:
+        problem = "the clock is not set: it says 1970-01-01T00:16:40+00:00; cron waits"
+        assert (desk.row().schedule.next, desk.row().schedule.problem) == (None, problem)
+        await desk.reach(1600.0, lambda: STARTED)
+        assert STARTED == ["often~1970-01-01T00:26:40Z"]
+        desk.clock.jump(THREE - 1700)
+        await desk.reach(THREE, lambda: len(STARTED) == 2)
+        assert STARTED[1:] == ["audit~2027-03-01T02:00:00Z"]
+        await eventually(lambda: "is not synchronised" in desk.row().schedule.problem)
+        states[0] = 0
+        await desk.reach(THREE + 60, lambda: not desk.row().schedule.problem)
+    assert [each.message for each in caplog.records if "not set" in each.message] == [problem]
 
 
 async def test_the_clock_needs_no_connector() -> None:

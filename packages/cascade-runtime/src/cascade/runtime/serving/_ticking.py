@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from cascade.interfaces import Clock, ConfigurationError, StateUnavailable
 from cascade.interfaces.logs import get_logger
@@ -17,6 +18,13 @@ from cascade.wire.requests import OfferedSchedule, SkippedTick
 
 _log = get_logger("cascade.serve")
 _UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
+
+
+class _Clock(NamedTuple):
+    """How far the system's clock can be believed."""
+
+    unset: bool
+    synchronised: bool
 
 
 class Ticking:
@@ -40,7 +48,7 @@ class Ticking:
         self._intake, self._clock, self._elapsed = intake, clock, elapsed_of(clock)
         self._pause_of, self._store, self._start, self._report = pause_of, store, start, report
         self._timetable = Timetable(_entries(intake.offers.values()))
-        self._unset = False
+        self._clock_is = _Clock(unset=False, synchronised=True)
         self._problem = ""
         self._held: dict[str, str] = {}
 
@@ -59,8 +67,7 @@ class Ticking:
         found = () if self._store is None else await self._store.marks()
         marks = {each.workflow: each.at for each in found if each.schedule == self._schedule(each.workflow)}
         self._timetable.begin(self._clock.now(), self._elapsed(), marks)
-        if not _is_synchronised():
-            self._problem = "the system says that its clock is not synchronised"
+        self._note_clock(self._clock.now())
         for name in self._timetable.entries:
             await self._record(name, ())
 
@@ -69,7 +76,8 @@ class Ticking:
         call_later = call_later_on(self._clock)
         while True:
             now = self._clock.now()
-            self._note_unset(now)
+            if self._note_clock(now):
+                self._report()
             for due in self._timetable.due(now, self._elapsed(), self._pause_of):
                 await self._begin(due)
             self._note_held()
@@ -154,17 +162,21 @@ class Ticking:
             self._held = held
             self._report()
 
-    def _note_unset(self, now: float) -> None:
-        """Say once that the clock is not set, and that it is."""
+    def _note_clock(self, now: float) -> bool:
+        """Look whether the clock is set and synchronised; return whether that has changed."""
         unset = now < EARLIEST and any(each.cron is not None for each in self._timetable.entries.values())
-        if unset == self._unset:
-            return
-        self._unset = unset
-        shown = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-        self._problem = f"the clock is not set: it says {shown}; cron waits" if unset else ""
+        found, before = _Clock(unset, _is_synchronised()), self._clock_is
+        if found == before:
+            return False
+        self._clock_is, self._problem = found, ""
         if unset:
-            _log.warning("%s", self._problem)
-        self._report()
+            shown = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+            self._problem = f"the clock is not set: it says {shown}; cron waits"
+            if not before.unset:
+                _log.warning("%s", self._problem)
+        elif not found.synchronised:
+            self._problem = "the system says that its clock is not synchronised"
+        return True
 
 
 def _entries(offers: Iterable[Offer]) -> list[Entry]:
