@@ -38,7 +38,7 @@ def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
 def test_every_command_that_looks_or_steers_has_an_example() -> None:
     """Those that run and draw workflows, or read folders, and the broker, have their own tests."""
     shown = {command.split()[1] for command, _ in examples(PAGE)}
-    others = {"run", "graph", "serve", "start", "workflows", "broker", "history", "resolve", "outbox"}
+    others = {"run", "graph", "serve", "start", "workflows", "broker", "history", "logs", "resolve", "outbox"}
     assert shown >= {*COMMANDS} - others
 
 

@@ -28,7 +28,8 @@ from ops_modules import (
 )
 
 from cascade.cli import main
-from cascade.cli.collected import collected_runs
+from cascade.cli.collected import CollectedFile
+from cascade.cli.errors import CommandError
 from testing_tools.memory_broker import MemoryBroker, Person
 
 
@@ -285,7 +286,8 @@ def test_a_file_of_version_1_goes_on_in_place(tmp_path: Path) -> None:
             )
         connection.execute("INSERT INTO series VALUES ('press', 'run', 't', '[[0, 0], [2, 2]]', ?)", (NOW,))
         connection.commit()
-    assert len([*collected_runs(path)]) == 1
+    with pytest.raises(CommandError, match=r"is of version 1; cascade collect --to .* --holes makes it 2"):
+        CollectedFile(path)
     before = rows(path)
     file = SqliteFile(path)
     assert [(hole.series, hole.missing) for hole in file.holes()] == [(messages[0].series, [(1, 1)])]

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "watch": "Watch engines and runs live.",
     "ps": "List the engines.",
     "runs": "List running and recent runs.",
+    "logs": "Show the log lines of tasks.",
     "constraints": "List the constraints and which engines obey.",
     "pause": "Stop tasks from starting.",
     "resume": "Lift a pause.",

@@ -13,7 +13,7 @@ import click
 from cascade.cli._commands._listed import show_age
 from cascade.cli._commands._recorded import state_in, state_option
 from cascade.cli._running.result import as_json
-from cascade.cli.collected import collected_runs
+from cascade.cli.collected import CollectedFile, collected_runs
 from cascade.cli.columns import Column, shown
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
@@ -95,7 +95,11 @@ def command(run: str | None, *, values: bool, prune: bool, collected: Path | Non
 
 def _list_collected(path: Path, run_id: str | None) -> None:
     """List what a collector knows: all runs, or the steps of one."""
-    output, runs = settings().output, [*collected_runs(path, run_id)]
+    output = settings().output
+    with CollectedFile(path) as file:
+        runs = [*collected_runs(file, run_id)]
+        if file.problem:
+            output.note(file.problem)
     if run_id is None:
         rows = sorted((run.row() for run in runs), key=lambda row: row["created"] or "", reverse=True)
         several = len({run.project_id for run in runs}) > 1

@@ -18,6 +18,7 @@ CREATE TABLE event (
 CREATE UNIQUE INDEX event_key ON event (run_id, source, org_id, project_id, token, kind, seq);
 CREATE UNIQUE INDEX event_without_number ON event (event_id) WHERE seq IS NULL;
 CREATE INDEX event_lifecycle ON event (run_id, source, org_id, project_id) WHERE type = 'LifecycleEvent';
+CREATE INDEX event_logs ON event (received) WHERE kind = 'logs';
 CREATE TABLE series (
     run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, token TEXT, spans TEXT, since REAL,
     PRIMARY KEY (run_id, source, org_id, project_id, token)

@@ -1,27 +1,14 @@
-"""The SQLite file of ``cascade collect``: what identifies it, and the runs whose events it has."""
+"""A run, from its events. No I/O."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from cascade.cli.errors import CommandError
 from cascade.interfaces.events import ENDED_STATES
-from cascade.interfaces.topics import parse_telemetry_topic
-
-APPLICATION_ID = 0x4353434F
-VERSION = 2
-_EVENTS = """
-SELECT run_id, source, topic, token, payload FROM event WHERE kind = 'events' AND (? IS NULL OR run_id = ?)
-ORDER BY run_id, source, topic, received, token, seq
-"""
 
 
 @dataclass(slots=True)
@@ -96,55 +83,6 @@ class CollectedRun:
         elif state in ENDED_STATES:
             step["ended"] = ts
         step["took"] = _between(step["began"], step["ended"])
-
-
-def collected_runs(path: Path, run_id: str | None = None) -> Iterator[CollectedRun]:
-    """Yield the runs in a collector's SQLite file, or those with one id: several boxes may have used it.
-
-    :raises CommandError: if the file is missing, or not a collector's.
-    """
-    if not path.exists():
-        raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
-    run: CollectedRun | None = None
-    last = None
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        events = connection.execute(_EVENTS, (run_id, run_id)) if has_tables(connection, path) else ()
-        for found, source, topic, token, payload in events:
-            if run is None or last != (found, source, topic):
-                if run is not None:
-                    yield run
-                last = (found, source, topic)
-                run = CollectedRun(found, source, _project(topic))
-            run.add(token, json.loads(payload))
-    if run is not None:
-        yield run
-
-
-def _project(topic: str) -> str:
-    parts = parse_telemetry_topic(topic)
-    return parts[1] if parts is not None else ""
-
-
-def has_tables(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether a file has a collector's tables; an empty file has none.
-
-    :raises CommandError: if the file belongs to another program or version.
-    """
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        empty = not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError as exc:
-        raise CommandError(f"{path}: {exc}", "name another file") from exc
-    if application == 0 and empty:
-        return False
-    if application != APPLICATION_ID:
-        raise CommandError(f"{path} is a database of another program", "name another file")
-    if version > VERSION:
-        raise CommandError(
-            f"{path} is of version {version}, and this Cascade writes {VERSION}", "upgrade Cascade"
-        )
-    return True
 
 
 def _between(began: str | None, ended: str | None) -> float | None:

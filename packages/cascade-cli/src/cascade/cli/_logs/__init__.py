@@ -1,0 +1,1 @@
+"""``cascade logs``: which lines are shown, and how."""

@@ -1,0 +1,70 @@
+"""A copy of what is whole in a damaged file of a collector."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from cascade.cli.collected.fold import CollectedRun
+
+_ADD_SUMMARY = """
+INSERT INTO summary (run_id, source, org_id, project_id, name, status, began, ended, error, attempts, latest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_EVENTS = "SELECT run_id, source, org_id, project_id, token, received, payload FROM event WHERE kind = 'events' ORDER BY attempt, seq"
+
+
+def salvaged(damaged: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a temporary database with the rows that can be read; the summary of each run is made of its events.
+
+    :raises sqlite3.DatabaseError: if not even the names of the tables can be read.
+    """
+    copy = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+    tables = [*damaged.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")]
+    copy.execute("BEGIN")
+    for _, _, sql in sorted(tables, key=lambda row: row[0] != "table"):
+        copy.execute(sql)
+    for kind, name, _ in tables:
+        if kind == "table" and name in ("event", "change", "ending"):
+            for row in _whole_rows(damaged, name):
+                marks = ", ".join("?" * len(row))
+                copy.execute(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", row)
+    _summarize(copy)
+    copy.execute("COMMIT")
+    return copy
+
+
+def _whole_rows(damaged: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows in front of what is damaged, then those behind it."""
+    for order in ("ASC", "DESC"):
+        try:
+            yield from damaged.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY rowid {order}")
+            return
+        except sqlite3.DatabaseError:
+            continue
+
+
+def _summarize(copy: sqlite3.Connection) -> None:
+    runs: dict[tuple[str, ...], CollectedRun] = {}
+    heard: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for *names, token, received, payload in copy.execute(_EVENTS):
+        key = tuple(names)
+        run = runs.setdefault(key, CollectedRun(names[0], names[1], names[3]))
+        run.add(token, json.loads(payload))
+        heard[key].append(received)
+    for key, run in runs.items():
+        first, last = min(heard[key]), max(heard[key])
+        began, ended = _seconds(run.created, first), _seconds(run.ended, None)
+        row = (*key, run.name, run.status, began, ended, run.error, len(run.tokens), last)
+        copy.execute(_ADD_SUMMARY, row)
+
+
+def _seconds(text: str | None, otherwise: float | None) -> float | None:
+    try:
+        return datetime.fromisoformat(text or "").timestamp()
+    except (ValueError, OverflowError):
+        return otherwise
