@@ -14,6 +14,8 @@ from cascade.runtime._control.constraint_parsing import (
     parse,
 )
 from cascade.runtime._control.engine_control import EngineControl
+from cascade.runtime._control.gate_state import GateState, WindowState
+from cascade.runtime._control.gate_values import NoValue, read_value
 from cascade.runtime._control.register_sync import (
     COMPLETE_LIMIT,
     READ_LIMIT,
@@ -72,8 +74,10 @@ __all__ = [
     "ControlLog",
     "ControlMemory",
     "EngineControl",
+    "GateState",
     "MessageOutcome",
     "Misspelled",
+    "NoValue",
     "Notice",
     "PublishQueue",
     "Registers",
@@ -91,6 +95,7 @@ __all__ = [
     "SyncState",
     "Unsupported",
     "WatchedState",
+    "WindowState",
     "broker_state",
     "cancel",
     "constraints_report",
@@ -98,6 +103,7 @@ __all__ = [
     "graph_report",
     "host_report",
     "parse",
+    "read_value",
     "runs_report",
     "summary_report",
 ]

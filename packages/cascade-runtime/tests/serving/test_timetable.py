@@ -8,8 +8,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
+from cascade.runtime._support.clock import EARLIEST
 from cascade.runtime.serving import CronSchedule
-from cascade.runtime.serving._timetable import EARLIEST, MAX_WAKE_UP, Entry, Timetable
+from cascade.runtime.serving._timetable import MAX_WAKE_UP, Entry, Timetable
 
 State = Literal["on", "paused", "asleep", "off"]
 START = 1_800_000_000.0 - 1_800_000_000.0 % 86_400 + 30.0

@@ -11,6 +11,8 @@ from functools import partial
 from cascade.interfaces import Clock, SupportsTimers, Timer, supports
 
 CallLater = Callable[[float, Callable[[], object]], Timer]
+EARLIEST = 1_767_225_600.0
+"""2026-01-01 in seconds since the epoch: a clock that shows an earlier time is not set. Raised with each release."""
 _LONGEST = 86_400.0  # event loops refuse timers that are many years away
 
 

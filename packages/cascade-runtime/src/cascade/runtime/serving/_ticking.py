@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from cascade.interfaces import Clock, ConfigurationError, StateUnavailable
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._support.clock import call_later_on, elapsed_of, pause
+from cascade.runtime._support.clock import EARLIEST, call_later_on, elapsed_of, pause
 from cascade.runtime.serving._intake import Code, Intake, Offer, Refused, RequestedRun
 from cascade.runtime.serving._schedules import CronSchedule, tick_id
 from cascade.runtime.serving._store import Mark, RequestStore
-from cascade.runtime.serving._timetable import EARLIEST, Due, Entry, Timetable
+from cascade.runtime.serving._timetable import Due, Entry, Timetable
 from cascade.spec.schedules import every_seconds
 from cascade.wire.requests import OfferedSchedule, SkippedTick
 

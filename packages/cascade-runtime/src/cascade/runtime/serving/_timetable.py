@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
+from cascade.runtime._support.clock import EARLIEST
 from cascade.runtime.serving._schedules import CronSchedule
 from cascade.spec.schedules import Missed
 
-EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-"""A clock that shows an earlier time is not set; raised with each release."""
 ON_TIME = 60.0
 """Seconds by which a tick may be late and is not missed."""
 MAX_WAKE_UP = 30.0
