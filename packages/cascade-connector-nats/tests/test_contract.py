@@ -26,7 +26,7 @@ pytestmark = [
 
 
 class TestOnNats(ThroughProxy, ConnectorContract):
-    abilities = frozenset(Ability)
+    abilities = frozenset(Ability) - {Ability.SEND_NOW}
     asking: Any
     """The client that sends requests, from the first one on."""
 

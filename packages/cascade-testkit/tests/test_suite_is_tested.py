@@ -141,6 +141,13 @@ a_closed_watch_ends: YieldsAfterItsEnd EndsOnceOnly
 a_watch_with_an_invalid_filter_is_refused: WatchesAnything
 """)
 
+SENDERS = faults("""
+none: NowSender
+what_is_sent_now_reaches_all_in_its_order: SendsRetainedLater
+what_is_sent_now_waits_for_no_link: KeepsWhatItCannotSendNow SaysAlwaysSent
+a_mistake_of_who_sends_now_is_refused: SendsNowFromAnyThread SendNowTakesAnything
+""")
+
 REPLIERS = faults("""
 none: Replier
 each_request_gets_its_own_answer_once: ForgetsCorrelationData AnswersOnAnotherTopic AnswersTwice AnswersTheLatest
@@ -241,6 +248,7 @@ a_kept_failure_is_a_result_that_lists_count_as_failed: ForgetsWhyAStepFailed
         ("subscribing_mutants.py", SUBSCRIBERS, ("-p", "leaping")),
         ("watching_mutants.py", WATCHERS, ("-p", "leaping")),
         ("replying_mutants.py", REPLIERS, ("-p", "leaping")),
+        ("sending_mutants.py", SENDERS, ("-p", "leaping")),
         ("keeping_mutants.py", KEEPERS, ("-p", "leaping")),
         ("linking_mutants.py", LINKS, ("-p", "leaping")),
         ("executor_mutants.py", EXECUTORS, ()),  # these have threads, which no fake clock can skip
@@ -252,6 +260,7 @@ a_kept_failure_is_a_result_that_lists_count_as_failed: ForgetsWhyAStepFailed
         "subscribers",
         "watchers",
         "repliers",
+        "senders",
         "keepers",
         "links",
         "executors",

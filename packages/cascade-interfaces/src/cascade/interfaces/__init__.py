@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "abilities": """ConnectorStatistics Delivery Lacking Limitation SupportsBacklog SupportsBroker SupportsCheck SupportsDelivery SupportsExtend SupportsFlush
         SupportsKeep SupportsLimitations SupportsLink SupportsPublishNowait SupportsReplies
-        SupportsResize SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream supports""",
+        SupportsResize SupportsSendNow SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream supports""",
     "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
     "call_context": """CallContext Directive InCall Middleware ReportChannel RunningCall StepInfo SupportsCallContext""",
     "clock": """Clock SupportsTimers Timer""",

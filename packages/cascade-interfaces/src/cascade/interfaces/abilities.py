@@ -155,6 +155,24 @@ class SupportsReplies(Protocol):
 
 
 @runtime_checkable
+class SupportsSendNow(Protocol):
+    """Ability: send a message on the present link or never, on a network that gives everybody one order of a topic."""
+
+    def send_nowait(self, topic: str, payload: Payload, *, retain: bool = False) -> bool:
+        """Hand one message to the present link, at QoS 0, and return True; without a link, return False.
+
+        Unlike what ``publish`` takes, it waits for no other link: it is lost with this one. Such messages of one
+        topic leave in the order of their calls, and they arrive in one order, the same for all who watch the topic,
+        retained or not, also those of several connectors.
+
+        :raises InvalidTopicError: if nothing can be published to the topic.
+        :raises InvalidPayloadError: if the payload is neither a mapping nor None.
+        :raises WrongThreadError: if called from a thread that is not the event loop's.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsFlush(Protocol):
     """Ability: wait until the published messages have left."""
 

@@ -23,7 +23,7 @@ from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
 from cascade.transport.incoming.watches import Watch
 from cascade.transport.lifecycle import BeforeDisconnect, Lifecycle
 from cascade.transport.link import Link, LinkParts
-from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox
+from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox, Outgoing
 from cascade.transport.presence import EarlierRuns, Presence
 from cascade.transport.retained_proof.retained_set import RetainedSet
 from cascade.transport.session import Session, SessionParts
@@ -225,6 +225,17 @@ class NetworkConnector(ABC):
         """Do what ``SupportsReplies`` says, for a connector whose network transmits where answers are expected."""
         session = self._lifecycle.on_this_loop("answer_nowait")
         self._accept(session, reply_to.topic, payload, 1, False, reply_to.correlation)
+
+    def _send_now(self, topic: str, payload: Payload, *, retain: bool) -> bool:
+        """Do what ``SupportsSendNow`` says, for a connector whose network gives everybody one order of a topic."""
+        check_topic(topic)
+        if payload is not None and not isinstance(payload, Mapping):
+            raise InvalidPayloadError(topic, payload)
+        session = self._lifecycle.on_this_loop("send_nowait")
+        if session is None or (link := session.link) is None or not link.up:
+            return False
+        link.send_soon(Outgoing(0, topic, encode_payload(payload)[0], qos=0, retain=retain))
+        return True
 
     def _accept(
         self,

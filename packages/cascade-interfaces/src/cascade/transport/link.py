@@ -191,6 +191,10 @@ class Link(ABC):
         birth = self._presence.birth(self._loop.time())
         self._start(self.publish_presence(birth), "cascade-birth")
 
+    def send_soon(self, message: Outgoing) -> None:
+        """Start to send a message on this link, past the outbox; it is lost with the link."""
+        self._start(self._publish(message), "cascade-send")
+
     def _still_unused(self, filters: Iterable[str]) -> list[str]:
         """Return the filters without those that were subscribed to again since, and forget that they were refused."""
         unused = [each for each in filters if not self._dispatcher.has(each)]

@@ -18,6 +18,7 @@ class TestHubConnector(ThroughProxy, ConnectorContract):
         Ability.KEEP,
         Ability.REPLIES,
         Ability.REQUESTS,
+        Ability.SEND_NOW,
     }
 
     async def make(self) -> Connector:

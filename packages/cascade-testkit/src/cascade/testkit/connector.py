@@ -23,6 +23,7 @@ from cascade.testkit._contract.presence import Presence
 from cascade.testkit._contract.publishing import Publishing
 from cascade.testkit._contract.replying import Replying
 from cascade.testkit._contract.retaining import Retaining
+from cascade.testkit._contract.sending_now import SendingNow
 from cascade.testkit._contract.settling import Settling
 from cascade.testkit._contract.subscribing import Subscribing
 from cascade.testkit._contract.through_proxy import ThroughProxy
@@ -43,6 +44,7 @@ __all__ = [
     "Publishing",
     "Replying",
     "Retaining",
+    "SendingNow",
     "Settling",
     "Subscribing",
     "ThroughProxy",
@@ -54,6 +56,7 @@ class ConnectorContract(
     Life,
     Publishing,
     Settling,
+    SendingNow,
     Subscribing,
     Keeping,
     Retaining,

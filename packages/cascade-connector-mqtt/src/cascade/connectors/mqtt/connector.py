@@ -123,6 +123,15 @@ class MqttConnector(NetworkConnector):
         """
         self._answer(reply_to, payload)
 
+    def send_nowait(self, topic: str, payload: Payload, *, retain: bool = False) -> bool:
+        """Send a message on the present link or never; return whether there is one. See ``SupportsSendNow``.
+
+        The broker decides whether everybody gets the messages of a topic in one order: mosquitto does.
+
+        :raises WrongThreadError: if called from another thread than the loop's.
+        """
+        return self._send_now(topic, payload, retain=retain)
+
     def problem_of(self, loop: asyncio.AbstractEventLoop) -> str:
         return "" if watches_sockets(loop) else NO_SOCKETS
 

@@ -41,7 +41,7 @@ _DRAIN_SECONDS = 1.0
 class LocalConnector:
     """A connector to a hub in this process, with retained messages, wildcards and order as with a broker.
 
-    It has every ability: ``publish_nowait``, ``deliver_nowait``, ``watch``, ``answer_nowait``, ``flush``, ``statistics``,
+    It has every ability: ``publish_nowait``, ``deliver_nowait``, ``watch``, ``answer_nowait``, ``send_nowait``, ``flush``, ``statistics``,
     ``connected``, ``source_id``. QoS makes no difference, because nothing is lost on the way.
     ``disconnect`` lets callbacks finish what has arrived, for up to a second.
 
@@ -135,6 +135,17 @@ class LocalConnector:
         :raises WrongThreadError: if called from another thread than that of the event loop.
         """
         self.publish_nowait(reply_to.topic, payload)
+
+    def send_nowait(self, topic: str, payload: Payload, *, retain: bool = False) -> bool:
+        """Deliver one message and return True; return False if not connected. See ``SupportsSendNow``.
+
+        :raises WrongThreadError: if called from another thread than that of the event loop.
+        """
+        check_topic(topic)
+        if self._own_session("send_nowait") is None:
+            return False
+        self.publish_nowait(topic, payload, retain=retain)
+        return True
 
     def deliver_nowait(
         self, topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]
