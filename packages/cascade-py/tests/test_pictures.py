@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import cascade as cs
 from cascade.sdk._pictures import layers
 from cascade.sdk._pictures.layers import GAP, Layout, laid_out
+from testing_tools.golden_graphs import Golden, crossings, golden_graphs, order_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 PITCH = 70.0
@@ -209,13 +210,11 @@ def test_arrows_pass_beside_the_boxes_of_the_layers_between(
             assert 0 <= x <= layout.width
 
 
-def crossings(paths: list[list[tuple[float, float]]]) -> int:
-    """Count the pairs of sections, each from one layer to the next, that cross."""
-    sections = [sorted(pair, key=lambda point: point[1]) for path in paths for pair in pairwise(path)]
-    between = [(one, other) for one, other in sections if other[1] - one[1] == PITCH]
-    return sum(
-        (a[0] - c[0]) * (b[0] - d[0]) < -1e-6 for (a, b), (c, d) in combinations(between, 2) if a[1] == c[1]
-    )
+@pytest.mark.parametrize("golden", golden_graphs())
+def test_layers_have_the_order_of_the_golden_graphs(golden: Golden) -> None:
+    """The page orders the same graphs in the same way: test_scripts.py of cascade-web."""
+    layout = laid_out([40.0] * golden.nodes, golden.edges, PITCH)
+    assert (order_of(layout.centres), crossings(layout.paths)) == (golden.layers, golden.crossings)
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 4), st.integers(1, 3))

@@ -17,6 +17,7 @@ from cascade.interfaces.control_messages import constraint_message
 from cascade.interfaces.topics import constraint_topic, encode_level, parse_constraint_topic
 from cascade.web import page
 from cascade.wire import shortened
+from testing_tools.golden_graphs import crossings, golden_graphs, order_of
 
 pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="session")]
 
@@ -186,6 +187,21 @@ async def test_nodes_of_a_graph_do_not_overlap_and_edges_lead_to_the_right(
         assert all(b - a > 7.99 for column in columns.values() for a, b in pairwise(sorted(column)))
         assert all(found["at"][a]["x"] < found["at"][b]["x"] for a, b in edges)
     assert len(placed[-1]["at"]) == 3
+
+
+async def test_layers_have_the_order_of_the_golden_graphs(scripts: Page) -> None:
+    """`cs.visualize` orders the same graphs in the same way: test_pictures.py of cascade-py."""
+    graphs = golden_graphs()
+    placed = await scripts.evaluate(
+        """(graphs) => graphs.map(({nodes, edges}) => layout.place(nodes, edges, {width: 10, height: 6, gapX: 4, gapY: 2, margin: 1}))""",
+        [golden._asdict() for golden in graphs],
+    )
+    for golden, found in zip(graphs, placed, strict=True):
+        assert order_of([(node["y"], node["x"]) for node in found["at"]]) == golden.layers
+        # a path has two points in each layer that it passes
+        paths = [[(point["y"], point["x"]) for point in path] for path in found["paths"]]
+        between = [path[at : at + 2] for path in paths for at in range(0, len(path), 2)]
+        assert crossings(between) == golden.crossings
 
 
 async def test_ids_of_runs_are_shortened_as_in_python(scripts: Page, seeded_random: random.Random) -> None:

@@ -98,17 +98,43 @@ def _rows(layer_of: list[int]) -> list[list[int]]:
 
 
 def _ordered(layers: list[list[int]], above: list[list[int]], below: list[list[int]]) -> list[list[int]]:
-    """Return the layers in an order that has few crossings: each box near the mean of its neighbours."""
+    """Return the layers in the order that had the fewest crossings of all sweeps.
+
+    A sweep puts each box near the mean of its neighbours, then swaps boxes beside each other as long as that removes
+    crossings (E. R. Gansner et al., "A Technique for Drawing Directed Graphs", 1993). The web page has the same order.
+    """
     best, least = layers, _crossings(layers, below)
     for number in range(_ROUNDS):
         if not least:
             break
         near, start = (above, 1) if number % 2 == 0 else (below, len(layers) - 2)
         layers = _swept(layers, near, range(start, len(layers)) if start == 1 else range(start, -1, -1))
+        _swap(layers, (above, below))
         found = _crossings(layers, below)
         if found < least:
-            best, least = layers, found
+            best, least = [[*layer] for layer in layers], found
     return best
+
+
+def _swap(layers: list[list[int]], sides: tuple[list[list[int]], ...]) -> None:
+    """Swap boxes that are neighbours in their layer as long as fewer of their arrows cross then."""
+    place = {each: at for layer in layers for at, each in enumerate(layer)}
+
+    def saved(one: int, other: int) -> int:
+        pairs = [(place[left], place[right]) for near in sides for left in near[one] for right in near[other]]
+        return sum((left > right) - (left < right) for left, right in pairs)
+
+    for _ in range(_ROUNDS):
+        swapped = False
+        for layer in layers:
+            for at in range(len(layer) - 1):
+                one, other = layer[at], layer[at + 1]
+                if saved(one, other) > 0:
+                    layer[at : at + 2] = other, one
+                    place[one], place[other] = at + 1, at
+                    swapped = True
+        if not swapped:
+            return
 
 
 def _swept(layers: list[list[int]], near: list[list[int]], order: range) -> list[list[int]]:

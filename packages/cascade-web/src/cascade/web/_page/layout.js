@@ -1,7 +1,8 @@
 "use strict";
 /**
  * Places the nodes of a graph in layers from left to right. No I/O.
- * Layers by the longest path, order by the mean of the neighbours, as Sugiyama, Tagawa and Toda (1981) describe it.
+ * Layers by the longest path, order by the mean of the neighbours, as Sugiyama, Tagawa and Toda (1981) describe it, with swaps in a
+ * layer, as Gansner et al. (1993) do. `cs.visualize` orders the same graph in the same way.
  */
 const layout = (() => {
   const SWEEPS = 8;
@@ -9,9 +10,8 @@ const layout = (() => {
   /** `nodes`: how many; `edges`: `[[from, to], ...]`. Return `{at: [{x, y}], paths: [[{x, y}, ...]], width, height}`. */
   function place(nodes, edges, { width, height, gapX, gapY, margin }) {
     const ranks = rank(nodes, edges);
-    const { layers, chains } = lay(nodes, edges, ranks);
-    const near = neighbours(layers, chains);
-    for (let sweep = 0; sweep < SWEEPS; sweep++) order(layers, near, sweep % 2 === 0);
+    const { layers: given, chains } = lay(nodes, edges, ranks);
+    const near = neighbours(given, chains), layers = ordered(given, near);
     const heights = (id) => (id < nodes ? height : height / 3);
     const y = settle(layers, near, (above, below) => (heights(above) + heights(below)) / 2 + gapY);
     const top = Math.min(...y.map((each, id) => each - heights(id) / 2));
@@ -74,9 +74,26 @@ const layout = (() => {
 
   const mean = (values) => values.reduce((total, each) => total + each, 0) / values.length;
 
-  function order(layers, near, forward) {
+  /** Return the layers in the order that had the fewest crossings of all sweeps. */
+  function ordered(layers, near) {
+    let best = layers.map((layer) => [...layer]), least = crossings(layers, near);
+    for (let sweep = 0; sweep < SWEEPS && least; sweep++) {
+      sort(layers, near, sweep % 2 === 0);
+      swap(layers, near);
+      const found = crossings(layers, near);
+      if (found < least) [best, least] = [layers.map((layer) => [...layer]), found];
+    }
+    return best;
+  }
+
+  const places = (layers) => {
     const position = [];
     layers.forEach((layer) => layer.forEach((id, index) => { position[id] = index; }));
+    return position;
+  };
+
+  function sort(layers, near, forward) {
+    const position = places(layers);
     for (const layer of forward ? layers : [...layers].reverse()) {
       const wished = new Map(layer.map((id, index) => {
         const others = near[id][forward ? "before" : "after"];
@@ -85,6 +102,44 @@ const layout = (() => {
       layer.sort((one, other) => wished.get(one) - wished.get(other));
       layer.forEach((id, index) => { position[id] = index; });
     }
+  }
+
+  /** Swap nodes that are neighbours in their layer as long as fewer of their edges cross then. */
+  function swap(layers, near) {
+    const position = places(layers);
+    const saved = (one, other) => ["before", "after"].reduce((total, side) => near[one][side].reduce((found, left) =>
+      near[other][side].reduce((sum, right) => sum + Math.sign(position[left] - position[right]), found), total), 0);
+    for (let pass = 0, swapped = true; pass < SWEEPS && swapped; pass++) {
+      swapped = false;
+      for (const layer of layers) {
+        for (let at = 0; at + 1 < layer.length; at++) {
+          const [one, other] = [layer[at], layer[at + 1]];
+          if (saved(one, other) <= 0) continue;
+          [layer[at], layer[at + 1], position[one], position[other]] = [other, one, at + 1, at];
+          swapped = true;
+        }
+      }
+    }
+  }
+
+  /** Count the pairs of edges that cross: inversions, in a binary indexed tree. */
+  function crossings(layers, near) {
+    const position = places(layers);
+    let crossed = 0;
+    layers.slice(0, -1).forEach((layer, index) => {
+      const tree = new Array(layers[index + 1].length + 1).fill(0);
+      let added = 0;
+      for (const id of layer) {
+        const ends = near[id].after.map((each) => position[each] + 1);
+        for (const end of ends) {
+          crossed += added;
+          for (let at = end; at; at &= at - 1) crossed -= tree[at];
+        }
+        for (const end of ends) for (let at = end; at < tree.length; at += at & -at) tree[at] += 1;
+        added += ends.length;
+      }
+    });
+    return crossed;
   }
 
   /** Return the height of each node: near its neighbours, in the order of its layer, with the gap between. */
