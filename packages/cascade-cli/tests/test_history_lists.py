@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,16 +95,23 @@ def test_a_person_reads_runs_with_ages_durations_and_steps(person: Person) -> No
 
 
 @pytest.mark.usefixtures("state")
-def test_a_person_reads_the_steps_of_a_run(person: Person) -> None:
-    """And with --values their values, of which an unreadable one is named."""
-    head, *rows = cells(person.types("history", "night")[1])
-    assert head == ["step", "state", "starts", "tries", "began", "took", "size", "error"]
-    assert rows == [
+def test_a_person_reads_how_a_run_ended_then_its_failures_then_its_steps(person: Person) -> None:
+    """And with --values their values, of which an unreadable one is named. A run with few steps has no table of the slowest."""
+    page = "\n".join(person.types("history", "night")[1])
+    head, failed, steps = (cells(part.splitlines()) for part in re.split(r"\n\n(?:Failed|Steps)\n", page))
+    assert [re.sub(", began .*", "", row[0]) for row in head] == [
+        "night", "Failed after 30s, in attempt 2, by olaf", "ValueError: token=***", "3 completed 1 in doubt",
+    ]  # fmt: skip
+    assert "abc123secret" not in page
+    assert failed == [["step", "tries", "took", "error"], ["press:0", "1", "30s", "E: x y"]]
+    assert steps == [
+        ["step", "state", "starts", "tries", "began", "took", "size", "error"],
         ["press:0", "in doubt", "2", "1", "100s ago", "30s", "12", "E: x y"],
         ["bake:0", "completed", "1", "1", "100s ago", "7"],
         ["plan:0", "completed", "0", "0", "3"],
     ]
-    head, *rows = cells(person.types("history", "night", "--values")[1])
+    lines = person.types("history", "night", "--values")[1]
+    head, *rows = cells(lines[lines.index("Steps") + 1 :])
     assert head[-1] == "value"
     assert [row[-1] for row in rows] == ["n=1, 2", "7", "unreadable: of another version"]
 

@@ -11,22 +11,17 @@ from typing import Any
 import click
 
 from cascade.cli._commands._listed import show_age
+from cascade.cli._commands._one_run import show_counts, show_runs, show_took
 from cascade.cli._commands._recorded import state_in, state_option
 from cascade.cli._running.result import as_json
 from cascade.cli.collected import CollectedFile, collected_runs
-from cascade.cli.columns import Column, shown
+from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
-from cascade.cli.durations import show_duration
 from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces import RunSummary, StepSummary
 from cascade.interfaces.errors import CascadeError
 from cascade.interfaces.redaction import Redactor
-
-
-def _show_counts(counts: Mapping[str, Any]) -> str:
-    return " ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items())
-
 
 RUNS = (
     Column("run_id", "run"),
@@ -34,22 +29,11 @@ RUNS = (
     Column("status"),
     Column("attempts", right=True),
     Column("created", "began", lambda value: f"{show_age(value)} ago"),
-    Column("took", show=lambda value: show_duration(value) if value else "", right=True),
-    Column("counts", "steps", _show_counts),
+    Column("took", show=show_took, right=True),
+    Column("counts", "steps", show_counts),
     Column("by"),
     Column("error"),
 )
-STEPS = (
-    Column("key", "step"),
-    Column("state", show=lambda value: value.replace("_", " ")),
-    Column("starts", right=True),
-    Column("tries", right=True),
-    Column("began", show=lambda value: f"{show_age(value)} ago" if value else ""),
-    Column("took", show=lambda value: show_duration(value) if value else "", right=True),
-    Column("size", right=True),
-    Column("error"),
-)
-VALUE = Column("value", show=lambda value: shown(value)[:80])
 
 
 @make(name="history")
@@ -65,7 +49,7 @@ VALUE = Column("value", show=lambda value: shown(value)[:80])
 )
 @state_option
 def command(run: str | None, *, values: bool, prune: bool, collected: Path | None, state: str | None) -> None:
-    """List the recorded runs of a folder, or the steps of one run.
+    """List the recorded runs of a folder, or show one run: its failures first, then its slowest steps, then all.
 
     Nothing is changed, and a run that goes on is not disturbed.
     """
@@ -87,10 +71,7 @@ def command(run: str | None, *, values: bool, prune: bool, collected: Path | Non
         )
     kept = {key: _shown_value(value) for key, value in found.values(run)} if values else {}
     rows = [_step_row(each, kept) for each in found.steps(run)]
-    if output.json:
-        output.document({**_run_row(summary), "steps": rows})
-    else:
-        output.rows(rows, (*STEPS, *([VALUE] if values else [])), empty="no steps are recorded")
+    show_runs(output, [{**_run_row(summary), "steps": rows}], values=values)
 
 
 def _list_collected(path: Path, run_id: str | None) -> None:
@@ -109,12 +90,7 @@ def _list_collected(path: Path, run_id: str | None) -> None:
         return
     if not runs:
         raise CommandError(f"no event of a run {run_id!r} is in {path}", "cascade history --from lists them")
-    if output.json:
-        documents = [{**run.row(), "steps": [*run.steps.values()]} for run in runs]
-        output.document(documents[0] if len(documents) == 1 else documents)
-        return
-    rows = [{"source": run.source, **step} for run in runs for step in run.steps.values()]
-    output.rows(rows, (Column("source", "engine"), *STEPS), empty="no steps are in the file")
+    show_runs(output, [{**run.row(), "steps": [*run.steps.values()]} for run in runs])
 
 
 def _run_row(run: RunSummary) -> dict[str, Any]:
