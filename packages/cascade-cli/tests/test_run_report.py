@@ -279,6 +279,7 @@ def test_every_option_reaches_the_run(
         "resume": "cancelled",
         "on_change": "keep",
         "forget_control": True,
+        "workflow": "workflow",
         "max_starts": None,
         "cache": "c.db",
         "outbox": "events",
@@ -302,6 +303,7 @@ def test_a_run_without_options_has_the_defaults_of_a_run(
         "resources": None,
         "connector": None,
         "progress": True,
+        "workflow": "workflow",
     }
     document = {"run_id": "r", "status": "Succeeded", "result": 7, "counts": {}}
     assert json.loads(capsys.readouterr().out) == document

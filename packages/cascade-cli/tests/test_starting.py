@@ -145,6 +145,26 @@ def test_start_on_all_asks_everyone_who_offers_it(plant: Plant) -> None:
     assert {row["source"]: row["value"] for row in rows} == {"oven": 4, "press": 4}
 
 
+def test_a_workflow_is_paused_wherever_it_runs(plant: Plant, tmp_path: Path) -> None:
+    """A service refuses requests, a run of the command waits, and an engine that does not have it answers that."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    done = plant.cascade("pause", "workflow:fixed", "--wait", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["applied"], found["no_match"]) == (0, ["oven"], ["press"])
+    code, (row,) = ask(plant, "fixed")
+    assert (code, row["code"], row["reason"]) == (1, "paused", "a pause of workflow:fixed is in force")
+    assert ask(plant, "audit", "--on", "oven", "--wait", "-p", "number=2")[0] == 0
+    by_hand = subprocess.Popen(
+        [*CASCADE, "run", "jobs.py:fixed", "--quiet"], cwd=tmp_path, env=plant.environment()
+    )
+    plant._engines.append(by_hand)
+    blocked = {"BLOCKED": 1}
+    eventually(lambda: blocked in [row["counts"] for row in plant.json("runs")], "the run by hand waits")
+    assert plant.cascade("resume", "workflow:fixed", "--wait").returncode == 0
+    assert by_hand.wait(60 * busyness()) == 0
+    assert ask(plant, "fixed", "--wait")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

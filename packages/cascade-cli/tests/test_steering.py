@@ -170,7 +170,7 @@ def test_a_user_without_the_right_is_answered_with_the_rule(name: str) -> None:
         (("limit", "global", "--rate", "1/s", "--concurrency", "1"), "pass --concurrency N or --rate 10/m"),
         (("limit", "global", "--concurrency", "1", "--capacity", "1"), "it belongs to --rate"),
         (("limit", "global", "--concurrency", "-1"), "-1 is not in the range"),
-        (("cancel", "global"), "write run:ID, task:PATTERN or source:ID"),
+        (("cancel", "global"), "write run:ID, task:PATTERN, workflow:NAME or source:ID"),
         (("cancel",), "Missing argument 'SCOPE'"),
         (("pause", "--tll", "10m"), "No such option '--tll'"),
     ],

@@ -44,7 +44,10 @@ def test_a_scope_is_read(text: str, scope: str) -> None:
     [
         ("tsk:resize", "did you mean task:"),
         ("Source:x", "did you mean source:"),
-        ("globl:x", "write global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine"),
+        (
+            "globl:x",
+            "write global, project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN; a bare name is an engine",
+        ),
         ("global:x", "write global"),
         ("run:", "names no run: write run:NAME"),
         ("task: ", "names no task"),

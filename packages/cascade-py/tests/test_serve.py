@@ -16,6 +16,7 @@ import pytest
 
 import cascade as cs
 from cascade.interfaces import Connector, Message, ReplyTo
+from cascade.interfaces.topics import constraint_topic
 from cascade.testkit import eventually
 from cascade.wire import View
 
@@ -255,22 +256,27 @@ async def test_a_retained_request_never_starts_a_run(caplog: pytest.LogCaptureFi
     assert CALLS == []
 
 
-async def test_a_pause_refuses_requests_and_lets_those_of_a_queue_wait() -> None:
-    """For everything, or for this service; it is named as the reason."""
-    async with service(audit, queued) as client:
-        topic = "cascade/constraints/source/press/@pause"
-        await client.link.publish(topic, {"type": "pause"}, 1, retain=True)
+@pytest.mark.parametrize("scopes", [["source:press"], ["workflow:audit", "workflow:queued"]])
+async def test_a_pause_refuses_requests_and_lets_those_of_a_queue_wait(scopes: list[str]) -> None:
+    """For everything, for this service, or for one workflow, which leaves others alone; it is named as the reason."""
+    free = cs.workflow(name="free")(audit.function)
+    async with service(audit, queued, free) as client:
+        for scope in scopes:
+            await client.link.publish(constraint_topic(scope, "pause"), {"type": "pause"}, 1, retain=True)
         await client.ask("audit", id="a")
         await client.ask("queued", id="b")
-        answers = {each["id"]: each for each in await client.answers(2)}
+        await client.ask("free", id="c", params={"number": 3}, wait=True)
+        answers = {each["id"]: each for each in await client.answers(3)}
         assert (answers["a"]["code"], answers["a"]["reason"]) == (
             "paused",
-            "a pause of source:press is in force",
+            f"a pause of {scopes[0]} is in force",
         )
         assert answers["b"]["status"] == "accepted"
-        assert CALLS == []
-        await client.link.publish(topic, None, 1, retain=True)
-        await eventually(lambda: CALLS == [1])
+        assert answers["c"].get("code") == ("paused" if len(scopes) == 1 else None)
+        assert [3] * (len(scopes) - 1) == CALLS
+        for scope in scopes:
+            await client.link.publish(constraint_topic(scope, "pause"), None, 1, retain=True)
+        await eventually(lambda: CALLS[-1:] == [1])
 
 
 async def test_a_request_to_all_is_answered_by_those_who_offer_it() -> None:

@@ -32,6 +32,7 @@ SCOPES = [
     "source:other",
     "task:audit*",
     "run:gone",
+    "workflow:audit",
 ]
 PAYLOADS: list[dict[str, Any]] = [
     {"type": "pause"},

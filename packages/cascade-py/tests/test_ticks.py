@@ -15,6 +15,7 @@ import pytest
 
 import cascade as cs
 from cascade.interfaces import Message
+from cascade.interfaces.topics import constraint_topic
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
 from cascade.wire import View
@@ -143,16 +144,17 @@ async def test_a_tick_that_comes_while_a_run_goes_on_is_skipped_and_reported() -
         await desk.reach(THREE + 120, lambda: len(STARTED) == 2)
 
 
-async def test_a_pause_keeps_ticks_and_its_end_starts_the_newest() -> None:
-    """The rule ``missed="one"``."""
+@pytest.mark.parametrize("scope", ["source:press", "workflow:audit"])
+async def test_a_pause_keeps_ticks_and_its_end_starts_the_newest(scope: str) -> None:
+    """The rule ``missed="one"``; the report says what they wait for."""
     often = cs.workflow(name="audit", cron="*/10 * * * *", tz="Europe/Berlin")(audit.function)
     async with service(often, now=THREE - 30) as desk:
-        topic = "cascade/constraints/source/press/@pause"
+        topic = constraint_topic(scope, "pause")
         await desk.link.publish(topic, {"type": "pause"}, 1, retain=True)
         await desk.reach(THREE + 1500, lambda: desk.row().schedule.skipped)
         skipped = desk.row().schedule.skipped
         assert (skipped.at, skipped.code) == ("2027-03-01T03:00:00+01:00", "paused")
-        assert skipped.reason == "a pause of source:press is in force"
+        assert skipped.reason == f"a pause of {scope} is in force"
         assert STARTED == []
         await desk.link.publish(topic, None, 1, retain=True)
         await desk.reach(THREE + 1540, lambda: STARTED)

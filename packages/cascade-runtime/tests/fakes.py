@@ -43,8 +43,9 @@ HOUR = 3600.0
 class Run(AdmittedRun):
     """A run as admission knows it, which only records how it is called."""
 
-    def __init__(self, run_id: str = "r1") -> None:
+    def __init__(self, run_id: str = "r1", workflow: str = "") -> None:
         self.run_id = run_id
+        self.workflow = workflow
         self.without_request: list[StartRequest] = []
         """Of tasks that run and never needed a request."""
         self.started: list[StartRequest] = []

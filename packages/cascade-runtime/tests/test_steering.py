@@ -110,6 +110,39 @@ async def test_i3_after_a_reported_pause_nothing_starts(desk: Desk, engine: Engi
     assert await run == [1, 2, "free"]
 
 
+async def test_a_pause_of_a_workflow_holds_its_runs_and_no_others(desk: Desk, engine: Engine) -> None:
+    """Before a run begins and while it goes on; an engine without such a run answers that it has no match."""
+    await desk.put("workflow:audit", "pause")
+    events = watch_tasks(engine)
+    topic = constraint_topic("workflow:audit", "pause")
+    async with engine.attached():
+        assert await engine.run(step(1), workflow="clean") == 1
+        await eventually(lambda: desk.reports[-1]["applied"].get(topic, {}).get("status") == "no_match")
+        run = asyncio.create_task(engine.run(step(2), workflow="audit"))
+        await eventually(lambda: count(events, TaskState.BLOCKED) == 1)
+        assert events[-1].reason == f"workflow:audit is paused ({topic})"
+        await eventually(lambda: desk.applied("workflow:audit", "pause"))
+        assert await engine.run(step(3)) == 3
+        await desk.lift("workflow:audit", "pause")
+        assert await run == 2
+
+
+async def test_a_cancel_of_a_workflow_ends_its_active_runs(desk: Desk, engine: Engine) -> None:
+    """Not those of another one, and none that begins later."""
+    counting = Counting()
+    counting.gate.clear()
+    audits = [asyncio.create_task(engine.run(counting.task(x), workflow="audit")) for x in (1, 2)]
+    other = asyncio.create_task(engine.run(counting.task(3), workflow="clean"))
+    await eventually(lambda: counting.started == 3)
+    await desk.put("workflow:audit", "cancel", expires_at=time.time() + 60)
+    for each in audits:
+        with pytest.raises(RunCancelledError, match="workflow:audit"):
+            await each
+    counting.gate.set()
+    assert await other == 3
+    assert await engine.run(counting.task(4), workflow="audit") == 4
+
+
 async def test_an_author_is_shown_as_a_claim(desk: Desk, engine: Engine) -> None:
     """In the report, in its effective constraints and in the reason of a blocked task; another author changes them."""
     events = watch_tasks(engine)

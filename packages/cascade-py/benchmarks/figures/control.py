@@ -40,7 +40,7 @@ class Run(AdmittedRun):
     """A run as the admission controller knows it; it only reports that a task starts."""
 
     def __init__(self, on_start: Callable[[], None] = lambda: None) -> None:
-        self.run_id = "bench"
+        self.run_id, self.workflow = "bench", ""
         self._on_start = on_start
 
     def running(self) -> list[StartRequest]:

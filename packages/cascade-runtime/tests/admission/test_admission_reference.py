@@ -22,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NAMES = ["a", "ab", "b"]
-SCOPES = ["global", "task:a*", "task:b", "run:r1"]
+SCOPES = ["global", "task:a*", "task:b", "run:r1", "workflow:w1"]
+WORKFLOWS = {"r1": "w1", "r2": "w2", "r3": ""}
 CAPACITIES = {"gpu": 3.0, "memory": 4.0}
 DEMANDS = [{}, {"gpu": 1}, {"gpu": 3}, {"memory": 2}, {"gpu": 1, "memory": 3}]
 RULES: list[Rule] = [
@@ -121,19 +122,22 @@ class Model:
 
 def covers(scope: str, request: StartRequest) -> bool:
     kind, _, value = scope.partition(":")
-    return {"global": True, "task": fnmatchcase(request.name, value), "run": request.run.run_id == value}[
-        kind
-    ]
+    return {
+        "global": True,
+        "task": fnmatchcase(request.name, value),
+        "run": request.run.run_id == value,
+        "workflow": request.run.workflow == value,
+    }[kind]
 
 
-SUBMIT = list(product(["submit"], NAMES, ["r1", "r2"], [False, True], DEMANDS))
+SUBMIT = list(product(["submit"], NAMES, WORKFLOWS, [False, True], DEMANDS))
 RELEASE = list(product(["release"], range(4)))
 COMPARE = [("compare",)]
 KINDS: list[list[tuple[Any, ...]]] = [
     *[SUBMIT] * 3,
     *[RELEASE] * 2,
     list(product(["withdraw"], range(4))),
-    list(product(["end"], ["r1", "r2"])),
+    list(product(["end"], WORKFLOWS)),
     list(product(["put"], SCOPES, RULES)),
     list(product(["lift"], range(3))),
     list(product(["wait"], [0.25, 0.5, 1.0, 5.0])),
@@ -166,7 +170,7 @@ class Bench:
     def __init__(self) -> None:
         self.policy = Policy(SystemResources(CAPACITIES))
         self.model = Model()
-        self.runs = {name: Run(name) for name in ("r1", "r2")}
+        self.runs = {name: Run(name, workflow) for name, workflow in WORKFLOWS.items()}
         for run in self.runs.values():
             self.policy.attach(run)
         self.slots = WorkerSlots(2)
@@ -195,7 +199,7 @@ class Bench:
         """End a run, whose running tasks may continue, and begin another run with the same id."""
         self.policy.detach(self.runs[run])
         self.model.waiting = [each for each in self.model.waiting if each.run.run_id != run]
-        self.runs[run] = Run(run)
+        self.runs[run] = Run(run, WORKFLOWS[run])
         self.policy.attach(self.runs[run])
 
     def put(self, scope: str, rule: Rule) -> None:

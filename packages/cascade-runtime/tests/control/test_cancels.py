@@ -12,14 +12,15 @@ from cascade.runtime._control.cancels import Arrival, Arrivals, Cancels
 from cascade.runtime._control.constraint_parsing import parse
 from cascade.runtime._control.registers import Registers
 
-TOPIC = constraint_topic("source:press-3", "cancel")
+SOURCE, WORKFLOW = "source:press-3", "workflow:audit"
 HOUR = 3600.0
 
 
 class Process:
     """An engine's registers, as messages and runs come; each connection of the process begins with a first set."""
 
-    def __init__(self) -> None:
+    def __init__(self, scope: str = SOURCE) -> None:
+        self.scope, self.topic = scope, constraint_topic(scope, "cancel")
         self.clock = FakeClock()
         self.known: Arrivals = {}
         self.notices: list[str] = []
@@ -38,7 +39,9 @@ class Process:
         self.clock.ticks += 1.0
         match word:
             case "begin":
-                self.registers.begin_run(value)
+                self.registers.begin_run(value, "audit")
+            case "other":
+                self.registers.begin_run(value, "clean")
             case "end":
                 self.registers.end_run(value)
             case "connect":
@@ -46,29 +49,32 @@ class Process:
             case "synced":
                 self.registers.cancels.in_first_set = False
             case "clear":
-                self.registers.apply(TOPIC, parse(TOPIC, b""), live=True)
+                self.registers.apply(self.topic, parse(self.topic, b""), live=True)
             case "live" | "kept":
                 message = {"type": "cancel", "expires_at": self.clock.now() + 9 * HOUR}
-                if word == "kept" and TOPIC in self.known:
+                if word == "kept" and self.topic in self.known:
                     # the broker sends the same message again
-                    message["expires_at"] = self.known[TOPIC].constraint.expires_at
+                    message["expires_at"] = self.known[self.topic].constraint.expires_at
                 if value:
                     message["ts"] = timestamp(self.clock.now() + float(value) * HOUR)
-                self.registers.apply(TOPIC, parse(TOPIC, json.dumps(message).encode()), live=word == "live")
+                self.registers.apply(
+                    self.topic, parse(self.topic, json.dumps(message).encode()), live=word == "live"
+                )
 
     @property
     def covered(self) -> set[str]:
-        found = self.registers.effective().get(("source:press-3", "cancel"))
+        found = self.registers.effective().get((self.scope, "cancel"))
         return set(found.rule.runs or ()) if found is not None and isinstance(found.rule, Cancel) else set()
 
     @property
     def answer(self) -> tuple[str, str]:
-        register = self.registers.get(TOPIC)
+        register = self.registers.get(self.topic)
         assert register is not None
         entry = register.entry()
         return entry.status, entry.reason
 
 
+@pytest.mark.parametrize("scope", [SOURCE, WORKFLOW])
 @pytest.mark.parametrize(
     ("steps", "covered"),
     [
@@ -90,14 +96,19 @@ class Process:
         ("synced, begin a, live, end a, connect, begin b, kept", ""),
         ("synced, begin a, live, clear, begin b", ""),
         ("synced, begin a, live, clear, begin b, live", "ab"),
+        ("synced, other x, begin a, live, other y", "ax"),
+        ("synced, other x, live, begin a", "x"),
     ],
 )
-def test_what_arrives_decides_and_not_the_clocks(steps: str, covered: str) -> None:
-    """Row 50: ``live -1`` is published now by a machine whose clock is an hour slow, ``kept`` comes with a set; letters are runs."""
-    process = Process()
+def test_what_arrives_decides_and_not_the_clocks(steps: str, covered: str, scope: str) -> None:
+    """Row 50: ``live -1`` is published now by a machine whose clock is an hour slow, ``kept`` comes with a set; letters are runs.
+
+    A cancel of a workflow covers its runs only: ``x`` is one of another workflow.
+    """
+    process = Process(scope)
     for step in steps.split(", "):
         process.do(step)
-    assert process.covered == set(covered)
+    assert process.covered == set(covered) - (set("x") if scope == WORKFLOW else set())
 
 
 def test_the_report_says_why_a_cancel_covers_nothing_and_the_log_says_it_once() -> None:

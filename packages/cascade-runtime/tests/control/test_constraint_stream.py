@@ -60,14 +60,34 @@ def topics_of(*scopes: str) -> tuple[str, ...]:
 async def test_no_messages_of_a_run_are_on_their_way_on_a_stream_that_has_failed(streams: Streams) -> None:
     """Its topics are in the first packet of the next stream; a drop that fails does no harm either."""
     streams.opened[0].fault = OSError("closed")
-    assert not streams.stream.add_scope("run:a")
-    streams.stream.remove_scope("run:a")
+    assert not streams.stream.add_scopes("run:a")
+    streams.stream.remove_scopes("run:a")
     streams.clock.ticks += 1
     streams.stream.tick()
     assert streams.stream.due() is None
-    assert not streams.stream.add_scope("run:b")
+    assert not streams.stream.add_scopes("run:b")
     streams.stream.open()
     assert streams.opened[-1].filters == (*topics_of("run:b", "global"), CONSTRAINTS_FILTER)
+
+
+async def test_the_topics_of_a_workflow_are_watched_as_long_as_one_of_its_runs_needs_them(
+    streams: Streams,
+) -> None:
+    """The packet of a run asks for those of its workflow, too, unless another run or the offer has done so."""
+    stream, opened = streams.stream, streams.opened[0]
+    assert stream.add_scopes("run:a", "workflow:w")
+    assert stream.add_scopes("run:b", "workflow:w")
+    assert not stream.add_scopes("workflow:w")
+    assert opened.changes == [("extend", topics_of("run:a", "workflow:w")), ("extend", topics_of("run:b"))]
+    stream.remove_scopes("run:a", "workflow:w")
+    stream.remove_scopes("workflow:w")
+    streams.clock.ticks += 1
+    stream.tick()
+    assert opened.changes[2:] == [("shrink", topics_of("run:a"))]
+    stream.remove_scopes("run:b", "workflow:w")
+    streams.clock.ticks += 1
+    stream.tick()
+    assert opened.changes[3:] == [("shrink", topics_of("run:b", "workflow:w"))]
 
 
 async def test_a_loop_that_cancels_the_reader_closes_and_an_end_does_not(streams: Streams) -> None:

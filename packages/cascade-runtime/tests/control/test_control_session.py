@@ -130,7 +130,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_what_was_prepared_for_a_run_that_did_not_begin_is_undone(bench: Bench, fails: bool) -> None:
     """Only for that run, however its beginning ended: the topics of the others stay watched."""
     for run_id in ("first", "second", "third"):
-        await bench.session.prepare(run_id, forget=False)
+        await bench.session.prepare(RunIdentity(run_id, "", {}), forget=False)
     assert bench.changes() == [("extend", "first"), ("extend", "second"), ("extend", "third")]
     with suppress(ValueError), bench.session.prepared("second"):
         if fails:

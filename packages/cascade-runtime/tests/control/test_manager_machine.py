@@ -28,6 +28,7 @@ TOPICS = [
     "cascade/constraints/global",
     "cascade/constraints/global/@pause",
     "cascade/constraints/source/other",
+    "cascade/constraints/workflow/audit/@pause",
 ]
 PAUSE = b'{"type":"pause"}'
 PAYLOADS = [
@@ -171,6 +172,7 @@ class EngineControl(RuleBasedStateMachine):
     def begin(self) -> None:
         """Start an engine without any registers."""
         self.manager = ConstraintManager(self.broker, clock=self.clock)
+        self.offered: frozenset[str] = frozenset()
         self.seen: dict[str, set[object]] = {
             topic: {parse(topic, self.broker.retained.get(topic, b""))} for topic in TOPICS
         }
@@ -212,6 +214,15 @@ class EngineControl(RuleBasedStateMachine):
         self.write(topic, payload)
         self.broker.deliver(2)
         self.run()
+
+    @rule(offered=st.sampled_from([frozenset[str](), frozenset({"audit"}), frozenset({"clean"})]))
+    def offer(self, offered: frozenset[str]) -> None:
+        """A register of a workflow is in force only while the engine offers it or runs it."""
+        self.offered = offered
+        self.run(self._offer())
+
+    async def _offer(self) -> None:
+        self.manager.offer(self.offered)
 
     @rule(most=st.integers(1, 5))
     def deliver(self, most: int) -> None:
@@ -291,6 +302,7 @@ class EngineControl(RuleBasedStateMachine):
     def compare(self) -> None:
         held = self.manager.registers.values
         reference = Registers(self.clock, own_scopes=("global", "source:me"))
+        reference.offer(self.offered)
         for topic in TOPICS:
             outcome = parse(topic, self.broker.retained.get(topic, b""))
             if topic == TOPICS[2]:  # another engine's

@@ -67,7 +67,7 @@ def test_tools_clear_the_topics_of_every_type() -> None:
 def test_the_topics_of_the_table_are_those_of_their_scopes() -> None:
     """Each row's topic is built from its scope, and read back."""
     rows = re.findall(r"^\| `([^`]+)` \|.*\| `(cascade/constraints/\S+/@pause)` \|$", SECTION, re.MULTILINE)
-    assert len(rows) == 5
+    assert len(rows) == 6
     for scope, topic in rows:
         assert constraint_topic(scope, "pause") == topic
         assert parse_constraint_topic(topic) == (scope, "pause")

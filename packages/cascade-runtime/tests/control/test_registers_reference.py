@@ -1,7 +1,7 @@
 """The registers compared with a slow and simple model: both have the same constraints and reports after any events."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ TOPICS = [
         *("project/here", "project/other", "source/other/@pause", "team/x"),
         *("task/a", "task/a/@pause", "task/%61", "task/b/@concurrency", "task/c"),
         *("run/r1", "run/r1/@pause", "run/%721", "run/r2", "run/r3/@pause"),
+        *("workflow/w", "workflow/w/@pause", "workflow/v/@concurrency"),
     )
 ]
 MESSAGES: list[Any] = [
@@ -51,7 +52,9 @@ SENT = [
 """Each of its own: hypothesis would take one that is listed twice for one."""
 STEPS = st.one_of(
     *SENT,
-    st.tuples(st.sampled_from(["begin", "end"]), st.sampled_from(["r1", "r2"])),
+    st.tuples(st.just("begin"), st.sampled_from(["r1", "r2"]), st.sampled_from(["", "w", "v"])),
+    st.tuples(st.just("end"), st.sampled_from(["r1", "r2"])),
+    st.tuples(st.just("offer"), st.sets(st.sampled_from(["w", "v"]))),
     st.tuples(st.just("wait"), st.sampled_from([0.5, 2.0, 6.0])),
     st.tuples(st.just("expire")),
     st.tuples(st.just("set"), st.sets(st.sampled_from(TOPICS), max_size=9)),
@@ -109,7 +112,8 @@ class Model:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.rows: list[Row] = []
-        self.here: set[str] = set()
+        self.runs: dict[str, str] = {}
+        self.offered: Set[str] = frozenset()
         self.notices: list[tuple[str, str]] = []
         self.over_limit = self.forgotten = 0
         self.with_this_set = [0, 0]
@@ -128,12 +132,17 @@ class Model:
         self.count()
 
     def is_own(self, scope: str) -> bool:
-        return scope in OWN or scope in self.here
+        return scope in OWN or self.is_here(scope)
+
+    def is_here(self, scope: str) -> bool:
+        kind, _, value = scope.partition(":")
+        workflows = {*self.runs.values(), *self.offered}
+        return value in {"run": {*self.runs}, "workflow": workflows}.get(kind, ())
 
     def state_of(self, content: Constraint, ends: float | None) -> str:
         if ends is not None and ends <= self.clock.ticks:
             return "expired"
-        foreign = content.scope.startswith("run:") and content.scope not in self.here
+        foreign = content.scope.startswith(("run:", "workflow:")) and not self.is_here(content.scope)
         return "no_match" if foreign else "applied"
 
     def ends_at(self, content: Constraint) -> float | None:
@@ -242,19 +251,25 @@ class Model:
             if late >= 0:
                 self.notices.append((row.topic, text))
 
-    def begin(self, run: str) -> None:
-        self.here.add(f"run:{run}")
-        self.look_again(f"run:{run}")
+    def begin(self, run: str, workflow: str) -> None:
+        self.move({**self.runs, run: workflow}, self.offered)
 
     def end(self, run: str) -> None:
-        self.here.discard(f"run:{run}")
-        self.look_again(f"run:{run}")
+        self.move({each: workflow for each, workflow in self.runs.items() if each != run}, self.offered)
 
-    def look_again(self, scope: str) -> None:
-        for row in sorted(self.rows, key=lambda row: row.came):
-            if row.content is not None and row.scope == scope:
-                row.own = self.is_own(scope)
-                self.change(row, self.state_of(row.content, row.ends))
+    def offer(self, workflows: Set[str]) -> None:
+        self.move(self.runs, workflows)
+
+    def move(self, runs: dict[str, str], offered: Set[str]) -> None:
+        """Look again at the rows of runs and workflows that have come or gone, a run first."""
+        scopes = {row.scope for row in self.rows}
+        before = {scope for scope in scopes if self.is_here(scope)}
+        self.runs, self.offered = runs, offered
+        for scope in sorted(before ^ {scope for scope in scopes if self.is_here(scope)}):
+            for row in sorted(self.rows, key=lambda row: row.came):
+                if row.content is not None and row.scope == scope:
+                    row.own = self.is_own(scope)
+                    self.change(row, self.state_of(row.content, row.ends))
 
     def change(self, row: Row, state: str) -> None:
         row.state, row.since = state, self.count()
@@ -333,9 +348,14 @@ class Pair:
         self.real.apply(topic, outcome)
         self.model.apply(topic, outcome)
 
-    def begin(self, run: str) -> None:
-        self.real.begin_run(run)
-        self.model.begin(run)
+    def begin(self, run: str, workflow: str) -> None:
+        self.end(run)
+        self.real.begin_run(run, workflow)
+        self.model.begin(run, workflow)
+
+    def offer(self, workflows: Set[str]) -> None:
+        self.real.offer(sorted(workflows))
+        self.model.offer(workflows)
 
     def end(self, run: str) -> None:
         self.real.end_run(run)

@@ -7,13 +7,15 @@ from collections.abc import Collection
 
 from cascade.interfaces.text import nearest, text_problem
 
-KINDS = ("project", "source", "run", "task")
+KINDS = ("project", "source", "workflow", "run", "task")
 GLOBAL = "global"
 MAX_VALUE = 256
 """Characters of the longest name or pattern; engines reject longer patterns."""
 _EVERYTHING = ("all", "everything", "any", "*")
 _UNNAMED = re.compile(r".+-\d+")
-_WRITE = "write global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine"
+_WRITE = (
+    "write global, project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN; a bare name is an engine"
+)
 
 
 class BareName(str):

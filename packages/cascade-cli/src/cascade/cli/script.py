@@ -19,6 +19,7 @@ from cascade.cli.link import with_optional_broker
 from cascade.cli.main import run_command
 from cascade.cli.output import Output
 from cascade.runtime.starting import Startable, Target, startable
+from cascade.spec import Workflow
 
 _COLUMNS = [Column("id"), Column("kind"), Column("mode"), Column("needs")]
 
@@ -60,7 +61,7 @@ def _command(target: Target | Callable[..., Any], name: str, declared: Mapping[s
     made = click.decorators.command(
         name=name,
         cls=WorkflowCommand,
-        workflow=lambda: startable(target, name)._replace(settings=declared),
+        workflow=lambda: startable(target, name)._replace(settings=declared, workflow=_workflow(target)),
         help=_about_the_program(),
         context_settings={"help_option_names": ["-h", "--help"]},
     )(run)
@@ -69,6 +70,10 @@ def _command(target: Target | Callable[..., Any], name: str, declared: Mapping[s
             # as cs.run calls it
             each.opts = ["--broker", "--connector"]
     return common_options(made)
+
+
+def _workflow(target: object) -> str:
+    return target.name if isinstance(target, Workflow) else ""
 
 
 def _about_the_program() -> str:

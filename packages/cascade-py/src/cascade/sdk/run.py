@@ -80,6 +80,7 @@ class Settings(TypedDict, total=False):
     on_change: Literal["refuse", "rerun", "keep"]
     max_starts: int | None
     forget_control: bool
+    workflow: str | None
 
 
 class AllSettings(Settings, total=False):
@@ -117,6 +118,7 @@ _OF_ENGINE_RUN = (  # the other settings are the engine's
     "on_change",
     "max_starts",
     "forget_control",
+    "workflow",
 )
 
 

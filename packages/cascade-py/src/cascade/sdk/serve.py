@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cascade.runtime.serving import Offer
     from cascade.sdk.run import OpenedEngine
 
-_OF_EACH_RUN = ("run_id", "name")
+_OF_EACH_RUN = ("run_id", "name", "workflow")
 """Settings of a single run: a service has many."""
 
 
@@ -111,18 +111,20 @@ async def _serve(
     service = Service(
         offers,
         connector=link,
-        run=lambda target, params, run_id: engine.run(target, params, run_id=run_id, **of_run),
+        run=lambda target, params, run: engine.run(
+            target, params, run_id=run.run_id, workflow=run.workflow, **of_run
+        ),
         bus=engine.bus,
         clock=settings.get("clock"),
         redactor=settings.get("redactor"),
-        pause_of=lambda workflow: engine.pause_of(),
+        pause_of=engine.pause_of,
         store=store,
         history=lambda run_id: [] if state is None else state.runs(run_id=run_id),
         drain=drain,
     )
     if store is not None:
         await store.prepare()
-    async with engine.attached():
+    async with engine.attached([each.name for each in offers]):
         await service.serve()
 
 

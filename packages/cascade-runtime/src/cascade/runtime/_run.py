@@ -85,7 +85,7 @@ class Run:
     async def execute(self) -> tuple[list[Any], Exception | None]:
         """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
         parts, control = self._parts, self._parts.control
-        prepare = partial(control.prepare, self._id, forget=self._rules.forget_control)
+        prepare = partial(control.prepare, self._identity, forget=self._rules.forget_control)
         with _logged(parts), control.prepared(self._id):
             async with (
                 _outbox_queue(parts) as queue,
@@ -244,7 +244,15 @@ class Run:
     def _scheduler(self, runner: TaskRunner, events: EventEmitter, monitor: LoopLagMonitor) -> RunScheduler:
         engine = self._parts
         return RunScheduler(
-            RunParts(self._id, engine.clock, engine.admission, monitor, events, self._recording),
+            RunParts(
+                self._id,
+                engine.clock,
+                engine.admission,
+                monitor,
+                events,
+                self._recording,
+                self._identity.workflow,
+            ),
             runner,
             params=self._params,
             continue_on_failure=self._continue_on_failure,

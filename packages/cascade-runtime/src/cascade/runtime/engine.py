@@ -9,7 +9,7 @@ A constraint arrives like this: the connector passes it to :class:`EngineControl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         on_change: OnChange
         max_starts: int | None
         forget_control: bool
+        workflow: str | None
 
     class RunOptions(RunDetails, total=False):
         """The keywords of a run that raises its failures."""
@@ -210,6 +211,7 @@ class Engine:
         on_change: OnChange = "refuse",
         max_starts: int | None = 5,
         forget_control: bool = False,
+        workflow: str | None = None,
     ) -> Any:
         """Run what ``target`` needs and return its value; a list of targets gives a list, a tuple a tuple.
 
@@ -224,7 +226,8 @@ class Engine:
         which the process died ``max_starts`` times in a row is not started again; None: it always is. ``forget_control``
         begins without the constraints that the ``state_backend`` remembers of an earlier process.
         ``progress`` shows the run on stderr: a line that changes on a terminal, and a last line everywhere.
-        Observers see ``run_id`` (random if none is given), ``name`` and ``tags``.
+        Observers see ``run_id`` (random if none is given), ``name`` and ``tags``. With ``workflow="audit"``
+        constraints of the scope ``workflow:audit`` cover the run, too.
 
         :raises InvalidTargetError: if a target is not a lazy result; nothing was started then.
         :raises ConfigurationError: if the engine has runs on another event loop, or one with this
@@ -256,7 +259,7 @@ class Engine:
             raise ConfigurationError(
                 "run(on_failure=)", f"needs 'stop', 'continue' or 'return', not {on_failure!r}"
             )
-        identity = checked_identity(run_id, name, tags)
+        identity = checked_identity(run_id, name, tags, workflow)
         rules = checked_rules(resume, on_change, max_starts, forget_control)
         with (
             self._on_one_loop(),
@@ -283,25 +286,28 @@ class Engine:
         return tuple(values) if is_tuple else values
 
     @asynccontextmanager
-    async def attached(self) -> AsyncIterator[None]:
+    async def attached(self, workflows: Collection[str] = ()) -> AsyncIterator[None]:
         """Keep the connector connected inside the context, and the broker's constraints known, also between runs.
 
-        Without a connector this does nothing.
+        That includes those of the scopes ``workflow:NAME`` of these workflows. Without a connector this does nothing.
 
         :raises ConnectorUnavailable: if the connector requires its link and has none.
         """
         parts = self._parts
-        async with SharedConnection.hold(parts.connector, meanwhile=parts.control.follow) as start_timeout:
-            await parts.control.follow()
-            await parts.control.known(start_timeout)
-            yield
+        with parts.control.offering(workflows):
+            async with SharedConnection.hold(
+                parts.connector, meanwhile=parts.control.follow
+            ) as start_timeout:
+                await parts.control.follow()
+                await parts.control.known(start_timeout)
+                yield
 
-    def pause_of(self) -> str:
+    def pause_of(self, workflow: str = "") -> str:
         """Return the scope of a pause that covers every run here, such as ``global``; empty if there is none.
 
-        It is known inside :meth:`attached`, and while a run is active.
+        With a workflow, also of one that covers only its runs. It is known inside :meth:`attached`, and while a run is active.
         """
-        return self._parts.control.pause_of()
+        return self._parts.control.pause_of(workflow)
 
     def _progress_bar(self, run_id: str, *, progress: bool) -> AbstractContextManager[ProgressBar | None]:
         if not progress:

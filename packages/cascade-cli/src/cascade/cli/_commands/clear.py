@@ -18,7 +18,7 @@ from cascade.cli.params import SCOPE
 def command(scope: str, type: str, name: str, **options: Any) -> int:  # noqa: A002 - the argument's name
     """Lift the constraints of a scope: those of one TYPE, or all of them.
 
-    SCOPE is global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine. TYPE is pause,
-    concurrency, rate_limit or cancel.
+    SCOPE is global, project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN; a bare name is an engine. TYPE is
+    pause, concurrency, rate_limit or cancel.
     """
     return lift(scope, lambda registers: clearing(scope, type, registers, name=name), kind=type, **options)

@@ -26,7 +26,7 @@ def command(
 ) -> int:
     """Limit how many tasks of a scope run or start, in each engine.
 
-    SCOPE is global, project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine.
+    SCOPE is global, project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN; a bare name is an engine.
     """
     if (concurrency is None) == (rate is None):
         raise CommandError("a limit is either of two", "pass --concurrency N or --rate 10/m", code=USAGE)

@@ -17,6 +17,6 @@ from cascade.cli.params import SCOPE
 def command(scope: str, **options: Any) -> int:
     """Stop tasks from starting; running tasks go on.
 
-    SCOPE is global (the default), project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine.
+    SCOPE is global (the default), project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN; a bare name is an engine.
     """
     return write(scope, "pause", {}, **options)

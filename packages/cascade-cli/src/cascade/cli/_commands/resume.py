@@ -18,7 +18,7 @@ from cascade.cli.params import SCOPE
 def command(scope: str, name: str, **options: Any) -> int:
     """Lift the pause of a scope.
 
-    SCOPE is global (the default), project:ID, source:ID, run:ID or task:PATTERN; a bare name is an engine.
+    SCOPE is global (the default), project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN; a bare name is an engine.
     """
     return lift(
         scope, lambda registers: clearing(scope, "pause", registers, name=name), kind="pause", **options

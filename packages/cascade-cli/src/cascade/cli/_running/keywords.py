@@ -26,6 +26,7 @@ OPTIONS: Mapping[str, str] = {
     "on_change": "--on-change",
     "max_starts": "--max-starts",
     "forget_control": "--forget-control",
+    "workflow": "FILE.py:NAME",
 }
 """By keyword of ``cs.run``."""
 

@@ -178,6 +178,8 @@ def run_with(
         # otherwise those of the record count
         workflow.check_inputs(target, params)
     keywords = {**plan.keywords, **({} if choice.run_id is None else {"run_id": choice.run_id})}
+    if workflow.workflow:
+        keywords["workflow"] = workflow.workflow
     return run_workflow(target, params, plan._replace(keywords=keywords, choice=choice), settings)
 
 

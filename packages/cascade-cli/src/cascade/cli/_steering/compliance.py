@@ -232,7 +232,7 @@ class ComplianceTracker:
         ours, _, name = self._change.scope.partition(":")
         if ours == kind == "task":
             return fnmatchcase(name, value) or fnmatchcase(value, name)
-        return not (ours == kind == "run") or name == value
+        return ours != kind or kind not in ("run", "workflow") or name == value
 
     def _report(self, source: str) -> ConstraintsReport | None:
         engine = self._view.engines.get(source)
@@ -296,7 +296,7 @@ def _seen(engine: EngineView) -> _Before:
 def _concerned(change: Change, engine: EngineView, now: float) -> bool:
     """Return whether an engine is live, follows the broker, and may be in the scope.
 
-    A process may have connected and not have run anything yet. Every engine answers for ``run:`` and ``task:``.
+    A process may have connected and not have run anything yet. Every engine answers for ``workflow:``, ``run:`` and ``task:``.
     """
     return _follows(engine) and _covers(change, engine) and engine.status(now) == ONLINE
 

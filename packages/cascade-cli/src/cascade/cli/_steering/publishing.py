@@ -221,7 +221,7 @@ class _ChangePublisher:
         )
         if failed:
             return FAILED
-        if change.scope.partition(":")[0] in ("global", "project", "task"):
+        if change.scope.partition(":")[0] in ("global", "project", "workflow", "task"):
             self._output.note(_UNHEARD)
         return OK
 

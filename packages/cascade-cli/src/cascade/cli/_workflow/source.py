@@ -32,8 +32,11 @@ def load(text: str) -> Startable:
     """
     path, name = split(text)
     module = imported(_checked(path))
-    made = startable(_found_in(module, path.name, name), f"{path.name}:{name}")
-    return made._replace(settings=declared_in(module))
+    found = _found_in(module, path.name, name)
+    made = startable(found, f"{path.name}:{name}")
+    # as a service names it
+    workflow = found.name if isinstance(found, Workflow) else name.rpartition(".")[2]
+    return made._replace(settings=declared_in(module), workflow=workflow)
 
 
 def offered(text: str) -> tuple[list[Workflow[..., Any]], Mapping[str, Any]]:

@@ -190,8 +190,11 @@ class GateIndex:
         self._groups: dict[str, dict[str, GateGroup]] = {}
         self._everywhere: dict[Key, AnyGate] = {}
         self._by_run: dict[str, dict[Key, AnyGate]] = {}
+        self._by_workflow: dict[str, dict[Key, AnyGate]] = {}
         self._by_name: dict[str, dict[Key, AnyGate]] = {}
         self._by_pattern: dict[Key, tuple[Callable[[str], object], AnyGate]] = {}
+        self.workflows: dict[str, str] = {}
+        """The workflow of each run, by run id; empty for a run that has none."""
         # of runs that have ended: the cancel of a run goes with it, and its calls in threads do not
         self._outlived: set[GateGroup] = set()
 
@@ -201,6 +204,11 @@ class GateIndex:
         if not (self.by_key or self._outlived):
             return 0
         return sum(group.running for group in self.groups() if group.gates or group in self._outlived)
+
+    def end_run(self, run_id: str) -> None:
+        """Forget a run that has ended, unless its calls run on: :meth:`drop` does it then."""
+        if run_id not in self._groups:
+            self.workflows.pop(run_id, None)
 
     def outlive(self, group: GateGroup) -> None:
         """Count the running tasks of a group of which the run has ended, if a cancel has ended them."""
@@ -213,20 +221,16 @@ class GateIndex:
 
     def cancel_of(self, run_id: str) -> AnyGate | None:
         """Return the gate that cancels a whole run, or None."""
-        gate = self.by_key.get((f"run:{run_id}", Cancel.type))
-        everywhere = (
-            each for each in self._everywhere.values() if isinstance(each, CancelGate) and each.covers(run_id)
-        )
-        return gate if gate is not None else next(everywhere, None)
+        found = (each for each in self._of_run(run_id) if isinstance(each, CancelGate))
+        return next(found, None)
 
     def pause_of(self, run_id: str, name: str = "") -> str:
         """Return what pauses tasks of a name in a run, without a name the run as a whole; empty if nothing does."""
         if name:
             reason = self.pause_reason(run_id, name)
             return str(reason) if reason is not None else ""
-        everywhere = (each for each in self._everywhere.values() if isinstance(each, PauseGate))
-        gate = self.by_key.get((f"run:{run_id}", Pause.type)) or next(everywhere, None)
-        return str(gate.block_reason()) if gate is not None else ""
+        found = (str(each.block_reason()) for each in self._of_run(run_id) if isinstance(each, PauseGate))
+        return next(found, "")
 
     def pause_reason(self, run_id: str, name: str) -> BlockReason | None:
         """Return what pauses tasks of this name in this run, or None."""
@@ -270,6 +274,7 @@ class GateIndex:
         groups.pop(group.name, None)
         if not groups:
             self._groups.pop(group.run_id, None)
+            self.end_run(group.run_id)
 
     def add(self, key: Key, gate: AnyGate) -> list[GateGroup]:
         """Add a gate; return the groups to which it applies."""
@@ -278,6 +283,9 @@ class GateIndex:
         if kind == "run":
             self._by_run.setdefault(value, {})[key] = gate
             found = self.groups_of(value)
+        elif kind == "workflow":
+            self._by_workflow.setdefault(value, {})[key] = gate
+            found = [group for group in self.groups() if self.workflows.get(group.run_id) == value]
         elif kind == "task":
             found = self._add_pattern(key, value, gate)
         else:
@@ -294,7 +302,7 @@ class GateIndex:
         value = key[0].partition(":")[2]
         self._everywhere.pop(key, None)
         self._by_pattern.pop(key, None)
-        for index in (self._by_run, self._by_name):
+        for index in (self._by_run, self._by_workflow, self._by_name):
             if key in index.get(value, ()):
                 del index[value][key]
                 if not index[value]:
@@ -306,7 +314,8 @@ class GateIndex:
     def clear(self) -> list[AnyGate]:
         """Remove and return all gates."""
         gates = list(self.by_key.values())
-        for index in (self.by_key, self._everywhere, self._by_run, self._by_name, self._by_pattern):
+        indexes = (self._everywhere, self._by_run, self._by_workflow, self._by_name, self._by_pattern)
+        for index in (self.by_key, *indexes):
             index.clear()
         for group in self.groups():
             group.gates = ()
@@ -324,11 +333,20 @@ class GateIndex:
         return self._groups.get(run_id, {}).get(name)
 
     def _applying_to(self, run_id: str, name: str) -> Iterator[AnyGate]:
-        found = (
-            *self._everywhere.values(),
-            *self._by_run.get(run_id, {}).values(),
+        yield from self._of_run(run_id)
+        of_name = (
             *self._by_name.get(name, {}).values(),
             *(gate for matches, gate in self._by_pattern.values() if matches(name)),
+        )
+        yield from (gate for gate in of_name if gate.covers(run_id))
+
+    def _of_run(self, run_id: str) -> Iterator[AnyGate]:
+        """Yield the gates that apply to all tasks of a run."""
+        workflow = self.workflows.get(run_id, "")
+        found = (
+            *self._everywhere.values(),
+            *self._by_workflow.get(workflow, {}).values(),
+            *self._by_run.get(run_id, {}).values(),
         )
         return (gate for gate in found if gate.covers(run_id))
 

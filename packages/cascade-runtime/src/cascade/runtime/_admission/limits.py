@@ -146,10 +146,10 @@ class Cancel(Rule):
         if scope.startswith("run:"):
             return ""
         kind = scope.partition(":")[0]
-        if kind not in ("task", "source"):
+        if kind not in ("task", "source", "workflow"):
             return (
-                "cancel needs the scope run:<id>, or task:<pattern> or source:<id> with expires_at, "
-                f"not {scope[:60]!r}"
+                "cancel needs the scope run:<id>, or task:<pattern>, source:<id> or workflow:<name> with "
+                f"expires_at, not {scope[:60]!r}"
             )
         return "" if expires else f"cancel of {kind}: needs expires_at, or it would never end"
 

@@ -93,6 +93,7 @@ class AdmissionPolicy:
     def attach(self, run: AdmittedRun) -> None:
         """Begin to serve a run; if a constraint cancels it already, its cancel becomes a notification."""
         self._runs[run.run_id] = run
+        self.gates.workflows[run.run_id] = run.workflow
         if (gate := self.gates.cancel_of(run.run_id)) is not None:
             self.notifications.cancel([run], gate.block_reason(), None)
 
@@ -106,6 +107,7 @@ class AdmissionPolicy:
                 self.gates.outlive(group)
             else:
                 self.gates.drop(group)
+        self.gates.end_run(run.run_id)
 
     def submit(self, request: StartRequest) -> None:
         """Add a request behind all that were submitted before."""
@@ -222,12 +224,14 @@ class AdmissionPolicy:
         """
         if self.waiting or any(True for _ in self.gates.groups()):
             return None
-        gates, self.gates, self._wakeups = self.gates, GateIndex(), Wakeups()
+        gates, self._wakeups = self.gates, Wakeups()
+        self.adopt_gates(GateIndex())
         return gates
 
     def adopt_gates(self, gates: GateIndex) -> None:
         """Put constraints in force whose gates another policy has given away; this one has none."""
         self.gates = gates
+        gates.workflows = {run.run_id: run.workflow for run in self._runs.values()}
 
     def blocking_gates(self) -> list[AnyGate]:
         """Return the gates that alone prevent a start; the gate of the oldest request comes first.
@@ -355,7 +359,9 @@ class AdmissionPolicy:
         runs = [
             run
             for run_id, run in self._runs.items()
-            if gate.covers(run_id) and run_id not in notified and (kind != "run" or run_id == value)
+            if gate.covers(run_id)
+            and run_id not in notified
+            and {"run": run_id, "workflow": run.workflow}.get(kind, value) == value
         ]
         self.notifications.cancel(runs, gate.block_reason(), task_matcher(value) if kind == "task" else None)
 

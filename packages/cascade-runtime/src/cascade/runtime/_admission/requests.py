@@ -49,9 +49,21 @@ class AdmittedRun:
     Each function returns at once and never raises.
     """
 
-    __slots__ = ("abort", "cancel", "reconsider", "reject", "report_blocked", "run_id", "running", "start")
+    __slots__ = (
+        "abort",
+        "cancel",
+        "reconsider",
+        "reject",
+        "report_blocked",
+        "run_id",
+        "running",
+        "start",
+        "workflow",
+    )
 
     run_id: str
+    workflow: str
+    """The name by which constraints cover all runs of one workflow; empty if the run has none."""
     running: Callable[[], Iterable[StartRequest]]
     """Returns a request for each task that runs now, including those that started without one."""
     start: Callable[[StartRequest], None]
@@ -71,6 +83,7 @@ class AdmittedRun:
         self,
         run_id: str,
         *,
+        workflow: str,
         running: Callable[[], Iterable[StartRequest]],
         start: Callable[[StartRequest], None],
         reject: Callable[[StartRequest, BlockReason], None],
@@ -80,6 +93,7 @@ class AdmittedRun:
         abort: Callable[[Exception], None],
     ) -> None:
         self.run_id = run_id
+        self.workflow = workflow
         self.running = running
         self.start = start
         self.reject = reject

@@ -1,4 +1,4 @@
-"""The runs that a cancel of a source or of tasks covers: those that were active when it arrived. No I/O."""
+"""The runs that a cancel of a source, a workflow or of tasks covers: those that were active when it arrived. No I/O."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ class Arrival(NamedTuple):
     """Whether it came with the first set: runs began before that, and only its ``ts`` shows which it means."""
 
 
+class _Began(NamedTuple):
+    """When an active run has begun, and its workflow."""
+
+    moment: int
+    at: float
+    """On the wall clock."""
+    workflow: str
+
+
 Arrivals = dict[str, Arrival]
 """The latest arrival by topic. It outlives a connection: what the process knew does not arrive anew."""
 
@@ -45,19 +54,18 @@ class Cancels:
         """Whether the first set after the start has not been completed yet."""
         self._clock = clock
         self._arrivals = arrivals if arrivals is not None else {}
-        # moment and wall-clock time of the beginning, by run id
-        self._runs: dict[str, tuple[int, float]] = {}
+        self._runs: dict[str, _Began] = {}
 
-    def begin_run(self, run_id: str) -> None:
+    def begin_run(self, run_id: str, workflow: str = "") -> None:
         """Note that a run is active from now on."""
-        self._runs[run_id] = next(_moments), self._clock.now()
+        self._runs[run_id] = _Began(next(_moments), self._clock.now(), workflow)
 
     def end_run(self, run_id: str) -> None:
         """Note that a run has ended. Idempotent."""
         self._runs.pop(run_id, None)
 
     def topics(self) -> list[str]:
-        """Return the topics of the cancels of sources and of tasks that have arrived."""
+        """Return the topics of the cancels that have arrived and do not name one run."""
         return list(self._arrivals)
 
     def forget(self, topic: str) -> None:
@@ -65,7 +73,7 @@ class Cancels:
         self._arrivals.pop(topic, None)
 
     def covering(self, topic: str, constraint: Constraint, *, live: bool = False) -> Constraint:
-        """Return a constraint; a cancel of a source or of tasks with the active runs that it covers.
+        """Return a constraint; a cancel that does not name one run with the active runs that it covers.
 
         :param live: the message is new, even if it equals the one before.
         """
@@ -88,16 +96,23 @@ class Cancels:
         """Yield the active runs that a cancel does not cover."""
         rule = constraint.rule
         if isinstance(rule, Cancel) and rule.runs is not None:
-            yield from (run_id for run_id in self._runs if run_id not in rule.runs)
+            yield from (run_id for run_id in self._in_scope(constraint) if run_id not in rule.runs)
 
     def _covering(self, arrival: Arrival, constraint: Constraint) -> Constraint:
         covered = frozenset(
             run_id
-            for run_id, (moment, began) in self._runs.items()
-            if moment < arrival.moment
-            and not (arrival.by_clock and constraint.ts is not None and constraint.ts < began)
+            for run_id, began in self._in_scope(constraint).items()
+            if began.moment < arrival.moment
+            and not (arrival.by_clock and constraint.ts is not None and constraint.ts < began.at)
         )
         return msgspec.structs.replace(constraint, rule=Cancel(covered, constraint.expires_at))
+
+    def _in_scope(self, constraint: Constraint) -> dict[str, _Began]:
+        """Return the active runs that the scope of a cancel names, however old they are."""
+        kind, _, value = constraint.scope.partition(":")
+        if kind != "workflow":
+            return self._runs
+        return {run_id: began for run_id, began in self._runs.items() if began.workflow == value}
 
     def _remember(self, topic: str, arrival: Arrival) -> None:
         self._arrivals.pop(topic, None)

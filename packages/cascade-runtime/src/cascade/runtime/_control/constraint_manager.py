@@ -104,6 +104,7 @@ class ConstraintManager:
         self._reporter = self._make_reporter()
         self._memory: ControlMemory | None = None
         self._expected: set[str] = set()  # runs that are about to begin
+        self._offered: frozenset[str] = frozenset()  # workflows
         self._in_sync = asyncio.Event()
         self._has_set = asyncio.Event()
         # None unless started
@@ -246,10 +247,21 @@ class ConstraintManager:
                 [topic for topic in found.payloads if self.registers.has_in_force(topic)]
             )
 
-    def pause_of(self) -> str:
-        """Return the scope of a pause that covers every run here; empty if there is none."""
-        in_force = (each for each in self._own_scopes if self.registers.is_in_force((each, "pause")))
-        return next(in_force, "")
+    def pause_of(self, workflow: str = "") -> str:
+        """Return the scope of a pause that covers every run here, or all of a workflow; empty if there is none."""
+        scopes = (*self._own_scopes, f"workflow:{workflow}")
+        return next((each for each in scopes if self.registers.is_in_force((each, "pause"))), "")
+
+    def offer(self, workflows: frozenset[str]) -> None:
+        """Obey the constraints of these workflows also while none of their runs is active, and of no others. Idempotent."""
+        before, self._offered = self._offered, workflows
+        if workflows == before:
+            return
+        self.registers.offer(workflows)
+        self._stream.add_scopes(*(f"workflow:{name}" for name in workflows - before))
+        self._stream.remove_scopes(*(f"workflow:{name}" for name in before - workflows))
+        self._apply_changes()
+        self._check_reports()
 
     def mask_with(self, redactor: Redactor) -> None:
         """Mask secrets in reports from now on as an engine of this connector does."""
@@ -264,11 +276,12 @@ class ConstraintManager:
         self._watched.labels.update(labels)
         self._watched.host_report = self._watched.host_report and host_report
 
-    def expect_run(self, run_id: str) -> None:
+    def expect_run(self, run_id: str, workflow: str = "") -> None:
         """Ask for the constraints of a run that is about to begin; :meth:`forget_run` undoes it."""
         self._expected.add(run_id)
-        self.registers.begin_run(run_id)
-        if self._stream.add_scope(f"run:{run_id}") and self.sync.is_linked and not self.sync.proved:
+        self.registers.begin_run(run_id, workflow)
+        is_asked = self._stream.add_scopes(*self.registers.scopes_of(run_id))
+        if is_asked and self.sync.is_linked and not self.sync.proved:
             # the run waits for what a wildcard may have withheld
             self._forget_set()
 
@@ -276,8 +289,8 @@ class ConstraintManager:
         """Ask no longer for the constraints of a run that has not begun. Idempotent."""
         if run_id in self._expected:
             self._expected.discard(run_id)
+            self._stream.remove_scopes(*self.registers.scopes_of(run_id))
             self.registers.end_run(run_id)
-            self._stream.remove_scope(f"run:{run_id}")
             self._set_timer()
 
     def begin_run(self, run: ActiveRun, controller: AdmissionController, bus: EventBus) -> None:
@@ -289,7 +302,7 @@ class ConstraintManager:
         run.facts.attempt_begins = lambda task_id: self._note_attempt(run_id, task_id)
         self._reporter.runs.begin(run)
         if run_id not in self._expected:
-            self.expect_run(run_id)
+            self.expect_run(run_id, run.workflow)
         self._expected.discard(run_id)
         self._apply_changes()
         self._check_reports()
@@ -300,8 +313,8 @@ class ConstraintManager:
             return
         self._engines.end_run(run_id)
         self._reporter.runs.end(run_id, status=status, error=error, now=self._clock.now(), clean=self._mask)
+        self._stream.remove_scopes(*self.registers.scopes_of(run_id))
         self.registers.end_run(run_id)
-        self._stream.remove_scope(f"run:{run_id}")
         self._apply_changes()
         self._note_disconnect()
         self._reporter.publish_end()

@@ -29,7 +29,7 @@ _AT_KEY = re.compile(r"(.*) - at `\$\.(.*)`", re.DOTALL)
 
 _POINT_ZERO = re.compile(r"\b(\d+)\.0\b")
 
-SCOPES = ("project", "task", "run", "source")
+SCOPES = ("project", "task", "run", "source", "workflow")
 """Kinds of scope that need a value; ``global`` has no value."""
 
 
@@ -38,7 +38,7 @@ class Constraint(msgspec.Struct, frozen=True, eq=False):
 
     id: str
     scope: str
-    """``global``, or ``kind:value`` with kind project, task, run or source."""
+    """``global``, or ``kind:value`` with a kind of :data:`SCOPES`."""
     rule: Rule
     expires_at: float | None = None
     """Seconds since the epoch, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
@@ -93,6 +93,7 @@ class EngineControl:
         self._labels = dict(labels or {})
         self._host_report = host_report
         self._memory = memory
+        self._offered: frozenset[str] = frozenset()  # workflows
         self._manager_of: dict[str, ConstraintManager] = {}  # by run id
         # by the id of a run that has not begun
         self._prepared: dict[str, ConstraintManager] = {}
@@ -111,15 +112,15 @@ class EngineControl:
             if (manager := self._prepared.pop(run_id, None)) is not None:
                 manager.forget_run(run_id)
 
-    async def prepare(self, run_id: str, *, forget: bool) -> None:
+    async def prepare(self, run: RunIdentity, *, forget: bool) -> None:
         """Ask for the constraints of a run while its connector connects: the broker can answer both at once.
 
         :param forget: as for :meth:`begin`.
         """
         if self._connector is not None:
             manager = await self._following(self._connector, forget=forget)
-            manager.expect_run(run_id)
-            self._prepared[run_id] = manager
+            manager.expect_run(run.run_id, run.workflow)
+            self._prepared[run.run_id] = manager
 
     async def begin(
         self,
@@ -153,6 +154,7 @@ class EngineControl:
             self._clock.now(),
             name=run.name,
             tags=run.tags,
+            workflow=run.workflow,
             facts=facts,
             attempt=attempt,
             token=token,
@@ -175,14 +177,25 @@ class EngineControl:
             manager = await self._following(self._connector, forget=False)
             manager.add_engine(self._controller)
 
+    @contextmanager
+    def offering(self, workflows: Iterable[str]) -> Iterator[None]:
+        """Obey the constraints of these workflows inside the context, also while none of their runs is active."""
+        self._offered = frozenset(workflows)
+        try:
+            yield
+        finally:
+            self._offered = frozenset()
+            if self._connector is not None and (manager := self._known_manager(self._connector)) is not None:
+                manager.offer(self._offered)
+
     async def known(self, start_timeout: AwakeTimeout) -> None:
         """Wait until the constraints are known, as long as a run would before its first task."""
         if self._connector is not None:
             await self._wait_for_sync(self._find_manager(self._connector), start_timeout)
 
-    def pause_of(self) -> str:
-        """Return the scope of a pause that covers every run of the engine; empty if there is none."""
-        return "" if self._connector is None else self._find_manager(self._connector).pause_of()
+    def pause_of(self, workflow: str) -> str:
+        """Return the scope of a pause that covers every run of the engine, or all of a workflow; empty if there is none."""
+        return "" if self._connector is None else self._find_manager(self._connector).pause_of(workflow)
 
     async def _following(self, connector: Connector, *, forget: bool) -> ConstraintManager:
         """Return the manager that follows this connector, which knows this engine from now on."""
@@ -191,6 +204,8 @@ class EngineControl:
         SharedConnection.around_disconnect(connector, manager.leave, manager.release)
         manager.mask_with(self._redactor)
         manager.describe(self._labels, host_report=self._host_report)
+        if self._offered:
+            manager.offer(self._offered)
         if self._memory is not None:
             await manager.remember(self._memory, forget=forget)
         return manager
@@ -199,15 +214,20 @@ class EngineControl:
         """Return the manager that follows this connector on the running loop; start one if there is none."""
         from cascade.runtime._control.constraint_manager import ConstraintManager
 
-        project_id = os.environ.get("CASCADE_PROJECT_ID") or "default"
-        clock_id = 0 if isinstance(self._clock, SystemClock) else id(self._clock)
-        key = (id(connector), project_id, clock_id)
-        manager = self._managers.get(key)
-        if manager is None or not manager.is_following:
-            manager = ConstraintManager(connector, clock=self._clock, project_id=project_id)
+        manager = self._known_manager(connector)
+        if manager is None:
+            manager = ConstraintManager(connector, clock=self._clock, project_id=_project_id())
             manager.start()
-            self._managers[key] = manager
+            self._managers[self._key(connector)] = manager
         return manager
+
+    def _known_manager(self, connector: Connector) -> ConstraintManager | None:
+        """Return the manager that follows this connector on the running loop, if there is one."""
+        manager = self._managers.get(self._key(connector))
+        return manager if manager is not None and manager.is_following else None
+
+    def _key(self, connector: Connector) -> _Key:
+        return id(connector), _project_id(), 0 if isinstance(self._clock, SystemClock) else id(self._clock)
 
     async def _wait_for_sync(self, manager: ConstraintManager, start_timeout: AwakeTimeout) -> None:
         if not self._required and self._is_known_unlinked():
@@ -230,6 +250,10 @@ class EngineControl:
         """Return whether the connector reports that it has no link: then no constraint can arrive."""
         connector = self._connector
         return supports(connector, SupportsStatistics) and not connector.statistics().linked
+
+
+def _project_id() -> str:
+    return os.environ.get("CASCADE_PROJECT_ID") or "default"
 
 
 async def _import_parts() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context
 from enum import StrEnum
@@ -68,6 +69,8 @@ class ConstraintStream:
         self._closed = closed
         self._context = context
         self._exact = [topic for scope in scopes for topic in exact_topics(scope)]
+        # how many need each of the others
+        self._needed: Counter[str] = Counter()
         self._stream: WatchStream | None = None
         self._reader: asyncio.Task[None] | None = None
         self._old_readers: set[asyncio.Task[None]] = set()
@@ -109,11 +112,18 @@ class ConstraintStream:
         if self._removal is not None and self._clock.monotonic() >= self._removal:
             self._remove_unneeded()
 
-    def add_scope(self, scope: str) -> bool:
-        """Watch the exact topics of one more scope; return whether their messages are on their way."""
-        if scope in self._unneeded:  # its messages are to be sent anew
+    def add_scopes(self, *scopes: str) -> bool:
+        """Watch the exact topics of further scopes; return whether their messages are on their way.
+
+        A scope that is watched already is counted: it is watched until it is removed as often.
+        """
+        new = [scope for scope in scopes if not self._needed[scope]]
+        self._needed.update(scopes)
+        if not new:
+            return False
+        if not self._unneeded.keys().isdisjoint(new):  # their messages are to be sent anew
             self._remove_unneeded()
-        topics = exact_topics(scope)
+        topics = [topic for scope in new for topic in exact_topics(scope)]
         self._exact = [*topics, *self._exact]
         if self._stream is None or not supports(self._stream, SupportsExtend):
             return False
@@ -123,12 +133,15 @@ class ConstraintStream:
             return True
         return False
 
-    def remove_scope(self, scope: str) -> None:
-        """Watch the exact topics of a scope no longer, from :data:`REMOVE_AFTER` seconds after now at the latest."""
-        topics = exact_topics(scope)
+    def remove_scopes(self, *scopes: str) -> None:
+        """Watch the exact topics of scopes no longer, from :data:`REMOVE_AFTER` seconds after now at the latest."""
+        self._needed.subtract(scopes)
+        self._needed = +self._needed
+        gone = [scope for scope in scopes if scope not in self._needed]
+        topics = {topic for scope in gone for topic in exact_topics(scope)}
         self._exact = [each for each in self._exact if each not in topics]
-        self._unneeded[scope] = None
-        if self._removal is None:
+        self._unneeded.update(dict.fromkeys(gone))
+        if gone and self._removal is None:
             self._removal = self._clock.monotonic() + REMOVE_AFTER
 
     def _remove_unneeded(self) -> None:

@@ -17,7 +17,7 @@ class Status(StrEnum):
 
     APPLIED = "applied"
     NO_MATCH = "no_match"
-    """Understood, but its scope covers nothing here: the run of a ``run:`` scope is not in this process."""
+    """Understood, but its scope covers nothing here: the run or the workflow that it names is not in this process."""
     EXPIRED = "expired"
     UNSUPPORTED = "unsupported"
     """Its latest message has a type or scope that this version does not know."""

@@ -29,14 +29,15 @@ from cascade.runtime._control.register_table import (
 from cascade.wire.reports import EffectiveEntry
 
 MAX_REGISTERS = 10_000
-"""Registers of ``task:`` and ``run:`` scopes that an engine keeps; further ones are rejected."""
+"""Registers of ``task:``, ``run:`` and ``workflow:`` scopes that an engine keeps; further ones are rejected."""
 MAX_OWN = 1_000
-"""Registers of ``global``, the own project, the own source and local runs, in a room of their own."""
+"""Registers of ``global``, the own project, the own source, local runs and workflows, in a room of their own."""
 MAX_PROBLEMS = 1_000
 """Topics without any valid message that are listed by name; further ones are only counted."""
 SPELLING = "spelling"
 """The reason for which a message on another spelling of a register's topic is refused."""
 
+_PLACES = ("run:", "workflow:")  # scopes that cover something only where it is
 # a broker sends the rest of a message's expiry in whole seconds
 _TRUNCATED = 1.0
 
@@ -54,10 +55,10 @@ class Registers:
     What a retained set does not have is removed in slices, with :meth:`settle`; :meth:`take_changes`
     returns what changed in the effective set.
 
-    :param own_scopes: the scopes, other than runs, that mean the whole engine.
+    :param own_scopes: the scopes that mean the whole engine.
     :param notice: called with each notice; a message that repeats the one before causes none.
     :param clean: masks secrets in the reason of a problem, which a report repeats.
-    :param limit: the most registers of ``task:`` and ``run:`` scopes that are kept.
+    :param limit: the most registers of the scopes ``task:``, ``run:`` and ``workflow:`` that are kept.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Registers:
         self.problems_forgotten = 0
         """Topics with a problem beyond :data:`MAX_PROBLEMS`."""
         self.cancels = cancels or Cancels(clock)
-        """Which runs a cancel of a source or of tasks covers."""
+        """Which runs a cancel covers that does not name one."""
         self._clock = clock
         self._own_scopes = frozenset(own_scopes)
         self._notice = notice
@@ -86,9 +87,13 @@ class Registers:
         self._table = RegisterTable()
         # how many registers with a value are own, and how many are not
         self._rooms = {True: 0, False: 0}
-        self._local_runs: set[str] = set()  # their scopes
-        # registers of run: scopes, by scope and topic
-        self._by_run: dict[str, dict[str, Register]] = {}
+        # of active runs, by id; empty for one without
+        self._workflow_of: dict[str, str] = {}
+        self._offered: set[str] = set()
+        # scopes of the runs and workflows that are in this process
+        self._local: set[str] = set()
+        # registers of such scopes and of those elsewhere, by scope and topic
+        self._by_place: dict[str, dict[str, Register]] = {}
         self._without_value: dict[str, None] = {}  # topics, oldest first
         # topics whose registers are to be removed
         self._unsettled: dict[str, None] = {}
@@ -171,27 +176,39 @@ class Registers:
             self._drop(self._unsettled.popitem()[0])
         return not self._unsettled
 
-    def begin_run(self, run_id: str) -> None:
-        """Put the registers of a run in force: it is in this process from now on."""
-        scope = f"run:{run_id}"
-        self._local_runs.add(scope)
-        self._update_run(scope)
-        self.cancels.begin_run(run_id)
+    def begin_run(self, run_id: str, workflow: str = "") -> None:
+        """Put the registers of a run and of its workflow in force: they are in this process from now on."""
+        self._workflow_of[run_id] = workflow
+        for scope in self.scopes_of(run_id):
+            self._update_place(scope)
+        self.cancels.begin_run(run_id, workflow)
         for topic in self.cancels.topics():
             self._update_cancel(topic)
 
     def end_run(self, run_id: str) -> None:
-        """Lift the registers of a run that has ended; they no longer cover anything here."""
-        scope = f"run:{run_id}"
-        self._local_runs.discard(scope)
-        self._update_run(scope)
+        """Lift the registers of a run that has ended, and of its workflow if that is the last one here."""
+        scopes = self.scopes_of(run_id)
+        self._workflow_of.pop(run_id, None)
+        for scope in scopes:
+            self._update_place(scope)
         self.cancels.end_run(run_id)
+
+    def offer(self, workflows: Collection[str]) -> None:
+        """Put the registers of these workflows in force also while none of their runs is active, and of no others."""
+        before, self._offered = self._offered, {*workflows}
+        for name in sorted(before ^ self._offered):
+            self._update_place(f"workflow:{name}")
+
+    def scopes_of(self, run_id: str) -> tuple[str, ...]:
+        """Return the scopes that name an active run: its own, and that of its workflow."""
+        workflow = self._workflow_of.get(run_id, "")
+        return (f"run:{run_id}", f"workflow:{workflow}") if workflow else (f"run:{run_id}",)
 
     def clear(self) -> None:
         """Remove everything; the caller lifts all constraints that it has applied."""
         self._table = RegisterTable()
         self._rooms = {True: 0, False: 0}
-        for each in (self._by_run, self._without_value, self._unsettled):
+        for each in (self._by_place, self._without_value, self._unsettled):
             each.clear()
         self._in_force = RulesInForce()
         self._expiries.clear()
@@ -269,7 +286,7 @@ class Registers:
         return scope.startswith(("source:", "project:")) and scope not in self._own_scopes
 
     def _is_own(self, scope: str) -> bool:
-        return scope in self._own_scopes or scope in self._local_runs
+        return scope in self._own_scopes or scope in self._local
 
     def _apply_constraint(self, topic: str, constraint: Constraint) -> None:
         if problem := self._no_room(topic, constraint):
@@ -309,8 +326,8 @@ class Registers:
         register.deadline = self._deadline_of(constraint)
         register.state = self._state_of(constraint, deadline=register.deadline)
         register.note = self._note_of(register)
-        if constraint.scope.startswith("run:"):
-            self._by_run.setdefault(constraint.scope, {})[topic] = register
+        if constraint.scope.startswith(_PLACES):
+            self._by_place.setdefault(constraint.scope, {})[topic] = register
         self._table.put(register)
         self.revision += 1
         if register.state is Status.EXPIRED:
@@ -330,7 +347,7 @@ class Registers:
             return Status.EXPIRED
         if isinstance(constraint.rule, Cancel) and constraint.rule.runs is not None:
             return Status.APPLIED if constraint.rule.runs else Status.NO_MATCH
-        here = not constraint.scope.startswith("run:") or constraint.scope in self._local_runs
+        here = not constraint.scope.startswith(_PLACES) or constraint.scope in self._local
         return Status.APPLIED if here else Status.NO_MATCH
 
     def _refresh(self, register: Register, constraint: Constraint) -> bool:
@@ -347,8 +364,15 @@ class Registers:
             self._schedule_expiry(register)
         return True
 
-    def _update_run(self, scope: str) -> None:
-        for register in self._by_run.get(scope, {}).values():
+    def _update_place(self, scope: str) -> None:
+        """Note whether a run or a workflow is in this process."""
+        kind, _, value = scope.partition(":")
+        runs = self._workflow_of
+        is_here = value in (runs if kind == "run" else {*runs.values()} | self._offered)
+        if is_here is (scope in self._local):
+            return
+        self._local ^= {scope}
+        for register in self._by_place.get(scope, {}).values():
             self._rooms[register.own] -= 1
             register.own = self._is_own(scope)
             self._rooms[register.own] += 1
@@ -368,6 +392,8 @@ class Registers:
     def _note_of(self, register: Register) -> str:
         """Return why a cancel covers no run here, or an empty text."""
         if register.state is not Status.NO_MATCH or register.content is None:
+            return ""
+        if not isinstance(register.content.rule, Cancel):
             return ""
         older = any(True for _ in self.cancels.left_out(register.content))
         if older:
@@ -403,10 +429,10 @@ class Registers:
             return
         self._rooms[register.own] -= 1
         scope = register.content.scope
-        if scope in self._by_run:
-            self._by_run[scope].pop(register.topic, None)
-            if not self._by_run[scope]:
-                del self._by_run[scope]
+        if scope in self._by_place:
+            self._by_place[scope].pop(register.topic, None)
+            if not self._by_place[scope]:
+                del self._by_place[scope]
 
     def _enforce(self, register: Register) -> None:
         if register.content is not None and register.in_force:

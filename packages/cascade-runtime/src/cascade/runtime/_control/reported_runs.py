@@ -52,6 +52,7 @@ class ActiveRun:
         *,
         name: str = "",
         tags: Mapping[str, Tag] | None = None,
+        workflow: str = "",
         facts: RunFacts | None = None,
         attempt: int = 1,
         token: str = "",
@@ -62,6 +63,7 @@ class ActiveRun:
         """Seconds since the epoch."""
         self.name = name
         self.tags = tags or {}
+        self.workflow = workflow
         self.facts = facts or RunFacts()
         self.attempt = attempt
         self.token = token

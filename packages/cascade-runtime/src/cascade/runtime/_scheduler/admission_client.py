@@ -64,6 +64,7 @@ class RunAdmission:
         self._unwatch: list[Callable[[], None]] = []
         self._run = AdmittedRun(
             parts.run_id,
+            workflow=parts.workflow,
             running=self._running,
             start=self._start,
             reject=self._reject,

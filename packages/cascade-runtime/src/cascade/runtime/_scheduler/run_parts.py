@@ -22,3 +22,4 @@ class RunParts(NamedTuple):
     events: EventEmitter
     recording: Recording | None = None
     """None if the engine does not record runs."""
+    workflow: str = ""

@@ -146,14 +146,15 @@ _LARGE = 2**63  # readers of the messages may have integers of 64 bits
 
 
 class RunIdentity(NamedTuple):
-    """One run's id, and the name and tags that observers see."""
+    """One run's id, the name and tags that observers see, and the workflow by which constraints cover it."""
 
     run_id: str
     name: str
     tags: Mapping[str, Tag]
+    workflow: str = ""
 
 
-def checked_identity(run_id: object, name: object, tags: object) -> RunIdentity:
+def checked_identity(run_id: object, name: object, tags: object, workflow: object = None) -> RunIdentity:
     """Return what identifies a run; without an id it gets a random one.
 
     :raises ConfigurationError: naming the argument that cannot be used.
@@ -161,7 +162,8 @@ def checked_identity(run_id: object, name: object, tags: object) -> RunIdentity:
     given_name = "" if name is None else _text("run(name=)", name)
     given_tags = checked_tags("run(tags=)", {} if tags is None else tags)
     checked_id = os.urandom(16).hex() if run_id is None else _text("run(run_id=)", run_id)
-    return RunIdentity(checked_id, given_name, given_tags)
+    given_workflow = "" if workflow is None else _text("run(workflow=)", workflow)
+    return RunIdentity(checked_id, given_name, given_tags, given_workflow)
 
 
 def _text(setting: str, value: object) -> str:

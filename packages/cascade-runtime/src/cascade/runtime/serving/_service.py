@@ -60,8 +60,8 @@ from cascade.runtime.starting import Target
 from cascade.spec import targets_of
 from cascade.wire.requests import StartRequest, parse_request
 
-RunTarget = Callable[[Target, Mapping[str, Any], str], Awaitable[Any]]
-"""Runs a target with the values of its inputs, under a run id."""
+RunTarget = Callable[[Target, Mapping[str, Any], RequestedRun], Awaitable[Any]]
+"""Runs a target with the values of its inputs, under the id and the workflow of a request."""
 
 STOP_SECONDS = 2.0
 """For what is left to send at the end."""
@@ -262,7 +262,7 @@ class Service:
         try:
             target, params = self._intake.offers[run.workflow].startable.build(run.values)
             check_inputs(targets_of(target), params, os.environ)
-            value = await self._run(target, params, run.run_id)
+            value = await self._run(target, params, run)
         except Exception as exc:
             error = exc
         if error is not None and not accepted and run.run_id not in self._recorded:

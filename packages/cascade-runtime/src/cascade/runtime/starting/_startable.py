@@ -36,6 +36,8 @@ class Startable(NamedTuple):
     of_function: frozenset[str]
     settings: Mapping[str, Any] = MappingProxyType({})
     """Of a run, as the file declares them; ``params`` among them are values of inputs."""
+    workflow: str = ""
+    """The name by which constraints cover its runs."""
 
     @property
     def knows_all(self) -> bool:

@@ -280,7 +280,7 @@
     const at = text.indexOf(":"), value = text.slice(at + 1).trim();
     if (text === "global") return text;
     const kind = at < 0 ? "source" : text.slice(0, at);
-    if (!["project", "source", "run", "task"].includes(kind)) throw new Error(`${words.shown(kind, 40)} is not a scope: write global, project:ID, source:ID, run:ID or task:PATTERN.`);
+    if (!["project", "source", "workflow", "run", "task"].includes(kind)) throw new Error(`${words.shown(kind, 40)} is not a scope: write global, project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN.`);
     if (!value) throw new Error(`Write a name after ${kind}:, or global for everything.`);
     if (value.length > 256) throw new Error("The scope is longer than 256 characters.");
     return `${kind}:${at < 0 ? text : text.slice(at + 1)}`;
