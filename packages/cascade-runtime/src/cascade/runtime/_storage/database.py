@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -50,8 +51,9 @@ def open_to_write(path: Path, kind: FileKind, *, power_safe: bool) -> sqlite3.Co
     :raises OSError: if it cannot be created.
     """
     if not path.exists():
-        # SQLite deletes the log of an earlier file of this name: this one is empty
-        create_private(path)
+        logs = (path.with_name(path.name + end) for end in ("-wal", "-journal"))
+        # SQLite deletes the log of an earlier file of this name if this one has no bytes, and would apply it to any other
+        create_private(path, b"" if any(log.exists() for log in logs) else _empty(path, kind))
         sync(path.parent)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
@@ -67,6 +69,30 @@ def open_to_write(path: Path, kind: FileKind, *, power_safe: bool) -> sqlite3.Co
         connection.close()
         raise
     return connection
+
+
+_EMPTY: dict[tuple[int, str], bytes] = {}
+"""The bytes of an empty file, by application and schema."""
+
+
+def _empty(path: Path, kind: FileKind) -> bytes:
+    """Return the bytes of a file without rows, which is in WAL mode already.
+
+    So a new file is complete as soon as it has its name. To have SQLite do the same there takes six more flushes of the disk.
+    """
+    key = kind.application_id, kind.schema
+    if key not in _EMPTY:
+        model = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        create_private(model)
+        try:
+            with contextlib.closing(sqlite3.connect(model, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = OFF")
+                _change_to_wal(connection)
+                _run(connection, kind, kind.schema)
+            _EMPTY[key] = model.read_bytes()
+        finally:
+            model.unlink()
+    return _EMPTY[key]
 
 
 @contextlib.contextmanager
