@@ -29,6 +29,7 @@ GROUPS = (
     "telemetry",
     "control",
     "fleet",
+    "serving",
     "executors",
     "journal",
     "recorded",
