@@ -26,7 +26,7 @@ def test_no_example_goes_unchecked() -> None:
     """Every block of JSON on the page is of a kind that a test here, or of the runtime, or of its document compares."""
     assert PAGE.count("```json") == len(EXAMPLES)
     here, control = {"envelope", "body", "status", "ack"}, {"constraint", "store", "report"}
-    watchers = {"runs", "graph", "summary", "host"}
+    watchers = {"runs", "graph", "ended", "summary", "host"}
     starting = {"workflows", "request", "response"}
     assert {kind for kind, _ in EXAMPLES} == here | control | watchers | starting
 

@@ -21,6 +21,7 @@ from cascade.wire import (
     ConstraintsReport,
     DataBody,
     Echo,
+    EndedReport,
     Envelope,
     GraphReport,
     HostReport,
@@ -67,6 +68,7 @@ ABOUT = {
     "constraints": "Which registers an engine obeys, and what is in force.",
     "runs": "Active runs with counts by state and by task, what waits and why, and recent runs.",
     "graph": "The graphs of active runs.",
+    "ended": "The run that ended last, and the last one that failed, whole.",
     "summary": "A few numbers, without nesting, for dashboards.",
     "host": "The machine and the process of an engine.",
     "workflows": "What a service starts when it is asked, and how the latest run of each workflow ended.",
@@ -107,6 +109,7 @@ CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
     "constraints": ("cascade/state/{source}/constraints", {"constraintsReport": ConstraintsReport}, 1, BY_NAMED, "send"),
     "runs": ("cascade/state/{source}/runs", {"runsReport": RunsReport}, 1, BY_NAMED, "send"),
     "graph": ("cascade/state/{source}/graph", {"graphReport": GraphReport}, 1, BY_NAMED, "send"),
+    "ended": ("cascade/state/{source}/ended", {"endedReport": EndedReport}, 1, BY_NAMED, "send"),
     "summary": ("cascade/state/{source}/summary", {"summary": Summary}, 1, BY_NAMED, "send"),
     "host": ("cascade/state/{source}/host", {"hostReport": HostReport}, 1, BY_NAMED, "send"),
     "workflows": ("cascade/state/{source}/workflows", {"workflowsReport": WorkflowsReport}, 1, True, "send"),
@@ -118,7 +121,7 @@ CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
 
 EXAMPLES = {
     "birth": "status", "offline": "status", "constraint": "constraint", "store": "store", "constraintsReport": "report",
-    "runsReport": "runs", "graphReport": "graph", "summary": "summary", "hostReport": "host", "acknowledgement": "ack",
+    "runsReport": "runs", "graphReport": "graph", "endedReport": "ended", "summary": "summary", "hostReport": "host", "acknowledgement": "ack",
     "event": "envelope", "workflowsReport": "workflows", "request": "request", "response": "response",
 }  # fmt: skip
 """By message: the kind of the examples on the protocol's page."""

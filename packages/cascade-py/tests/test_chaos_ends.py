@@ -1,6 +1,7 @@
 """How runs end, seen by a second client: rows 20, 21, 22, 26, 34 and 35, in programs of their own."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pytest
 from long_limits import PATIENT
 from paho.mqtt import publish
 
-from cascade.interfaces.topics import status_topic
+from cascade.interfaces.topics import state_topic, status_topic
 from cascade.testkit import Broker, eventually
 from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.waiting import busyness
@@ -147,7 +148,8 @@ async def test_row_21_what_others_see_of_an_end(
     fresh_broker: Broker, recorder: Recorder, end: str, name: str | None
 ) -> None:
     """ENGINE_STOPPED comes last, then offline of the same session if it is named, and nothing if not."""
-    call, status, error = ENDS.get(end, (WAITING, "Cancelled", None))
+    cause = "Ctrl-C" if end == "SIGINT" else end
+    call, status, error = ENDS.get(end, (WAITING, "Cancelled", cause))
     tasks = """
         @cs.task
         def one(): return 1
@@ -162,9 +164,12 @@ async def test_row_21_what_others_see_of_an_end(
             process.send_signal(getattr(signal, end))
         assert finished(process) == []
     last = await ended(recorder)
-    assert last["status"] == status
-    assert error is None or last["error"] == error
+    assert (last["status"], last["error"]) == (status, error)
+    (report,) = {json.dumps(each.json()) for each in recorder.of(state_topic(source, "ended"))}
+    (row,) = json.loads(report)["runs"]
+    assert (row["status"], row["error"]) == (status, error)
     if name is None:
+        assert await retained(fresh_broker, state_topic(source, "ended")) == []
         assert statuses(recorder, source) == []
         assert await retained(fresh_broker, status_topic(source)) == []
         return

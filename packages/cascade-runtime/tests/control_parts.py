@@ -1,5 +1,6 @@
 """Parts of control that tests drive without an engine: the one place that says in which modules they are."""
 
+from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.connected_engines import broker_state
 from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, QUIET, ControlLog, SyncLog
 from cascade.runtime._control.constraint_manager import ConstraintManager
@@ -13,6 +14,7 @@ from cascade.runtime._control.constraint_parsing import (
     Unsupported,
     parse,
 )
+from cascade.runtime._control.ended_runs import ended_report, ended_run
 from cascade.runtime._control.engine_control import EngineControl
 from cascade.runtime._control.gate_state import GateState, WindowState
 from cascade.runtime._control.gate_values import NoValue, read_value
@@ -38,7 +40,7 @@ from cascade.runtime._control.report_bodies import (
     runs_report,
     summary_report,
 )
-from cascade.runtime._control.reported_runs import MAX_RECENT, ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.reported_runs import RunTable
 from cascade.runtime._control.reports import (
     MAX_ENTRIES,
     REPEAT,
@@ -46,6 +48,7 @@ from cascade.runtime._control.reports import (
     ReportSchedule,
     constraints_report,
 )
+from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._control.watched_state import WatchedState, host_report
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.publish_queue import PublishQueue
@@ -61,7 +64,6 @@ __all__ = [
     "MAX_NODES",
     "MAX_OWN",
     "MAX_PROBLEMS",
-    "MAX_RECENT",
     "MAX_REGISTERS",
     "QUIET",
     "READ_LIMIT",
@@ -99,6 +101,8 @@ __all__ = [
     "broker_state",
     "cancel",
     "constraints_report",
+    "ended_report",
+    "ended_run",
     "exact_topics",
     "graph_report",
     "host_report",

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import asdict
+
 from cascade.runtime._admission.requests import AdmittedRun, BlockReason, StartRequest
 from cascade.runtime._support.clock import SystemClock
-from cascade.wire import RecentRun
+from cascade.wire import EndedRun, RecentRun
 
 _BEGAN = 1_799_999_000.0  # so that the wall clock begins at a round number
 
@@ -91,7 +93,13 @@ def recent_run(number: int, status: str = "Succeeded") -> RecentRun:
         attempt=1,
         duration_ms=number * 60_000.0,
         counts={},
+        known=0,
     )
+
+
+def ended_run(number: int, status: str = "Succeeded") -> EndedRun:
+    """Return the same run, whole."""
+    return EndedRun(**asdict(recent_run(number, status)), tasks={}, failures=[], interrupted=[])
 
 
 class Plain:

@@ -22,8 +22,10 @@ from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
+from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.report_bodies import RowMaker, runs_report, summary_report
-from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.reported_runs import RunTable
+from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._observers.progress_bar import render
 from cascade.runtime._observers.run_counts import RunCounts
 from cascade.runtime._support.run_facts import RunFacts
@@ -181,7 +183,14 @@ def of_watch(view: View) -> Shown:
     picture = take(view, Rates(), now=NOW, wall=START)
     lines = [line.plain for line in draw(picture, Frame(500, 60), title="w", link="linked", lost=False)]
     at = lines.index("RUNS  1") + 1
-    counts = next((line for line in lines[at + 2 :] if re.match(r"    [\d,]+ (?!wait:)\w+(,|$)", line)), "")
+    counts = next(
+        (
+            line
+            for line in lines[at + 2 :]
+            if re.match(r"    [\d,]+ (?!wait:)(taken from the record|\w+)(,|$)", line)
+        ),
+        "",
+    )
     reasons = [
         int(n.replace(",", "")) for n in re.findall(r"^    ([\d,]+) wait:", "\n".join(lines), re.MULTILINE)
     ]

@@ -21,6 +21,8 @@ from cascade.web import page
 from cascade.wire import (
     ActiveRun,
     ConstraintsReport,
+    EndedGraph,
+    EndedRun,
     EngineView,
     EventMessage,
     RunGraph,
@@ -38,10 +40,10 @@ INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
 RECORDED: list[dict[str, Any]] = [
     json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
 ]
-ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "workflows", "ack", "project_id", "place", "heard", "first_heard", "applied_since", "listed",
+ENGINE = ("presence", "constraints", "runs", "graph", "ended", "summary", "host", "workflows", "ack", "project_id", "place", "heard", "first_heard", "applied_since", "listed",
           "session", "sync", "paused", "contested", "reports_of_another", "has_no_birth", "only_events")  # fmt: skip
-RUN = ("source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "failures",
-       "reported", "recent", "counts", "partial", "messages", "duplicates", "missing", "tasks")  # fmt: skip
+RUN = ("source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "by", "failures", "failed", "known",
+       "reported", "recent", "end", "counts", "partial", "messages", "duplicates", "missing", "tasks")  # fmt: skip
 SOURCE = "press-line-3"
 OFFERED = {
     "topic": state_topic(SOURCE, "workflows"),
@@ -50,6 +52,34 @@ OFFERED = {
     )[0],
     "retain": True,
 }
+
+
+def end(run_id: str, token: str, **more: Any) -> dict[str, Any]:
+    """Return a report of an end: the example of the protocol's page, of another run."""
+    page = (INTERFACES / "PROTOCOL.md").read_text("utf-8")
+    report = json.loads(re.findall(r"```json ended\n(.*?)```", page, re.DOTALL)[0])
+    (row,) = report["runs"]
+    report["runs"] = [row | {"run_id": run_id, "token": token} | more, row]
+    return {"topic": state_topic(SOURCE, "ended"), "payload": json.dumps(report), "retain": True}
+
+
+def ends() -> list[dict[str, Any]]:
+    """Return reports of ends of the recorded run: as it may have ended, as a lost one, and of another use of its id."""
+    event = json.loads(next(each["payload"] for each in RECORDED if "/telemetry/" in each["topic"]))
+    ran = [{"task_id": "audit:0[3]", "task_name": "audit", "since": event["ts"]}]
+    return [
+        end(event["run_id"], event["token"]),
+        end(event["run_id"], event["token"], status="Lost", failures=[], interrupted=ran, by="ada"),
+        end(event["run_id"], "bbbb0002", ended="2030-01-01T00:00:00+00:00"),
+        end(
+            event["run_id"],
+            "bbbb0003",
+            started="2020-01-01T00:00:00+00:00",
+            ended="2020-01-02T00:00:00+00:00",
+        ),
+    ]
+
+
 ACK = {"topic": ack_topic(SOURCE), "payload": '{"v": "1.0", "by": "c", "upto": {}}', "retain": True}
 CLEARED = {"topic": status_topic(SOURCE), "payload": "", "retain": False}
 ODD: tuple[Any, ...] = (
@@ -92,6 +122,10 @@ def run_shape(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def ended_shape(found: dict[str, Any]) -> dict[str, Any]:
+    return found | {"tasks": [{"name": name, **each} for name, each in found["tasks"].items()]}
+
+
 def totals_shape(found: dict[str, Any]) -> dict[str, Any]:
     ms = found.pop("ms") or {"n": 0, "sum": 0, "max": 0}
     return found | {"ended": ms["n"], "sum_ms": ms["sum"], "max_ms": ms["max"]}
@@ -109,6 +143,8 @@ SHAPES: dict[type, Any] = {
     ActiveRun: run_shape,
     TaskCounts: totals_shape,
     RunGraph: graph_shape,
+    EndedGraph: graph_shape,
+    EndedRun: ended_shape,
     Summary: lambda found: found | {"up": bool(found["up"])},
     ConstraintsReport: lambda found: {
         key: each for key, each in found.items() if key not in ("over_limit", "effective_more")
@@ -268,6 +304,11 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
         as_received([ACK, *without_registers]),
         as_received([{**each, "retain": False} for each in without_registers]),
     ]
+    for each in ends():
+        cases += [as_received([*RECORDED[:at], each, *RECORDED[at:]]) for at in range(len(RECORDED) + 1)]
+        cases += [as_received(damaged([*RECORDED[:5], *[each] * 10], seeded_random)) for _ in range(20)]
+    both = [*RECORDED, *ends() * 3]
+    cases += [as_received(seeded_random.sample(both, len(both))) for _ in range(50)]
     cases += [as_received(damaged([*RECORDED[:5], *[OFFERED] * 10], seeded_random)) for _ in range(50)]
     cases += [as_received(forged(RECORDED, seeded_random)) for _ in range(30)]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]

@@ -1,4 +1,4 @@
-"""The report of runs that a process finds on its own topic: what of it outlives the process that wrote it."""
+"""The reports of runs that a process finds on its own topics: what of them outlives the process that wrote them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cascade.transport.presence import EarlierRuns
+from cascade.interfaces.topics import state_topic
+from cascade.transport.earlier_runs import EarlierRuns
 
 ENDED: dict[str, Any] = {
     "run_id": "77fe",
@@ -39,6 +40,28 @@ def report(presence: str, *recent: object, source: str = "press", **more: object
             **more,
         }
     ).encode()
+
+
+RUNNING: dict[str, Any] = {
+    "run_id": "9a81",
+    "token": "c41e07d2",
+    "target": "report",
+    "started": "2026-11-21T02:00:20.000000+00:00",
+    "counts": {"COMPLETED": 40, "FAILED": 4, "RUNNING": 3},
+    "known": 60,
+    "tasks": {"a": {"known": 60, "counts": {}}},
+    "running": [{"task_id": "a:0[3]", "task_name": "a", "since": "2026-11-21T02:00:29+00:00", "done": 4}],
+    "running_more": 2,
+    "waiting": [],
+}
+ENDS = state_topic("press", "ended")
+
+
+def receive(
+    earlier: EarlierRuns, payload: bytes, *, topic: str = "", retained: bool = True, later: float = 0.0
+) -> bool:
+    topic = topic or state_topic("press", "runs")
+    return earlier.receive(topic, payload, retained=retained, session="mine", now=NOW + later)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +96,8 @@ def test_only_what_an_earlier_process_has_left_is_taken_over(
 ) -> None:
     """Nothing more is to be expected after a retained message, or after the own report has come back."""
     earlier = EarlierRuns("press")
-    assert earlier.receive(payload, retained=retained, session="mine", now=NOW) is complete
-    assert earlier.rows == rows
+    assert receive(earlier, payload, retained=retained) is complete
+    assert (earlier.rows, earlier.ends) == (rows, [])
 
 
 @pytest.mark.parametrize(
@@ -82,18 +105,20 @@ def test_only_what_an_earlier_process_has_left_is_taken_over(
     [
         "garbage",
         {},
-        {"run_id": "bad", "status": "Lost"},
+        {"run_id": "bad", "status": "Running"},
         *(
             ENDED | {key: each}
-            for key, each in (("ended", "never"), ("status", "Lost"), ("run_id", ""), ("started", 3))
+            for key, each in (("ended", "never"), ("status", "Running"), ("run_id", ""), ("started", 3))
         ),
     ],
 )
 def test_a_row_that_does_not_tell_how_a_run_ended_is_left_out(wrong: object) -> None:
     """Anyone may have written the report; the others are carried over as they stand, ten at most."""
     earlier = EarlierRuns("press")
-    assert earlier.receive(report("before", wrong, *[ENDED] * 11), retained=True, session="mine", now=NOW)
-    assert earlier.rows == [ENDED] * 10
+    assert receive(earlier, report("before", wrong, *[ENDED] * 11))
+    assert earlier.rows == [ENDED] * 9
+    assert receive(earlier, report("before", runs=[wrong, ENDED]), topic=ENDS)
+    assert earlier.ends == [ENDED]
 
 
 @pytest.mark.parametrize(
@@ -113,5 +138,31 @@ def test_a_name_that_was_shared_a_moment_ago_still_is(
 ) -> None:
     """A third process of the name, and one that comes back to a broker that was started again, report it at once."""
     earlier = EarlierRuns("press")
-    earlier.receive(report("before", **more), retained=True, session="mine", now=NOW + later)
+    receive(earlier, report("before", runs=[RUNNING], **more), later=later)
     assert earlier.contested is contested
+    # the run of a process that may live is not lost
+    assert len(earlier.ends) == (not contested and "ts" not in more)
+
+
+def test_runs_that_a_dead_process_listed_as_active_are_lost() -> None:
+    """They ended when it last reported; what ran then was interrupted, and of what failed before only the number is known."""
+    earlier = EarlierRuns("press")
+    receive(earlier, report("before", runs=[{**ENDED, "run_id": "a"}]), topic=ENDS)
+    assert receive(earlier, report("before", *[ENDED] * 10, runs=[RUNNING]))
+    row = {key: RUNNING[key] for key in ("run_id", "token", "target", "started", "counts", "known")}
+    row |= {"status": "Lost", "ended": "2026-11-21T02:00:30.000000+00:00", "duration_ms": None}
+    row["error"] = "its process died while 3 tasks ran"
+    assert earlier.rows == [row, *[ENDED] * 9]
+    lost = row | {"tasks": RUNNING["tasks"], "failures": [], "failures_more": 4, "interrupted_more": 2}
+    interrupted = [{"task_id": "a:0[3]", "task_name": "a", "since": "2026-11-21T02:00:29+00:00"}]
+    assert earlier.ends == [{**ENDED, "run_id": "a"}, lost | {"interrupted": interrupted}]
+
+
+@pytest.mark.parametrize("wrong", ["garbage", {}, RUNNING | {"started": ""}, RUNNING | {"run_id": 3}])
+def test_an_active_row_that_anyone_may_have_written_is_lost_only_if_it_names_a_run(wrong: object) -> None:
+    """Strange rows, counts and lists are no error."""
+    earlier = EarlierRuns("press")
+    odd = {**RUNNING, "running": "many", "running_more": "x", "counts": []}
+    receive(earlier, report("before", runs=[wrong, odd]))
+    (row,) = earlier.ends
+    assert (row["error"], row["interrupted"]) == ("its process died while no task ran", [])

@@ -16,14 +16,16 @@ from control_parts import (
     RowMaker,
     RunHistory,
     RunTable,
+    ended_report,
     graph_report,
     host_report,
     runs_report,
     summary_report,
 )
-from fakes import recent_run
+from fakes import ended_run
+from msgspec.structs import replace
 
-from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
+from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.topics import state_topic
 from cascade.runtime import LocalConnector
 from cascade.wire import Cleared, parse_report, to_wire
@@ -77,7 +79,7 @@ def waits(run: ActiveRun) -> Counter[Wait]:
 
 def test_no_example_goes_unchecked() -> None:
     """Each block of JSON in the section is one that a test here compares, or that of the page (`ack`)."""
-    assert set(EXAMPLES) == {"runs", "graph", "summary", "host", "ack"}
+    assert set(EXAMPLES) == {"runs", "graph", "ended", "summary", "host", "ack"}
 
 
 def test_a_report_of_runs_is_what_the_code_writes() -> None:
@@ -100,10 +102,31 @@ def test_a_report_of_graphs_is_what_the_code_writes() -> None:
     assert json.dumps(made) == json.dumps(EXAMPLES["graph"])
 
 
+def test_a_report_of_an_end_is_what_the_code_writes() -> None:
+    """Key for key and in the same order."""
+    example = EXAMPLES["ended"]
+    (row,) = example["runs"]
+    run = ActiveRun("77fe", "report", seconds(row["started"]), token=row["token"])
+    run.facts.known = {"read": 6, "report": 1}
+    run.facts.graph.add_call("read:0", "read", "map")
+    run.facts.graph.add_call("report:0", "report", "task")
+    run.facts.graph.add_edge(("read:0", "read"), ("report:0", "report"), "argument")
+    at = seconds(row["failures"][0]["ended"])
+    ends = ((TaskState.COMPLETED, 41.2), (TaskState.FAILED, 30.0), (TaskState.CANCELLED, 19.2))
+    for number, (state, milliseconds) in enumerate(ends):
+        error = "ValueError: no such file" if state is TaskState.FAILED else ""
+        run.count(TaskStateEvent("77fe", f"read:0[{number}]", "read", state, at, milliseconds, error))
+    runs = RunTable()
+    runs.begin(run)
+    now = seconds(row["ended"])
+    runs.end("77fe", status=RunStatus.FAILED, error=row["error"], now=now)
+    assert json.dumps(ended_report(runs.history.whole, head=HEAD, now=now)) == json.dumps(example)
+
+
 def test_a_summary_is_what_the_code_writes() -> None:
     """Key for key and in the same order; the tasks of runs that have ended are counted, too."""
     history = RunHistory()
-    history.ended(recent_run(0, "Failed"), completed=40, failed=1)
+    history.ended(replace(ended_run(0, "Failed"), counts={"COMPLETED": 40, "FAILED": 1}))
     runs = RunTable(history)
     runs.begin(the_run())
     made = summary_report(runs, up=True, paused=False, now=NOW)
@@ -120,7 +143,7 @@ def test_a_report_of_the_host_has_the_keys_of_the_example() -> None:
     assert (made["labels"], made["ts"]) == (example["labels"], example["ts"])
 
 
-@pytest.mark.parametrize("kind", ["runs", "graph", "summary", "host"])
+@pytest.mark.parametrize("kind", ["runs", "graph", "ended", "summary", "host"])
 def test_the_reader_understands_every_example(kind: str) -> None:
     """And every reason to wait, kind of node and key has its word in the section."""
     report = parse_report(state_topic(SOURCE, kind), json.dumps(EXAMPLES[kind]).encode())

@@ -37,7 +37,7 @@ class Sent(LocalConnector):
 class Bench:
     """A reporter whose sync the test controls."""
 
-    def __init__(self, *, named: bool = False, hears_disconnect: bool = False) -> None:
+    def __init__(self, *, named: bool = False, disconnects: bool = False) -> None:
         self.clock = FakeClock()
         self.sent = Sent()
         self.registers = Registers(self.clock)
@@ -52,7 +52,7 @@ class Bench:
             retain=named,
             running=lambda: 0,
             watched=WatchedState(self.clock, connector=self.sent, retained=named),
-            hears_disconnect=hears_disconnect,
+            disconnects=lambda: disconnects,
         )
         self.log = SyncLog("me", clock=self.clock)
         self.sync.opened()

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from control_parts import MAX_RECENT, ActiveRun, RunHistory, RunTable
-from fakes import recent_run
+from control_parts import ActiveRun, RunHistory, RunTable
+from fakes import ended_run, recent_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,13 +91,13 @@ def test_runs_of_an_earlier_process_come_behind_and_once() -> None:
     """The table lists a run of this process once although the broker shows it again, and no old run displaces a newer one."""
     history = RunHistory()
     for number in (20, 21, 22):
-        history.ended(recent_run(number), completed=0, failed=0)
+        history.ended(ended_run(number))
     earlier = [to_wire(recent_run(number)) for number in (22, *range(19, 0, -1))]
     history.carry_over(earlier)
     ids = [f"r{number}" for number in range(22, 12, -1)]
     assert [row.run_id for row in history.recent] == ids
-    assert (len(history.sizes), history.last_status) == (MAX_RECENT, "Succeeded")
-    history.ended(recent_run(23), completed=0, failed=0)
+    assert (len(history.sizes), history.last_status) == (10, "Succeeded")
+    history.ended(ended_run(23))
     history.carry_over([to_wire(recent_run(5))])
     assert [row.run_id for row in history.recent] == ["r23", *ids[:-1]]
 
@@ -106,7 +106,7 @@ def test_the_status_of_an_earlier_process_is_the_last_one_until_a_run_ends() -> 
     history = RunHistory()
     history.carry_over([to_wire(recent_run(7, "Failed")), to_wire(recent_run(6))])
     assert history.last_status == "Failed"
-    history.ended(recent_run(8, "Cancelled"), completed=0, failed=0)
+    history.ended(ended_run(8, "Cancelled"))
     history.carry_over([to_wire(recent_run(5))])
     assert (history.last_status, len(history.recent)) == ("Cancelled", 3)
 
@@ -129,3 +129,36 @@ def test_rows_of_an_earlier_process_are_carried_over_as_far_as_they_are_right() 
     (carried,) = history.recent
     lengths = [len(text) for text in (carried.run_id, carried.target, carried.name, carried.error)]
     assert (lengths, carried.counts) == ([200, 200, 200, 500], {"FAILED": 1})
+
+
+RUNS = st.lists(st.sampled_from(["Succeeded", "Failed", "Cancelled", "Lost"]), max_size=40)
+
+
+@given(RUNS, st.integers(min_value=0, max_value=40))
+def test_ten_rows_stay_and_the_newest_three_failures_among_them(statuses: list[str], restart: int) -> None:
+    """However many runs succeed after them, also beyond a restart of the process; the newest failed run stays whole."""
+    history = RunHistory()
+    for number, status in enumerate(statuses):
+        if number == restart:
+            before, history = history, RunHistory()
+            history.carry_over([to_wire(row) for row in before.recent])
+            history.carry_over_whole([to_wire(row) for row in reversed(before.whole)])
+        history.ended(ended_run(number, status))
+    kept = [int(row.run_id[1:]) for row in history.recent]
+    failed = [number for number, status in enumerate(statuses) if status in ("Failed", "Lost")]
+    others = [number for number in range(len(statuses)) if number not in failed[-3:]]
+    room = 10 - len(failed[-3:])
+    assert kept == sorted({*failed[-3:], *others[-room:]}, reverse=True)
+    assert len(history.sizes) == len(kept)
+    newest = [len(statuses) - 1] if statuses else []
+    assert [int(row.run_id[1:]) for row in history.whole] == [*dict.fromkeys(newest + failed[-1:])]
+
+
+def test_a_run_of_this_process_is_never_taken_as_one_of_an_earlier_process() -> None:
+    """A program that connects again during a run finds its own report on the broker."""
+    table = RunTable()
+    table.begin(ActiveRun("r1", "report", 0.0, token="c41e07d2"))
+    row = to_wire(ended_run(1, "Lost")) | {"token": "c41e07d2"}
+    table.history.carry_over([row])
+    table.history.carry_over_whole([row])
+    assert (table.history.recent, table.history.whole) == ([], [])

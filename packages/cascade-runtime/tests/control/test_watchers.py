@@ -293,7 +293,7 @@ async def test_a_summary_is_scalars_and_is_down_after_a_clean_end(
 class Shared(LocalConnector):
     """A connector to a broker that has shown another process of the same name."""
 
-    hostname, port, required, earlier_runs, contested = "broker", 1883, False, None, True
+    hostname, port, required, earlier_runs, earlier_ends, contested = "broker", 1883, False, None, None, True
 
 
 async def test_every_report_of_a_shared_name_says_so_the_last_one_too(

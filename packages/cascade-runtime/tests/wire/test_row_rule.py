@@ -28,7 +28,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 BODIES = [json.loads(text) for text in re.findall(r"```json body\n(.*?)```", PAGE, re.DOTALL)]
 SOURCE = "press-line-3"
 TOPICS = {
-    **{kind: state_topic(SOURCE, kind) for kind in ("runs", "graph", "summary", "host")},
+    **{kind: state_topic(SOURCE, kind) for kind in ("runs", "graph", "ended", "summary", "host")},
     "report": state_topic(SOURCE, "constraints"),
     "ack": ack_topic(SOURCE),
 }

@@ -284,6 +284,14 @@ class SupportsBroker(Protocol):
         ...
 
     @property
+    def earlier_ends(self) -> Sequence[Mapping[str, Any]] | None:
+        """The runs that an earlier process of this name has reported whole, and those that ran when it died, as ``Lost``.
+
+        The list may grow for a moment after the first link. None before any is known, or without a name.
+        """
+        ...
+
+    @property
     def contested(self) -> bool:
         """Whether another process uses the name of this one, as far as the broker has shown that in the last two minutes."""
         ...

@@ -315,21 +315,29 @@ class TaskTimeoutError(ExternalError, TimeoutError):
 
 
 class TaskCancelledError(ExternalError):
-    """A task was cancelled: from outside, by a constraint on the run ``run_id``, or by its own code, when that is ""."""
+    """A task was cancelled: from outside, by a constraint on the run ``run_id``, or by its own code, when that is "".
 
-    def __init__(self, task_name: str, reason: str, *, run_id: str = "") -> None:
+    :param by: author of the cancel, as its message claims; empty if it names none.
+    """
+
+    def __init__(self, task_name: str, reason: str, *, run_id: str = "", by: str = "") -> None:
         self.task_name = task_name
         self.reason = reason
         self.run_id = run_id
+        self.by = by
         super().__init__(f"task {task_name!r} was cancelled: {reason}")
 
 
 class RunCancelledError(ExternalError):
-    """A run was cancelled from outside, by a constraint."""
+    """A run was cancelled from outside, by a constraint.
 
-    def __init__(self, run_id: str, reason: str) -> None:
+    :param by: author of the cancel, as its message claims; empty if it names none.
+    """
+
+    def __init__(self, run_id: str, reason: str, *, by: str = "") -> None:
         self.run_id = run_id
         self.reason = reason
+        self.by = by
         super().__init__(f"run {run_id} was cancelled: {reason}")
 
 

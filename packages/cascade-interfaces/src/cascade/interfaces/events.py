@@ -103,6 +103,8 @@ class LifecycleEvent(NamedTuple):
     """Attempt of the run, counted from 1."""
     kept: int = 0
     """Steps that earlier attempts of the run have recorded; only for its start."""
+    by: str = ""
+    """Author of the cancel that ended the run, as its message claims; only for its end."""
 
 
 class ProgressEvent(NamedTuple):

@@ -84,6 +84,28 @@ def idle_reports(
     }
 
 
+LOST = "Lost"
+"""Status of a run whose process died, as the next one of that name reports."""
+FAILED_STATUSES = frozenset({"Failed", LOST})
+"""Of a run that has not done what it was to do, although nobody stopped it."""
+MAX_RECENT = 10
+"""Rows of runs that have ended in a report."""
+KEPT_FAILURES = 3
+"""Of them, the newest that failed: they stay however many runs succeed after them."""
+
+
+def row_to_drop(statuses: Sequence[str]) -> int:
+    """Return which row goes when there are too many: the oldest but for the newest three that failed.
+
+    :param statuses: of the runs, the latest first; not empty.
+
+    >>> row_to_drop(["Succeeded", "Failed", "Succeeded", "Failed"])
+    2
+    """
+    kept = [index for index, status in enumerate(statuses) if status in FAILED_STATUSES][:KEPT_FAILURES]
+    return max(set(range(len(statuses))).difference(kept), default=len(statuses) - 1)
+
+
 def encode_payload(payload: Mapping[str, Any] | None) -> tuple[str, int]:
     """Return a payload as JSON text, and how many of its values JSON does not have.
 

@@ -15,6 +15,7 @@ from cascade.interfaces.connector import MessageCallback, Payload, Subscription
 from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
 from cascade.interfaces.topics import check_topic, state_topic
 from cascade.interfaces.wire import default_source, encode_payload, idle_reports
+from cascade.transport.earlier_runs import EarlierRuns
 from cascade.transport.event_loop import inert_in_children
 from cascade.transport.faults import Fault
 from cascade.transport.incoming.callbacks import RawQueue
@@ -24,7 +25,7 @@ from cascade.transport.incoming.watches import Watch
 from cascade.transport.lifecycle import BeforeDisconnect, Lifecycle
 from cascade.transport.link import Link, LinkParts
 from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox, Outgoing
-from cascade.transport.presence import EarlierRuns, Presence
+from cascade.transport.presence import Presence
 from cascade.transport.retained_proof.retained_set import RetainedSet
 from cascade.transport.session import Session, SessionParts
 from cascade.transport.settings import QOS, ConnectorSettings, no_qos
@@ -78,7 +79,7 @@ class NetworkConnector(ABC):
             dispatcher.add(RawQueue(self._presence.topic, self._receive_status, 1, dispatcher.delivery))
         self._before_disconnect = BeforeDisconnect(log)
         self._earlier = EarlierRuns(self._source_id)
-        self._earlier_queue: RawQueue | None = None
+        self._earlier_queues: dict[str, RawQueue] = {}
         inert_in_children(self)
 
     @abstractmethod
@@ -120,6 +121,11 @@ class NetworkConnector(ABC):
     def earlier_runs(self) -> list[dict[str, Any]] | None:
         """Rows of runs that ended in an earlier process of this name; None before they are known."""
         return self._earlier.rows
+
+    @property
+    def earlier_ends(self) -> list[dict[str, Any]] | None:
+        """The runs that an earlier process of this name has reported whole, and those that ran when it died."""
+        return self._earlier.ends or None
 
     @property
     def presence(self) -> str | None:
@@ -389,26 +395,30 @@ class NetworkConnector(ABC):
         )
 
     def _read_earlier_runs(self) -> None:
-        """Have the broker send the report that the own topic holds, with the first packet of the next link."""
-        if self._settings.named and self._earlier_queue is None:
-            delivery = self._dispatcher.delivery
-            self._earlier_queue = RawQueue(self._earlier.topic, self._receive_runs, 0, delivery)
-            self._dispatcher.add(self._earlier_queue)
+        """Have the broker send the reports that the own topics hold, with the first packet of the next link."""
+        topics = (self._earlier.runs_topic, self._earlier.ended_topic) if self._settings.named else ()
+        for topic in topics:
+            if topic not in self._earlier_queues:
+                queue = RawQueue(topic, self._receive_earlier, 0, self._dispatcher.delivery)
+                self._earlier_queues[topic] = queue
+                self._dispatcher.add(queue)
 
-    def _receive_runs(self, message: IncomingMessage) -> None:
-        session, queue = self._lifecycle.session, self._earlier_queue
-        own = self._presence.announced
-        known = self._earlier.receive(message.payload, retained=message.retain, session=own, now=time.time())
-        if self._earlier.contested and session is not None:
+    def _receive_earlier(self, message: IncomingMessage) -> None:
+        session, topic, own = self._lifecycle.session, message.topic, self._presence.announced
+        known = self._earlier.receive(
+            topic, message.payload, retained=message.retain, session=own, now=time.time()
+        )
+        is_report = topic == self._earlier.runs_topic
+        if is_report and self._earlier.contested and session is not None:
             self._presence.shared_before(session.loop.time())
-        if not known or queue is None or session is None or session.link is None:
+        if not known or topic not in self._earlier_queues or session is None or session.link is None:
             return
-        self._earlier_queue = None
+        queue = self._earlier_queues.pop(topic)
         if unused := self._dispatcher.remove(queue):
             session.link.unsubscribe_soon(queue, unused)
-        if self._earlier.rows:
-            for topic, report in self._first_reports().items():
-                self._outbox.accept(topic, encode_payload(report)[0], 1, True)
+        if is_report and self._earlier.rows:
+            for each, report in self._first_reports().items():
+                self._outbox.accept(each, encode_payload(report)[0], 1, True)
             session.wake()
 
     def _refuse(self, topic: str, settled: Callable[[Delivery], None] | None) -> None:

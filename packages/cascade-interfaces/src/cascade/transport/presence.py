@@ -8,12 +8,10 @@ import os
 import platform
 import time
 from collections import deque
-from datetime import datetime
 from typing import Any
 
 from cascade.interfaces.distribution import VERSION
-from cascade.interfaces.events import RunStatus
-from cascade.interfaces.topics import state_topic, status_topic
+from cascade.interfaces.topics import status_topic
 from cascade.interfaces.wire import UndecodableMessageError, decode_payload, timestamp
 
 UNNAMED_WILL = '{"status": "offline"}'
@@ -182,73 +180,6 @@ def _decoded(payload: bytes) -> dict[str, Any]:
         return decode_payload(payload)
     except UndecodableMessageError:
         return {}
-
-
-MAX_ROWS = 10
-"""Rows that are carried over."""
-MAX_BYTES = 128 * 1024
-"""A longer report is not read: engines send at most 64 KiB."""
-_TIMES = ("started", "ended")
-_TEXTS = ("run_id", "target", "status", *_TIMES)
-
-
-class EarlierRuns:
-    """Keeps the rows of runs that have ended of the retained report that the own topic holds when a process connects.
-
-    The process replaces that report, and these rows must outlive it. They are carried as they stand: the engine that uses
-    them reads them with ``cascade.wire``.
-    """
-
-    def __init__(self, source: str) -> None:
-        self.topic = state_topic(source, "runs")
-        self.rows: list[dict[str, Any]] | None = None
-        """Rows of runs that have ended, the latest first; None before the report has arrived."""
-        self.contested = False
-        """Whether that process had reported, a moment ago, that another one uses its name."""
-        self._source = source
-
-    def receive(self, payload: bytes, *, retained: bool, session: str | None, now: float) -> bool:
-        """Take in a message on the own topic; return whether nothing more is to be expected.
-
-        :param session: of the own presence: a report with it is not of an earlier process.
-        :param now: seconds since the epoch.
-        """
-        report = _decode(payload)
-        if not report or report.get("source", self._source) != self._source:
-            return retained  # the broker sends one retained message for a topic
-        is_own = report.get("presence") == session
-        if retained and not is_own:
-            recent = report.get("recent")
-            self.rows = [*filter(_is_row, recent if isinstance(recent, list) else [])][:MAX_ROWS]
-            self.contested = report.get("contested") is True and _age(report.get("ts"), now) <= _SHOWN_WITHIN
-        return retained or is_own
-
-
-def _age(written: object, now: float) -> float:
-    """Return how many seconds ago a time was, or will be: the clocks of two boxes differ."""
-    try:
-        return abs(now - datetime.fromisoformat(str(written)).timestamp())
-    except ValueError:
-        return math.inf
-
-
-def _decode(payload: bytes) -> dict[str, Any]:
-    try:
-        return decode_payload(payload) if len(payload) <= MAX_BYTES else {}
-    except UndecodableMessageError:
-        return {}
-
-
-def _is_row(row: object) -> bool:
-    """Return whether a row tells how which run ended, and when; its reader checks the rest."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) and row[key] for key in _TEXTS):
-        return False
-    try:
-        for key in _TIMES:
-            datetime.fromisoformat(row[key])
-    except ValueError:
-        return False
-    return row["status"] in set(RunStatus)
 
 
 def new_nonce() -> str:

@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from cascade.interfaces.forked_children import forget_handler, restore_in_children
+from cascade.interfaces.termination import CTRL_C, termination
 
 T = TypeVar("T")
 
@@ -75,11 +76,19 @@ class Termination:
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
         """Await ``work``; this is the asyncio task that a signal cancels."""
         self._guarded = asyncio.current_task()
+        termination.set(self._cause)
         # asyncio has replaced it meanwhile
         on_interrupt = signal.getsignal(signal.SIGINT)
         if self._is_main_thread and on_interrupt is not self._on_interrupt:
             restore_in_children(signal.SIGINT, on_interrupt, self._on_interrupt)
         return await work
+
+    def _cause(self) -> str:
+        """Return what ends the program: of the signals, asyncio itself handles Ctrl-C, and cancels the guarded task."""
+        if self._received is not None:
+            return signal.Signals(self._received).name
+        is_cancelled = self._is_main_thread and self._guarded is not None and self._guarded.cancelling() > 0
+        return CTRL_C if is_cancelled else ""
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         again, self._received = self._received is not None, number

@@ -16,6 +16,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import describe
+from cascade.interfaces.termination import why_cancelled
 from cascade.interfaces.wire import source_of
 from cascade.runtime._engine_parts import EngineParts
 from cascade.runtime._scheduler.events import EventEmitter
@@ -108,7 +109,7 @@ class Run:
         parts, recording, facts = self._parts, self._recording, RunFacts()
         events = self._emitter(facts)
         events.started()
-        status, error = RunStatus.CANCELLED, ""
+        status, error, by = RunStatus.CANCELLED, "", ""
         try:
             with self._sent_lines(events):
                 await parts.control.begin(
@@ -126,15 +127,20 @@ class Run:
             status = RunStatus.SUCCEEDED
         except Exception as exc:
             # an error of another run comes from a run inside a task
-            ours = isinstance(exc, RunCancelledError | TaskCancelledError) and exc.run_id == self._id
+            cancel = exc if isinstance(exc, RunCancelledError | TaskCancelledError) else None
+            ours = cancel is not None and cancel.run_id == self._id
             status = RunStatus.CANCELLED if ours else RunStatus.FAILED
+            by = cancel.by if cancel is not None and ours else ""
             error = describe(exc) if ours or not self._cause else self._cause
             if recording is not None:
                 await recording.failed(status, error, exc)
             raise
+        except BaseException as exc:
+            error = why_cancelled(exc)
+            raise
         finally:
-            events.stopped(status, error)
-            await parts.control.end(self._id, status, error)
+            events.stopped(status, error, by)
+            await parts.control.end(self._id, status, error, by)
         return values
 
     def _sent_lines(self, events: EventEmitter) -> AbstractContextManager[None]:

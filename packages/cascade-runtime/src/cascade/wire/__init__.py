@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 from cascade.interfaces.on_demand import on_demand
 
 if TYPE_CHECKING:
+    from cascade.wire.ended import EndedGraph as EndedGraph
+    from cascade.wire.ended import EndedNode as EndedNode
+    from cascade.wire.ended import EndedReport as EndedReport
+    from cascade.wire.ended import EndedRun as EndedRun
+    from cascade.wire.ended import FailedTask as FailedTask
+    from cascade.wire.ended import InterruptedTask as InterruptedTask
     from cascade.wire.engine_view import EngineView as EngineView
     from cascade.wire.events import Body as Body
     from cascade.wire.events import DataBody as DataBody
@@ -67,6 +73,7 @@ if TYPE_CHECKING:
     from cascade.wire.requests import parse_response as parse_response
     from cascade.wire.rows import constraint_rows as constraint_rows
     from cascade.wire.rows import engine_rows as engine_rows
+    from cascade.wire.rows import interrupted_rows as interrupted_rows
     from cascade.wire.rows import run_progress as run_progress
     from cascade.wire.rows import run_rows as run_rows
     from cascade.wire.rows import waiting_rows as waiting_rows
@@ -78,6 +85,7 @@ if TYPE_CHECKING:
     from cascade.wire.view import View as View
 
 _MODULES = {
+    "ended": "EndedGraph EndedNode EndedReport EndedRun FailedTask InterruptedTask",
     "engine_view": "EngineView",
     "events": "Body DataBody Envelope LifecycleBody LogBody ProgressBody TaskStateBody",
     "message": "Message to_wire",
@@ -89,7 +97,7 @@ _MODULES = {
     "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GraphNode GraphReport HostReport
         RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",
     "requests": "LastRun OfferedWorkflow StartRequest StartResponse WorkflowsReport parse_request parse_response",
-    "rows": "constraint_rows engine_rows run_progress run_rows waiting_rows",
+    "rows": "constraint_rows engine_rows interrupted_rows run_progress run_rows waiting_rows",
     "run_view": "RunView TaskView",
     "received": "Received",
     "series": "Series body_of",

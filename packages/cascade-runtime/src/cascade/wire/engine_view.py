@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cascade.wire.ended import EndedReport
 from cascade.wire.parsed import Presence
 from cascade.wire.reports import (
     Acknowledgement,
@@ -21,7 +22,7 @@ LIVE_SECONDS = 12.0
 
 ONLINE, LOST, ENDED, UNKNOWN = "online", "lost", "ended", "unknown"
 
-OWN_KINDS = ("presence", "constraints", "runs", "graph", "summary", "host", "workflows")
+OWN_KINDS = ("presence", "constraints", "runs", "graph", "ended", "summary", "host", "workflows")
 """What an engine itself says of its state."""
 KINDS = (*OWN_KINDS, "ack")
 
@@ -43,6 +44,7 @@ class EngineView:
     constraints: ConstraintsReport | None = None
     runs: RunsReport | None = None
     graph: GraphReport | None = None
+    ended: EndedReport | None = None
     summary: Summary | None = None
     host: HostReport | None = None
     workflows: WorkflowsReport | None = None

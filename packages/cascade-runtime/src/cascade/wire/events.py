@@ -33,7 +33,7 @@ class TaskStateBody(Message, frozen=True, kw_only=True, tag_field="type", tag="T
 class LifecycleBody(Message, frozen=True, kw_only=True, tag_field="type", tag="LifecycleEvent"):
     """``body`` of a run's start or end.
 
-    ``name``, ``tags`` and ``kept`` only at the start and only when they are set, ``status`` and ``error`` only at the end.
+    ``name``, ``tags`` and ``kept`` only at the start and only when they are set, ``status``, ``error`` and ``by`` only at the end.
     """
 
     event: Annotated[str, Meta(extra_json_schema={"enum": [event.value for event in Lifecycle]})]
@@ -43,6 +43,8 @@ class LifecycleBody(Message, frozen=True, kw_only=True, tag_field="type", tag="L
     """Steps whose result is kept from an earlier attempt."""
     status: Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in RunStatus]})] = ""
     error: str | UnsetType = UNSET
+    by: str = ""
+    """Author of the cancel that ended the run."""
 
 
 class ProgressBody(Message, frozen=True, kw_only=True, tag_field="type", tag="ProgressEvent"):

@@ -21,6 +21,7 @@ from cascade.interfaces.topics import (
     parse_status_topic,
     parse_telemetry_topic,
 )
+from cascade.wire.ended import EndedReport
 from cascade.wire.events import Body, DataBody, Envelope, LifecycleBody, LogBody, ProgressBody, TaskStateBody
 from cascade.wire.presence import Birth, ConstraintByHand, Offline
 from cascade.wire.reading import bounded, is_version_1, json_object, read, read_row, seconds
@@ -54,6 +55,7 @@ _REPORTS: dict[str, type[Report]] = {
     "constraints": ConstraintsReport,
     "runs": RunsReport,
     "graph": GraphReport,
+    "ended": EndedReport,
     "summary": Summary,
     "host": HostReport,
     "workflows": WorkflowsReport,
@@ -137,7 +139,7 @@ class Cleared:
     topic: str
 
 
-Report = ConstraintsReport | RunsReport | GraphReport | Summary | HostReport | WorkflowsReport
+Report = ConstraintsReport | RunsReport | GraphReport | EndedReport | Summary | HostReport | WorkflowsReport
 Parsed = EventMessage | Presence | Register | Store | Report | Acknowledgement | Cleared
 
 

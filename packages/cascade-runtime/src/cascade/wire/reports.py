@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from cascade.wire.message import Attempt, Counts, Message, NamedRows, Number, Rows, Tags, Whole
 
-Status = Annotated[str, Meta(extra_json_schema={"enum": ["Succeeded", "Failed", "Cancelled"]})]
-"""How a run ended."""
+Status = Annotated[str, Meta(extra_json_schema={"enum": ["Succeeded", "Failed", "Cancelled", "Lost"]})]
+"""How a run ended; ``Lost``: its process died, and the next one of that name says so."""
 
 
 class Report(Message, frozen=True, kw_only=True):
@@ -175,6 +175,9 @@ class RecentRun(Message, frozen=True, kw_only=True):
     tags: Tags = field(default_factory=dict)
     status: Status
     error: str
+    """Why it failed, or who or what cancelled it."""
+    by: str = ""
+    """Author of the cancel that ended it, as its message claims."""
     started: str
     ended: str
     attempt: Attempt
@@ -182,6 +185,8 @@ class RecentRun(Message, frozen=True, kw_only=True):
     counts: Counts
     recorded: Whole = 0
     """Those of the skipped tasks that an earlier attempt of the run has recorded."""
+    known: Whole
+    """Tasks that the engine knew at the end."""
 
 
 class RunsReport(Report, frozen=True, kw_only=True):
@@ -220,6 +225,16 @@ Edge = list[int | str]
 """The indices of two nodes, the second of which needs the first, and ``argument`` if the edge carries a value."""
 
 
+def check_edges(edges: list[Edge], nodes: int) -> None:
+    """Check that each edge is one of so many nodes.
+
+    :raises ValueError: if one is not.
+    """
+    for edge in edges:
+        if len(edge) < 2 or edge[0] not in range(nodes) or edge[1] not in range(nodes):
+            raise ValueError("an edge needs two nodes")
+
+
 class RunGraph(Message, frozen=True, kw_only=True):
     """The graph of one run. An edge has the indices of two nodes, and ``argument`` if it carries a value."""
 
@@ -234,10 +249,7 @@ class RunGraph(Message, frozen=True, kw_only=True):
     """Nodes that the report leaves out."""
 
     def __post_init__(self) -> None:
-        nodes = range(len(self.nodes))
-        for edge in self.edges:
-            if len(edge) < 2 or edge[0] not in nodes or edge[1] not in nodes:
-                raise ValueError("an edge needs two nodes")
+        check_edges(self.edges, len(self.nodes))
 
 
 class GraphReport(Report, frozen=True, kw_only=True):
@@ -262,7 +274,9 @@ class Summary(Message, frozen=True, kw_only=True):
     """Tasks since the process started; ``failed`` likewise."""
     failed: Whole
     paused: bool
-    last_status: Annotated[str, Meta(extra_json_schema={"enum": ["", "Succeeded", "Failed", "Cancelled"]})]
+    last_status: Annotated[
+        str, Meta(extra_json_schema={"enum": ["", "Succeeded", "Failed", "Cancelled", "Lost"]})
+    ]
     """How the latest run ended; empty before one has."""
     ts: str
 

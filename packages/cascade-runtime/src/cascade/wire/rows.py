@@ -7,11 +7,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.interfaces.wire import timestamp
+from cascade.interfaces.wire import LOST, timestamp
+from cascade.wire.ended import InterruptedTask
 from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
 from cascade.wire.progress import RUNNING, Progress, progress_of
 from cascade.wire.reports import EffectiveEntry, Waiting
-from cascade.wire.run_view import LOST, RunView
+from cascade.wire.run_view import RunView
 from cascade.wire.view import View
 
 
@@ -44,7 +45,7 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
         run.counts,
         status=LOST if lost else run.status,
         recorded=run.recorded,
-        known=active.known if active is not None else 0,
+        known=run.known,
         open=active.open if active is not None else run.status == RUNNING,
         # a report that leaves out reasons may have left out those tasks that wait for their next attempt
         waits=None if active is None or active.waiting_more else ((row.why, row.n) for row in active.waiting),
@@ -58,6 +59,16 @@ def waiting_rows(view: View, run: RunView, now: float) -> list[Waiting]:
     found = run_progress(view, run, now)
     rows = run.reported.waiting if run.reported is not None and run.status == RUNNING else []
     return [replace(row, n=min(row.n, found.waiting)) for row in rows if row.n and found.waiting]
+
+
+def interrupted_rows(view: View, run: RunView, now: float) -> list[InterruptedTask]:
+    """Return the tasks that ran when the process of a ``Lost`` run died, or when its link broke."""
+    if run_progress(view, run, now).status != LOST:
+        return []
+    if run.end is not None:
+        return run.end.interrupted
+    rows = run.reported.running if run.reported is not None else []
+    return [InterruptedTask(task_id=row.task_id, task_name=row.task_name, since=row.since) for row in rows]
 
 
 def _is_paused(engine: EngineView | None, run: RunView) -> bool:
@@ -120,6 +131,11 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
         "percent": found.percent,
         "left_s": found.left_s,
         "error": run.error,
+        "by": run.by,
+        "token": run.token,
+        "attempt": run.attempt,
+        "failed": [each.task_id for each in run.failed],
+        "interrupted": [each.task_id for each in interrupted_rows(view, run, now)],
     }
 
 

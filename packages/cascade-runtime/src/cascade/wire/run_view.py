@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cascade.interfaces.events import ENDED_STATES, Lifecycle, RunStatus, TaskState
 from cascade.interfaces.topics import EVENTS
+from cascade.interfaces.wire import LOST, timestamp
+from cascade.wire.ended import EndedRun, FailedTask
 from cascade.wire.events import LifecycleBody, ProgressBody, TaskStateBody
 from cascade.wire.parsed import EventMessage
 from cascade.wire.progress import RUNNING, is_recorded
@@ -15,16 +17,16 @@ from cascade.wire.reading import seconds
 from cascade.wire.received import Received
 from cascade.wire.reports import ActiveRun, RecentRun
 
-LOST = "Lost"
-"""Status of a run whose process has died, as its successor shows."""
 ENDED = "Ended"
 """Status of a run that its engine no longer reports, and whose last event did not arrive."""
 
 MAX_FAILURES = 100
+FIRST_FAILURES = 20
 MAX_SERIES = 32
 
 _STATES = frozenset(TaskState)
 _STATUSES = frozenset(RunStatus)
+_ENDS = _STATUSES | {LOST}
 
 
 class Room:
@@ -81,6 +83,8 @@ class RunView:
         """Seconds since the epoch, as is ``ended``."""
         self.ended: float | None = None
         self.error = ""
+        self.by = ""
+        """Author of the cancel that ended it, as its message claims."""
         self.tasks: dict[str, TaskView] = {}
         """Tasks that have begun or wait and have not ended, by ``task_id``."""
         self.failures: deque[TaskView] = deque(maxlen=MAX_FAILURES)
@@ -89,6 +93,9 @@ class RunView:
         """What the engine has last reported of it while it was active."""
         self.recent: RecentRun | None = None
         """What the engine reports of it since it has ended."""
+        self.end: EndedRun | None = None
+        """The same, whole: of the newest runs only."""
+        self._first_failures: list[TaskView] = []
         self._room = room or Room()
         self._series: dict[tuple[str, str], Received] = {}
         self._counts: Counter[str] = Counter()
@@ -120,7 +127,11 @@ class RunView:
 
     def report(self, row: ActiveRun) -> None:
         """Take a row of the engine's report of its runs; it corrects what events of another token have said."""
-        if self.recent is not None or self._is_another(row.token):
+        ended = self.recent
+        if ended is not None and row.token and row.token == ended.token and ended.status != LOST:
+            # the report of its end has overtaken this one
+            return
+        if ended is not None or self._is_another(row.token):
             # the run_id is used again, or events have forged an attempt
             self._begin_attempt()
             self.token, self.started = "", None
@@ -135,11 +146,14 @@ class RunView:
             self.status = RUNNING
 
     def report_end(self, row: RecentRun) -> None:
-        """Take a row of the engine's report of the runs that have ended.
+        """Take a row of a report of runs that have ended.
 
-        A row of an earlier attempt, which ended before this one began, changes nothing if the engine names no tokens.
+        A row of an earlier attempt changes nothing: of one that ended before a later end that the engine reports, or,
+        if the engine names no tokens, before this attempt began.
         """
         ended = seconds(row.ended)
+        if self._is_before_end(row, ended):
+            return
         if self._is_another(row.token):
             self._begin_attempt()
             self.token, self.started = "", None
@@ -148,11 +162,13 @@ class RunView:
         self._take_token(row)
         self._listed = False
         self.recent = row
+        self.end = row if isinstance(row, EndedRun) else self.end
         self.target = row.target
         self.name, self.tags = row.name or self.name, row.tags or self.tags
         self.started = seconds(row.started) if self.started is None else self.started
+        self.by = row.by
         if not self._stopped:
-            self.status = row.status if row.status in _STATUSES else ENDED
+            self.status = row.status if row.status in _ENDS else ENDED
             self.error, self.ended = row.error, ended
         self.forget_tasks()
 
@@ -203,6 +219,20 @@ class RunView:
         return self.recent or (None if complete else self.reported)
 
     @property
+    def known(self) -> int:
+        """Tasks that the engine knows, as it has last reported; 0 before that."""
+        row = self.recent or self.reported
+        return 0 if row is None else row.known
+
+    @property
+    def failed(self) -> Sequence[FailedTask]:
+        """The first tasks that failed, at most 20, of those whose failure a report or an event has shown."""
+        reported = self.end.failures if self.end is not None else []
+        return (
+            reported if len(reported) >= len(self._first_failures) else [*map(_failed, self._first_failures)]
+        )
+
+    @property
     def partial(self) -> bool:
         """Whether the counts are made of events of which some did not arrive: no report has come that makes up for them."""
         return self.recent is None and self.reported is None and (self.missing > 0 or not self._exact)
@@ -235,6 +265,12 @@ class RunView:
                 del self._series[next(iter(self._series))]
         return received
 
+    def _is_before_end(self, row: RecentRun, ended: float | None) -> bool:
+        last = self.recent
+        if last is None or not last.token or not row.token or row.token == last.token:
+            return False
+        return (ended or 0.0) < (seconds(last.ended) or 0.0)
+
     def _is_another(self, token: str) -> bool:
         return bool(token and self.token) and token != self.token
 
@@ -257,8 +293,10 @@ class RunView:
 
     def _begin_attempt(self) -> None:
         self.forget_tasks()
-        self.status, self.error, self.ended, self.recent = RUNNING, "", None, None
+        self.status, self.error, self.by, self.ended = RUNNING, "", "", None
+        self.recent = self.end = None
         self.failures.clear()
+        self._first_failures.clear()
         self._counts.clear()
         self._recorded = 0
         self._exact, self._stopped = True, False
@@ -269,7 +307,7 @@ class RunView:
             self.name, self.tags = body.name, body.tags
         elif body.event == Lifecycle.ENGINE_STOPPED:
             self.status = body.status if body.status in _STATUSES else ENDED
-            self.error = body.error or ""
+            self.error, self.by = body.error or "", body.by
             self.ended = at
             self._stopped = True
             self.forget_tasks()
@@ -286,6 +324,8 @@ class RunView:
             task.message, task.unit = before.message, before.unit
         if task.state == TaskState.FAILED:
             self.failures.append(task)
+            if len(self._first_failures) < FIRST_FAILURES:
+                self._first_failures.append(task)
         if task.state not in ENDED_STATES:
             # what is not remembered is counted when it ends
             if self._room.left <= 0:
@@ -301,6 +341,16 @@ class RunView:
         if task is not None:
             task.done, task.total = body.done, body.total
             task.message, task.unit = body.message, body.unit
+
+
+def _failed(task: TaskView) -> FailedTask:
+    return FailedTask(
+        task_id=task.task_id,
+        task_name=task.name,
+        error=task.error,
+        attempt=task.attempt,
+        ended=timestamp(task.since or 0.0),
+    )
 
 
 def _task(body: TaskStateBody, at: float | None) -> TaskView:

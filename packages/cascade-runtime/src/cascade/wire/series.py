@@ -125,6 +125,7 @@ def _lifecycle(event: LifecycleEvent, clean: Clean) -> LifecycleBody:
         kept=event.kept,
         status=event.status.value if event.status is not None else "",
         error=clean(event.error) if event.status is not None else UNSET,
+        by=clean(event.by)[:_MAX_NAME] if event.by else "",
     )
 
 

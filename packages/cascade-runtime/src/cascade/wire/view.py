@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from cascade.interfaces.topics import DATA, LOGS, parse_ack_topic, parse_state_topic, parse_status_topic
+from cascade.wire.ended import EndedReport
 from cascade.wire.engine_view import EngineView, Listed
 from cascade.wire.events import DataBody, LogBody
 from cascade.wire.parsed import Cleared, EventMessage, Parsed, Presence, Register, Report, Store, parse
@@ -16,6 +18,7 @@ from cascade.wire.reports import (
     ConstraintsReport,
     GraphReport,
     HostReport,
+    RecentRun,
     RunsReport,
     Summary,
 )
@@ -85,6 +88,9 @@ class View:
                 self._fold_constraints(message, heard)
             case RunsReport():
                 self._fold_runs(message, heard)
+            case EndedReport():
+                self._replace_part(topic, message, heard)
+                self._fold_ends(message.source, message.runs)
             case GraphReport() | HostReport() | Summary() | WorkflowsReport() | Acknowledgement():
                 self._replace_part(topic, message, heard)
             case Presence():
@@ -228,7 +234,7 @@ class View:
         engine.listed[report.session] = Listed(report.presence, now_listed)
         if len(engine.listed) > MAX_SESSIONS:
             del engine.listed[next(iter(engine.listed))]
-        self._fold_recent(report)
+        self._fold_ends(report.source, report.recent)
         for row in report.runs:
             self.run(report.source, row.run_id).report(row)
         for run_id in before - now_listed if not report.more else ():
@@ -272,17 +278,19 @@ class View:
         ]
         return set[str]().union(*(engine.listed.pop(session).runs for session in replaced))
 
-    def _fold_recent(self, report: RunsReport) -> None:
-        """Take the runs that have ended, the latest last; a row that came before changes nothing."""
-        newest = {row.run_id: row for row in reversed(report.recent)}
+    def _fold_ends(self, source: str, rows: Sequence[RecentRun]) -> None:
+        """Take runs that have ended, the latest last; a row that came before changes nothing."""
+        newest = {row.run_id: row for row in reversed(rows)}
+        report = self.engines[source].runs
         # under such an id, an earlier attempt has ended
-        active = {row.run_id for row in report.runs}
+        active = {row.run_id: row.token for row in report.runs} if report is not None else {}
         for run_id, row in newest.items():
-            if run_id in active:
+            token = active.get(run_id)
+            if token is not None and not (token and token == row.token):
                 continue
-            known = self.runs.get((report.source, run_id))
-            if known is None or known.recent != row:
-                self.run(report.source, run_id).report_end(row)
+            known = self.runs.get((source, run_id))
+            if known is None or row not in (known.recent, known.end):
+                self.run(source, run_id).report_end(row)
 
     def _fold_presence(self, presence: Presence) -> None:
         engine = self._engine(presence.source)

@@ -13,6 +13,7 @@ from cascade.cli._watching.steps import steps
 from cascade.cli.durations import show_duration
 from cascade.interfaces.control_messages import lift_command
 from cascade.interfaces.topics import parse_constraint_topic
+from cascade.interfaces.wire import LOST
 from cascade.wire import (
     EngineView,
     Register,
@@ -25,7 +26,6 @@ from cascade.wire import (
     waiting_rows,
 )
 from cascade.wire.progress import RUNNING, Progress
-from cascade.wire.run_view import LOST
 
 _LIMITS = ("pause", "concurrency", "rate_limit")
 

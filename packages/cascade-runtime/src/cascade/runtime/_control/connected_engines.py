@@ -21,8 +21,9 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Effective, Key, TokenBuckets
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.waits import Wait, waits_of
+from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.cancels import Arrivals
-from cascade.runtime._control.reported_runs import ActiveRun, RunHistory
+from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._support.use_counts import Shared
 from cascade.transport.state_log import StateLog
 

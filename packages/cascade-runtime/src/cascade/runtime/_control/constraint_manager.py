@@ -30,17 +30,19 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import TokenBuckets
+from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.cancels import Cancels
 from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines, broker_state
 from cascade.runtime._control.constraint_log import ControlLog, SyncLog
 from cascade.runtime._control.register_sync import ConstraintStream, Sync, SyncState
 from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.reported_runs import ActiveRun, RunHistory
 from cascade.runtime._control.reports import Reporter
+from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import EarliestTimer, earliest
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
@@ -159,7 +161,7 @@ class ConstraintManager:
             presence=lambda: watcher.presence if supports(watcher, SupportsLink) else None,
             contested=lambda: supports(watcher, SupportsBroker) and watcher.contested,
             watched=self._watched,
-            hears_disconnect=supports(watcher, SupportsLink),
+            disconnects=lambda: supports(watcher, SupportsLink) and SharedConnection.owns(self._connector),
         )
 
     def _make_stream(self, context: Context) -> ConstraintStream:
@@ -307,12 +309,13 @@ class ConstraintManager:
         self._apply_changes()
         self._check_reports()
 
-    def end_run(self, run_id: str, status: RunStatus, error: str) -> None:
-        """Stop reporting a run as active, and report how it ended."""
+    def end_run(self, run_id: str, status: RunStatus, error: str, by: str = "") -> None:
+        """Stop reporting a run as active, and report how it ended, and who has ended it."""
         if self._loop is None:
             return
         self._engines.end_run(run_id)
-        self._reporter.runs.end(run_id, status=status, error=error, now=self._clock.now(), clean=self._mask)
+        now = self._clock.now()
+        self._reporter.runs.end(run_id, status=status, error=error, by=by, now=now, clean=self._mask)
         self._stream.remove_scopes(*self.registers.scopes_of(run_id))
         self.registers.end_run(run_id)
         self._apply_changes()

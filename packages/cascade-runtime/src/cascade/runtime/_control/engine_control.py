@@ -142,7 +142,7 @@ class EngineControl:
         """
         if self._connector is None:
             return
-        from cascade.runtime._control.reported_runs import ActiveRun
+        from cascade.runtime._control.active_run import ActiveRun
 
         manager = self._prepared.pop(run.run_id, None)
         if manager is None or not manager.is_following:
@@ -164,11 +164,11 @@ class EngineControl:
         await self._wait_for_sync(manager, start_timeout)
         active.waits_for_sync = False
 
-    async def end(self, run_id: str, status: RunStatus, error: str) -> None:
-        """Stop reporting the run as active, and report how it ended. Idempotent."""
+    async def end(self, run_id: str, status: RunStatus, error: str, by: str = "") -> None:
+        """Stop reporting the run as active, and report how it ended, and who has ended it. Idempotent."""
         manager = self._manager_of.pop(run_id, None)
         if manager is not None:
-            manager.end_run(run_id, status, error)
+            manager.end_run(run_id, status, error, by)
             manager.end_if_disconnected()
 
     async def follow(self) -> None:

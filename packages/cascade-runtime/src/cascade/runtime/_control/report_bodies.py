@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from heapq import nlargest
 from itertools import islice
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from cascade.interfaces import TaskState
-from cascade.interfaces.wire import timestamp
+from cascade.interfaces.wire import row_to_drop, timestamp
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable, TaskTotals
+from cascade.runtime._control.active_run import LONGEST, ActiveRun
+from cascade.runtime._control.reported_runs import RunTable
+from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._support.run_facts import GraphFacts
 from cascade.wire import reports
 from cascade.wire.message import encoded_size, to_wire
@@ -25,7 +25,6 @@ MAX_BYTES = 64 * 1024
 """The most bytes of one report."""
 MAX_RUNS = 500
 _RECENT_BYTES = 16 * 1024
-_LONGEST = 200  # characters of a name
 _ROOM = 128  # bytes for the counts of what was left out
 
 
@@ -97,17 +96,15 @@ class RowMaker:
 
     def _row(self, run: ActiveRun, waits: Mapping[Wait, int], detail: Detail) -> reports.ActiveRun:
         counts, graph = run.counts(), run.facts.graph
-        known = _known(run, counts)
+        known = run.all_known(counts)
         reasons = self._reasons(run, waits)
-        names = run.names()
-        if len(names) > detail.tasks:
-            names = nlargest(detail.tasks, names, key=lambda name: _activity(run, name))
+        names = run.names(detail.tasks)
         # until when is not known
         paused = self._paused or any(each.type == "pause" for each in reasons)
         return reports.ActiveRun(
             run_id=run.run_id,
             token=run.token,
-            target=self._clean(run.target)[:_LONGEST],
+            target=self._clean(run.target)[:LONGEST],
             name=self._clean(run.name) if run.name else "",
             tags=clean_tags(run.tags, self._clean) if detail.texts else {},
             started=timestamp(run.started),
@@ -117,7 +114,7 @@ class RowMaker:
             known=known,
             open=run.facts.open,
             eta_s=None if paused or run.facts.open else self._eta(run, counts, known),
-            tasks={name[:_LONGEST]: _totals(run, name) for name in names},
+            tasks={name[:LONGEST]: run.row(name) for name in names},
             running=[self._running(run, id_, detail) for id_ in islice(run.running, detail.running)],
             waiting=reasons[: detail.waiting],
             graph=reports.GraphRevision(
@@ -139,7 +136,7 @@ class RowMaker:
         texts = progress if detail.texts else None
         return reports.RunningTask(
             task_id=task_id,
-            task_name=began.task_name[:_LONGEST],
+            task_name=began.task_name[:LONGEST],
             since=timestamp(began.timestamp),
             done=progress.done if progress is not None else None,
             total=progress.total if progress is not None else UNSET,
@@ -163,7 +160,7 @@ class RowMaker:
         if wait.why == "constraint":
             topic, id_ = wait.name[:1_000], self._id_of(wait.name)
             return reports.Waiting(why=wait.why, topic=topic, type=wait.type, id=id_, n=n, since=since)
-        return reports.Waiting(why=wait.why, name=wait.name[:_LONGEST], n=n, since=since)
+        return reports.Waiting(why=wait.why, name=wait.name[:LONGEST], n=n, since=since)
 
 
 def runs_report(
@@ -199,29 +196,9 @@ def _recent(history: RunHistory) -> tuple[list[RecentRun], int]:
         rows = [replace(row, tags={}) for row in rows]
         sizes = [encoded_size(row) + 2 for row in rows]
     while sum(sizes) > _RECENT_BYTES:
-        rows.pop()
-        sizes.pop()
+        dropped = row_to_drop([row.status for row in rows])
+        del rows[dropped], sizes[dropped]
     return rows, sum(sizes)
-
-
-_ACTIVE = (TaskState.RUNNING, TaskState.BLOCKED, TaskState.RETRYING)
-
-
-def _totals(run: ActiveRun, name: str) -> reports.TaskCounts:
-    totals = run.tasks.get(name) or TaskTotals()
-    sum_ms, max_ms = round(totals.sum_ms, 3), round(totals.max_ms, 3)
-    return reports.TaskCounts(
-        known=run.known(name),
-        counts={state: count for state, count in totals.counts.items() if count},
-        ms=reports.Durations(n=totals.ended, sum=sum_ms, max=max_ms) if totals.ended else UNSET,
-    )
-
-
-def _activity(run: ActiveRun, name: str) -> tuple[bool, int]:
-    """Return a key that ranks the names to show: those with tasks that run or wait, then those with most."""
-    totals = run.tasks.get(name)
-    active = totals is not None and any(totals.counts[state] for state in _ACTIVE)
-    return active, run.known(name)
 
 
 def summary_report(
@@ -257,12 +234,8 @@ def _progress(run: ActiveRun, waits: Mapping[Wait, int]) -> Progress:
     # the run's own counts know when the next attempt begins
     reasons = [("retry", counts.get("RETRYING", 0)), *((wait.why, n) for wait, n in waits.items())]
     return progress_of(
-        counts, recorded=run.recorded, known=_known(run, counts), open=run.facts.open, waits=reasons
+        counts, recorded=run.recorded, known=run.all_known(counts), open=run.facts.open, waits=reasons
     )
-
-
-def _known(run: ActiveRun, counts: Mapping[str, int]) -> int:
-    return max(sum(run.facts.known.values()), sum(counts.values()))
 
 
 def graph_report(runs: Iterable[ActiveRun], *, head: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -297,7 +270,7 @@ def _graph_row(run: ActiveRun, room: int) -> RunGraph:
 
 def _whole(run: ActiveRun, graph: GraphFacts) -> RunGraph:
     nodes = [
-        GraphNode(id=key, name=name[:_LONGEST], kind=kind, known=graph.items.get(key, 1))
+        GraphNode(id=key, name=name[:LONGEST], kind=kind, known=graph.items.get(key, 1))
         for key, (name, kind) in graph.calls.items()
     ]
     return _row(run, graph, list(graph.calls), nodes, graph.edges)
@@ -305,7 +278,7 @@ def _whole(run: ActiveRun, graph: GraphFacts) -> RunGraph:
 
 def _folded(run: ActiveRun, graph: GraphFacts) -> RunGraph:
     nodes = [
-        GraphNode(id=name[:_LONGEST], name=name[:_LONGEST], kind=kind, known=max(run.known(name), 1))
+        GraphNode(id=name[:LONGEST], name=name[:LONGEST], kind=kind, known=max(run.known(name), 1))
         for name, kind in graph.names.items()
     ]
     return _row(run, graph, list(graph.names), nodes, graph.name_edges)

@@ -84,7 +84,7 @@ class Reporter:
     :param presence: returns the session of the connector's latest birth, or None.
     :param contested: returns whether another process uses the name of this one.
     :param watched: what is reported for watchers.
-    :param hears_disconnect: whether :meth:`publish_down` is called before the connector disconnects.
+    :param disconnects: returns whether :meth:`publish_down` is called after a run, because that disconnects the connector.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Reporter:
         presence: Callable[[], str | None] = lambda: None,
         contested: Callable[[], bool] = lambda: False,
         watched: WatchedState | None = None,
-        hears_disconnect: bool = False,
+        disconnects: Callable[[], bool] = lambda: False,
     ) -> None:
         self._watched = watched or WatchedState(clock)
         self.runs = self._watched.runs
@@ -117,7 +117,7 @@ class Reporter:
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
         self._runs_schedule = ReportSchedule(soon=_RUNS_SOON, interval=0.5)
         self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
-        self._hears_disconnect = hears_disconnect
+        self._disconnects = disconnects
         self._summary_due: float | None = None
         self._host_due = 0.0
         self._checked: tuple[int, SyncState, int, bool] | None = None
@@ -168,6 +168,7 @@ class Reporter:
         if _is_due(self._constraints_schedule, now) and not self._registers.has_changes:
             self._constraints_schedule.sent(now)
             self._publish("constraints", self._constraints_body())
+        self._publish_ends()
         if _is_due(self._runs_schedule, now):
             self._runs_schedule.sent(now)
             self._runs_reported = self.runs.revision
@@ -184,16 +185,19 @@ class Reporter:
             self._publish("host", self._watched.host_body(self._head()))
 
     def publish_end(self) -> None:
-        """Publish at once that the last active run has ended: its user may disconnect the connector next.
+        """Publish at once that a run has ended, and, if it was the last active one, the runs: the process may end next.
 
-        The summary follows soon, unless that of the disconnect replaces it.
+        The summary of a run that disconnects the connector follows soon, unless that of the disconnect replaces it.
         """
+        if self._sync.is_linked:
+            self._publish_ends()
         if len(self.runs) == 0 and self._sync.is_linked:
             now = self._clock.monotonic()
             self._runs_schedule.sent(now)
             self._runs_reported = self.runs.revision
-            self._publish_runs(up=True, with_summary=not self._hears_disconnect)
-            if self._hears_disconnect:
+            disconnects = self._disconnects()
+            self._publish_runs(up=True, with_summary=not disconnects)
+            if disconnects:
                 self._summary_due = now + _SUMMARY_SOON
             self._publish_changed_graphs()
 
@@ -252,12 +256,18 @@ class Reporter:
         if shown != unless:
             self._publish("runs", runs)
             self._runs_shown = shown
+        # an earlier process may have left some
+        self._publish_ends()
         if with_summary:
             self._publish_summary(up=up)
 
     def _publish_summary(self, *, up: bool) -> None:
         self._summary_due = None
         self._publish("summary", self._watched.summary_body(up=up))
+
+    def _publish_ends(self) -> None:
+        if self._watched.ends_changed():
+            self._publish("ended", self._watched.ended_body(self._head()))
 
     def _publish_changed_graphs(self) -> None:
         if self._watched.graphs_changed():

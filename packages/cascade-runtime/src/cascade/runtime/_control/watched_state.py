@@ -14,9 +14,12 @@ from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.events import Tag
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.ended_runs import ended_report
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
-from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.reported_runs import RunTable
+from cascade.runtime._control.run_history import RunHistory
 from cascade.transport.outbox import SUPERSEDED
 from cascade.wire.message import to_wire
 from cascade.wire.reports import HostReport, Memory
@@ -149,6 +152,8 @@ class WatchedState:
         self._names = dict(names or {})
         # None: replace what an earlier process has left
         self._graphs: object = None if retained else ()
+        # an earlier connection of this process has reported them
+        self._ends_shown = self.runs.history.whole_revision
 
     def lost(self) -> int:
         """Return how many messages the connector has dropped for good; a report whose next one came is not lost."""
@@ -159,9 +164,13 @@ class WatchedState:
 
     def _carry_over(self) -> None:
         connector = self._connector
-        earlier = connector.earlier_runs if supports(connector, SupportsBroker) else None
-        if earlier:
-            self.runs.history.carry_over(earlier)
+        if not supports(connector, SupportsBroker):
+            return
+        history = self.runs.history
+        if recent := connector.earlier_runs:
+            history.carry_over(recent)
+        if whole := connector.earlier_ends:
+            history.carry_over_whole(whole)
 
     def runs_body(self, head: Mapping[str, Any], registers: Registers) -> dict[str, Any]:
         """Return the body of the report of runs."""
@@ -200,6 +209,16 @@ class WatchedState:
     def graph_body(self, head: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of the report of graphs."""
         return graph_report(self.runs.active(), head=head, now=self._clock.now())
+
+    def ends_changed(self) -> bool:
+        """Return whether the runs that are reported whole have changed since the latest :meth:`ended_body`."""
+        return self.runs.history.whole_revision != self._ends_shown
+
+    def ended_body(self, head: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body of the report of the latest ends."""
+        history = self.runs.history
+        self._ends_shown = history.whole_revision
+        return ended_report(history.whole, head=head, now=self._clock.now())
 
     def host_body(self, head: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of the report of the host."""

@@ -241,7 +241,7 @@ class RunAdmission:
 
     def _reject(self, request: StartRequest, reason: BlockReason) -> None:
         """Record that a task was cancelled before it, or its next attempt, started."""
-        error = TaskCancelledError(request.name, str(reason), run_id=self._run.run_id)
+        error = TaskCancelledError(request.name, str(reason), run_id=self._run.run_id, by=reason.by)
         acquired = self._acquiring.get(request)
         if acquired is None:
             self._blocked.discard(request)
@@ -260,7 +260,8 @@ class RunAdmission:
     def _cancel(self, reason: BlockReason, covers: Covers | None) -> None:
         """Cancel the covered tasks that run or wait for their next attempt; without ``covers``, the run."""
         if covers is None:
-            self._outcome.abort(RunCancelledError(self._run.run_id, _explained(reason, self._run.run_id)))
+            run_id = self._run.run_id
+            self._outcome.abort(RunCancelledError(run_id, _explained(reason, run_id), by=reason.by))
             return
         loop = asyncio.get_running_loop()
         for node in self._tasks:

@@ -85,7 +85,7 @@ class EventEmitter:
         self._closed = True
         self.wants_tasks = _never
 
-    def stopped(self, status: RunStatus, error: str) -> None:
+    def stopped(self, status: RunStatus, error: str, by: str = "") -> None:
         """Report that the run is over: its last event."""
         self.close()
         event = LifecycleEvent(
@@ -96,6 +96,7 @@ class EventEmitter:
             error,
             token=self.token,
             run_attempt=self._attempt,
+            by=by,
         )
         self._publish(event)
 

@@ -54,7 +54,7 @@ class RunOutcome:
         self._failures = failures
         self._kept: dict[Node, Failure] = {}
         """Calls that will have a value although a task failed which they returned, with that failure."""
-        self._to_cancel: dict[Node, str] = {}
+        self._to_cancel: dict[Node, BlockReason] = {}
 
     async def wait(self) -> None:
         """Wait until the run is over.
@@ -189,7 +189,7 @@ class RunOutcome:
         """Record that a task is to stop; return False if it was recorded before."""
         if node in self._to_cancel:
             return False
-        self._to_cancel[node] = str(block_reason)
+        self._to_cancel[node] = block_reason
         return True
 
     def cancelled(
@@ -205,12 +205,12 @@ class RunOutcome:
             failure.__cause__ = error
             self.fail(node, failure, continuation_target=continuation_target)
             return
-        reason = requested or STOPPING
+        reason = STOPPING if requested is None else str(requested)
         if continuation_target is None and not node.definition.on_loop:
             reason += "; what cannot be stopped runs on to its end"
         self._events.task(node, TaskState.CANCELLED, self.began.pop(node, 0.0), reason=reason)
         if requested is not None:
-            cancelled = TaskCancelledError(node.name, requested, run_id=self._run_id)
+            cancelled = TaskCancelledError(node.name, str(requested), run_id=self._run_id, by=requested.by)
             self._give_up(node, cancelled, continuation_target or node)
 
     def stopped(self, node: Node) -> None:

@@ -92,6 +92,12 @@ class SharedConnection:
             connection._before_disconnect[before] = None
             connection._after_disconnect[after] = None
 
+    @classmethod
+    def owns(cls, connector: Connector) -> bool:
+        """Return whether a run has connected a connector, so that the last run disconnects it."""
+        connection = cls._all.get(connector)
+        return connection is not None and connection._owned
+
     async def _acquire(self, start_timeout: AwakeTimeout, meanwhile: Callable[[], Awaitable[None]]) -> None:
         disconnecting = self._disconnecting.get(id(self._connector))
         if self._connecting is None and (disconnecting is not None or not _is_connected(self._connector)):

@@ -47,7 +47,7 @@ const messages = (() => {
   const BODIES = {
     TaskStateEvent: shaped({ task_id: str, name: as(str, "task_name"), state: str, duration_ms: num,
       error: str, reason: str, attempt, parent: str, item: orNull, node: str }),
-    LifecycleEvent: shaped({ event: str, name: str, tags, kept: int, status: str, error: str }),
+    LifecycleEvent: shaped({ event: str, name: str, tags, kept: int, status: str, error: str, by: str }),
     ProgressEvent: shaped({ ...TASK, done: num, total: maybe, message: str, unit: str }),
     LogEvent: shaped({ ...TASK, level: str, logger: str, message: str, skipped: int }),
     DataEvent: shaped({ ...TASK, name: str, data: (body) => body.data ?? null }, "name"),
@@ -151,15 +151,16 @@ const messages = (() => {
   const waitingRow = shaped({ why: str, n: int, since: time, until: time, topic: str, type: str,
     id: str, name: str });
   const RUN = { run_id: str, token: str, target: str, started: time, counts, recorded: int, attempt, name: str, tags };
-  const runRow = shaped({ ...RUN, known, open: (data, key) => bool(data, key, true), eta_s: maybe,
-    tasks: (data, key) => namedRows(row.mapping(data, key), totals).map(([name, each]) => ({ name, ...each })), tasks_more: int,
+  const byName = (data, key) => namedRows(row.mapping(data, key), totals).map(([name, each]) => ({ name, ...each }));
+  const runRow = shaped({ ...RUN, known, open: (data, key) => bool(data, key, true), eta_s: maybe, tasks: byName, tasks_more: int,
     running: rowsAt(runningRow), running_more: int, waiting: rowsAt(waitingRow), waiting_more: int,
     graph_rev: inside("graph", "rev", int), graph_nodes: inside("graph", "nodes", int), lost: int }, "run_id");
-  const recentRow = shaped({ ...RUN, status: str, error: str, ended: time, duration_ms: maybe }, "run_id");
+  const RECENT = { ...RUN, known, status: str, error: str, by: str, ended: time, duration_ms: maybe };
+  const recentRow = shaped(RECENT, "run_id");
 
   const graphRow = shaped({ run_id: str, rev: int, folded: bool, more: int,
     nodes: (data, key) => row.list(data, key).map((each) => node(isObject(each) ? each : wrong())) }, "run_id");
-  const node = shaped({ id: str, name: str, kind: str, known: (data, key) => int(data, key, 1) });
+  const NODE = { id: str, name: str, kind: str, known: (data, key) => int(data, key, 1) }, node = shaped(NODE);
 
   function graph(data) {
     const found = graphRow(data);
@@ -175,6 +176,14 @@ const messages = (() => {
     return { start: value[0], end: value[1], kind: typeof value[2] === "string" ? value[2] : "" };
   }
 
+  const failedRow = shaped({ ...TASK, error: str, attempt, ended: time }), interruptedRow = shaped({ ...TASK, since: time });
+  const endedNode = shaped({ ...NODE, counts });
+  const endedGraph = shaped({ nodes: (data, key) => row.list(data, key).map((each) => endedNode(isObject(each) ? each : wrong())),
+    edges: (data, key) => row.list(data, key).map((each) => edge(each, row.list(data, "nodes").length)), more: int });
+  const endedRow = shaped({ ...RECENT, tasks: byName, tasks_more: int, failures: rowsAt(failedRow), failures_more: int,
+    interrupted: rowsAt(interruptedRow), interrupted_more: int,
+    graph: (data, key) => (data[key] === undefined ? null : endedGraph(row.mapping(data, key))) }, "run_id");
+
   const nullable = (read) => (data, key) => (data[key] == null ? null : row.mapping(data, key) && read(data[key]));
   const textOrNull = (data, key) => (data[key] === null ? null : Object.hasOwn(data, key) ? str(data, key) : null);
   const skippedTick = shaped({ at: str, code: str, reason: str });
@@ -188,6 +197,7 @@ const messages = (() => {
     runs: shaped({ ...HEAD, runs: rowsIn(runRow), more: orZero, org_id: text, project_id: text, paused: flag,
       recent: rowsIn(recentRow), recent_more: orZero, contested: orFalse }),
     graph: shaped({ ...HEAD, runs: rowsIn(graph), more: orZero }),
+    ended: shaped({ ...HEAD, runs: rowsIn(endedRow) }),
     summary: shaped({ up: (data, key) => Boolean(whole(data, key) || flag(data, key)), paused: orFalse, last_status: text,
       seconds: HEAD.seconds, runs: orZero, running: orZero, waiting: orZero, completed: orZero, failed: orZero }),
     workflows: shaped({ ...HEAD, more: orZero, workflows: rowsIn(offerRow) }),

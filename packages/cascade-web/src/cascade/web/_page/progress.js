@@ -38,7 +38,7 @@ const progress = (() => {
   function ofRun(view, run, now) {
     const running = run.status === runs.RUNNING, active = running ? run.reported : null, engine = view.engines.get(run.source);
     return of(run.counts, { recorded: run.recorded, status: running && !["online", "unknown"].includes(engine?.status(now)) ? runs.LOST : run.status,
-      known: active?.known ?? 0, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
+      known: run.known, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
       paused: isPaused(engine, run), left_s: active?.eta_s ?? null });
   }
 

@@ -4,8 +4,8 @@ const runs = (() => {
   const RUNNING = "Running", LOST = "Lost", ENDED = "Ended";
   const STATES = ["RUNNING", "COMPLETED", "FAILED", "SKIPPED", "BLOCKED", "RETRYING", "CANCELLED"];
   const TERMINAL = ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED"];
-  const STATUSES = ["Succeeded", "Failed", "Cancelled"];
-  const MAX_FAILURES = 100, MAX_SERIES = 32, MAX_HOLES = 1000, MAX_IDS = 4096;
+  const STATUSES = ["Succeeded", "Failed", "Cancelled"], ENDS = [...STATUSES, LOST];
+  const MAX_FAILURES = 100, FIRST_FAILURES = 20, MAX_SERIES = 32, MAX_HOLES = 1000, MAX_IDS = 4096;
   const { bare } = fields;
 
   /** How many tasks may still be remembered, over all runs of a view. */
@@ -71,8 +71,8 @@ const runs = (() => {
   class RunView {
     constructor(source, run_id, room = new Room()) {
       Object.assign(this, { source, run_id, room, place: null, token: "", attempt: 1, status: RUNNING, target: "", name: "",
-        tags: bare(), started: null, ended: null, error: "", tasks: new Map(), failures: [], reported: null,
-        recent: null, series: new Map(), folded: new Map(), skippedAsRecorded: 0, exact: true, stopped: false, listed: false });
+        tags: bare(), started: null, ended: null, error: "", by: "", tasks: new Map(), failures: [], firstFailures: [], reported: null,
+        recent: null, end: null, series: new Map(), folded: new Map(), skippedAsRecorded: 0, exact: true, stopped: false, listed: false });
     }
 
     /** Take one event of this run; return false if it is a duplicate, which changes nothing else. */
@@ -93,6 +93,8 @@ const runs = (() => {
 
     /** Take a row of the engine's report of its runs. */
     report(row) {
+      // the report of its end has overtaken this one
+      if (row.token && row.token === this.recent?.token && this.recent.status !== LOST) return;
       // the run_id is used again, or events have forged an attempt
       if (this.recent || this.isAnother(row.token)) this.startAnew();
       this.takeToken(row);
@@ -105,15 +107,18 @@ const runs = (() => {
 
     /** Take a row of the engine's report of the runs that have ended. */
     reportEnd(row) {
+      if (this.isBeforeEnd(row)) return;
       if (this.isAnother(row.token)) this.startAnew();
       else if (!row.token && row.ended !== null && this.started !== null && row.ended < this.started) return;
       this.takeToken(row);
       this.listed = false;
       this.recent = row;
+      if (row.failures) this.end = row;
+      this.by = row.by;
       this.take(row);
       this.started ??= row.started;
       if (!this.stopped) {
-        this.status = STATUSES.includes(row.status) ? row.status : ENDED;
+        this.status = ENDS.includes(row.status) ? row.status : ENDED;
         this.error = row.error;
         this.ended = row.ended;
       }
@@ -135,6 +140,12 @@ const runs = (() => {
     leave(status) {
       this.listed = false;
       if (!this.stopped && !this.recent) this.status = status;
+    }
+
+    /** Whether a row is of an earlier attempt, which ended before the end that the engine reports. */
+    isBeforeEnd(row) {
+      const last = this.recent;
+      return Boolean(last?.token && row.token) && row.token !== last.token && (row.ended ?? 0) < (last.ended ?? 0);
     }
 
     isAnother(token) { return Boolean(token && this.token) && token !== this.token; }
@@ -178,6 +189,16 @@ const runs = (() => {
       return this.recent ?? (complete ? null : this.reported);
     }
 
+    /** Tasks that the engine knows, as it has last reported; 0 before that. */
+    get known() { return (this.recent ?? this.reported)?.known ?? 0; }
+
+    /** The first tasks that failed, at most 20, of those whose failure a report or an event has shown. */
+    get failed() {
+      const reported = this.end?.failures ?? [];
+      return reported.length >= this.firstFailures.length ? reported : this.firstFailures.map((task) => ({
+        task_id: task.task_id, task_name: task.name, error: task.error, attempt: task.attempt, ended: task.since ?? 0 }));
+    }
+
     /** Whether the counts are made of events of which some did not arrive: no report has come that makes up for them. */
     get partial() { return !this.recent && !this.reported && (this.missing > 0 || !this.exact); }
 
@@ -211,7 +232,7 @@ const runs = (() => {
 
     beginAttempt() {
       this.forgetTasks();
-      Object.assign(this, { status: RUNNING, error: "", ended: null, recent: null, failures: [], exact: true, stopped: false });
+      Object.assign(this, { status: RUNNING, error: "", by: "", ended: null, recent: null, end: null, failures: [], firstFailures: [], exact: true, stopped: false });
       this.folded.clear();
       this.skippedAsRecorded = 0;
     }
@@ -224,6 +245,7 @@ const runs = (() => {
       } else if (body.event === "ENGINE_STOPPED") {
         this.status = STATUSES.includes(body.status) ? body.status : ENDED;
         this.error = body.error;
+        this.by = body.by;
         this.ended = seconds;
         this.stopped = true;
         this.forgetTasks();
@@ -243,6 +265,7 @@ const runs = (() => {
         task.message = before.message;
         task.unit = before.unit;
       }
+      if (task.state === "FAILED" && this.firstFailures.length < FIRST_FAILURES) this.firstFailures.push(task);
       if (task.state === "FAILED" && this.failures.push(task) > MAX_FAILURES) this.failures.shift();
       if (!TERMINAL.includes(task.state)) {
         // what is not remembered is counted when it ends

@@ -5,14 +5,14 @@ const views = (() => {
   const MAX_ENGINES = 1000, MAX_RUNS = 1000, MAX_REGISTERS = 11000, MAX_SESSIONS = 8, MAX_LINES = 1000, MAX_DATA = 1000;
   const MAX_BYTES = 1 << 26;
   // what an engine itself says of its state
-  const OWN_KINDS = ["presence", "constraints", "runs", "graph", "summary", "host", "workflows"];
+  const OWN_KINDS = ["presence", "constraints", "runs", "graph", "ended", "summary", "host", "workflows"];
   const KINDS = [...OWN_KINDS, "ack"];
   const { bare } = fields;
 
   /** One engine, as its messages show it. */
   class EngineView {
     constructor(source) {
-      Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, summary: null, host: null, workflows: null,
+      Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, ended: null, summary: null, host: null, workflows: null,
         ack: null, project_id: "", place: null, heard: null, first_heard: null, missed: 0, applied_since: bare(), listed: new Map() });
     }
 
@@ -107,6 +107,10 @@ const views = (() => {
           break;
         case "constraints": this.foldConstraints(message, heard); break;
         case "runs": this.foldRuns(message, heard); break;
+        case "ended":
+          this.engine(message.source, heard).ended = message;
+          this.foldEnds(message.source, message.runs);
+          break;
         case "graph": case "summary": case "host": case "workflows": this.engine(message.source, heard)[message.is] = message; break;
         case "ack": this.engine(message.source).ack = message; break;
         case "presence": this.foldPresence(message); break;
@@ -115,7 +119,7 @@ const views = (() => {
         case "cleared": this.clear(message.topic); break;
         default: this.not_understood += 1;
       }
-      if (["constraints", "runs", "graph", "summary", "host", "workflows", "ack"].includes(message?.is)) this.weigh(topic, payload.length);
+      if (["constraints", "runs", "graph", "ended", "summary", "host", "workflows", "ack"].includes(message?.is)) this.weigh(topic, payload.length);
       return message;
     }
 
@@ -221,7 +225,7 @@ const views = (() => {
       const lost = takeReplaced(engine, report.presence);
       engine.listed.set(report.session, { presence: report.presence, runs: listed });
       if (engine.listed.size > MAX_SESSIONS) dropFirst(engine.listed);
-      this.foldRecent(report, listed);
+      this.foldEnds(report.source, report.recent);
       for (const row of report.runs) this.run(report.source, row.run_id).report(row);
       const gone = (found) => [...found].filter((run_id) => !listed.has(run_id))
         .map((run_id) => this.runs.get(runKey(report.source, run_id))).filter(Boolean);
@@ -249,12 +253,15 @@ const views = (() => {
       }
     }
 
-    /** Take the runs that have ended, the latest last; a row that came before changes nothing. */
-    foldRecent(report, active) {
-      const newest = new Map([...report.recent].reverse().map((row) => [row.run_id, row]));
+    /** Take runs that have ended, the latest last; a row that came before changes nothing. */
+    foldEnds(source, rows) {
+      const newest = new Map([...rows].reverse().map((row) => [row.run_id, row]));
+      // under such an id, an earlier attempt has ended
+      const active = new Map((this.engines.get(source).runs?.runs ?? []).map(({ run_id, token }) => [run_id, token]));
       for (const [run_id, row] of newest) {
-        const known = this.runs.get(runKey(report.source, run_id))?.recent;
-        if (!active.has(run_id) && (!known || !same(known, row))) this.run(report.source, run_id).reportEnd(row);
+        if (active.has(run_id) && !(row.token && row.token === active.get(run_id))) continue;
+        const known = this.runs.get(runKey(source, run_id));
+        if (!known || ![known.recent, known.end].some((each) => same(each, row))) this.run(source, run_id).reportEnd(row);
       }
     }
 
@@ -388,8 +395,8 @@ const views = (() => {
   }
 
   function dumpRun(run) {
-    const names = ["source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error",
-      "failures", "reported", "recent", "counts", "partial", "messages", "duplicates", "missing"];
+    const names = ["source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "by",
+      "failures", "failed", "known", "reported", "recent", "end", "counts", "partial", "messages", "duplicates", "missing"];
     return { ...Object.fromEntries(names.map((name) => [name, run[name]])), tasks: Object.fromEntries(run.tasks) };
   }
 
@@ -405,7 +412,14 @@ const views = (() => {
   function runRow(view, run, now) {
     const { status, tasks, finished, known, open, percent, left_s } = progress.ofRun(view, run, now);
     return { source: run.source, run_id: run.run_id, target: run.target, status, started: fields.timestamp(run.started),
-      ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error };
+      ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error, by: run.by, token: run.token,
+      attempt: run.attempt, failed: run.failed.map(({ task_id }) => task_id), interrupted: interruptedRows(view, run, now).map(({ task_id }) => task_id) };
+  }
+
+  /** Return the tasks that ran when the process of a run died, or when its link broke. */
+  function interruptedRows(view, run, now) {
+    if (progress.ofRun(view, run, now).status !== runs.LOST) return [];
+    return run.end?.interrupted ?? (run.reported?.running ?? []).map(({ task_id, task_name, since }) => ({ task_id, task_name, since }));
   }
 
   const constraintRows = (view, now) => [
@@ -448,5 +462,5 @@ const views = (() => {
     return dump(view, now);
   }
 
-  return { View, keptRows, runKey, runRow, same, byText, dump, ofMessages };
+  return { View, keptRows, interruptedRows, runKey, runRow, same, byText, dump, ofMessages };
 })();
