@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from operator import length_hint
@@ -35,13 +35,15 @@ class ArgumentDigests(Protocol):
 class Recorded:
     """What an earlier attempt of the run recorded of one step: the value of a node of this kind until it expands."""
 
-    __slots__ = ("attempt", "turn", "value")
+    __slots__ = ("after", "attempt", "turn", "value")
 
     def __init__(self, value: Any, attempt: int, turn: int = 0) -> None:
         self.value = value
         self.attempt = attempt
         self.turn = turn
         """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
+        self.after: Sequence[Call] = ()
+        """Calls behind the step that have to be settled before it, because a step behind them may have failed."""
 
 
 class RecordedValues:

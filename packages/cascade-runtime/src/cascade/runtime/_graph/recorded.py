@@ -18,7 +18,8 @@ from cascade.spec import Call, LazyResult, Search, call_of
 class RecordedGraph(Graph):
     """A graph whose calls have their keys before they are built.
 
-    A call with a recorded value gets a node without inputs, so the calls behind it are not built.
+    A call with a recorded value gets a node without inputs, so the calls behind it are not built, except those that it
+    is to wait for nevertheless.
     A call that a graph further out declares has its key from there, whether it has a node or not.
     """
 
@@ -31,6 +32,8 @@ class RecordedGraph(Graph):
         """How many graphs, without the outermost, declare each call."""
         self._prefix = "" if target is None else f"{scope_of(target.key)}~{turn}/"
         self._taken_before = 0
+        self.doubtful: set[Call] = set()
+        """Declared calls that failed steps may stand behind; those that were looked at are taken out."""
         self._restored: dict[Call, Recorded] = {}
         self._restored_items: dict[Call, RecordedValues] = {}
 
@@ -91,6 +94,7 @@ class RecordedGraph(Graph):
     def clear(self) -> None:
         """Forget every node, and what is declared."""
         super().clear()
+        self.doubtful.clear()
         if self._outer is not None:
             for call in self._own:
                 self._between[call] -= 1
@@ -118,8 +122,10 @@ class RecordedGraph(Graph):
         if recorded is None:
             node, missing = super()._open(call, search)
         else:
-            node, missing = Node(call, self), []
+            node, missing = Node(call, self), [each for each in recorded.after if self.find(each) is None]
             node.kind, node.value = Kind.RECORDED, recorded
+            # until _close() knows their nodes
+            node.inputs = tuple(map(LazyResult, recorded.after))
             self._enter(call, node)
         if self._outer is not None and self.is_outer(call):
             node.known_key = self.key_of(call)

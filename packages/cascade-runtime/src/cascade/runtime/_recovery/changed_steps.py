@@ -52,6 +52,11 @@ class ChangeFinder:
         record = self._journal.known(key)
         return record if record is not None and record.state in KEPT else None
 
+    def has_items(self, key: str) -> bool:
+        """Return whether anything is recorded of the items of a map."""
+        scope = scope_of(key)
+        return scope in (self._below if _is_declared(scope) else self._maps)
+
     def changed(self, graph: RecordedGraph, calls: Iterable[Call]) -> Iterator[tuple[Call, StepChange]]:
         """Yield the changed steps among calls, and the calls that they belong to."""
         for call in calls:
@@ -136,8 +141,7 @@ class ChangeFinder:
 
     def _items_of_a_call(self, call: Call, key: str) -> Iterator[tuple[Call, StepChange]]:
         """Yield the recorded items of a call that was a map."""
-        scope = scope_of(key)
-        if scope in (self._below if _is_declared(scope) else self._maps):
+        if self.has_items(key):
             for _, record in self._recorded_items(key):
                 yield call, StepChange(record.key, ChangeKind.GONE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
 from cascade.interfaces import (
@@ -12,6 +12,7 @@ from cascade.interfaces import (
     Clock,
     Journal,
     Plan,
+    RecordedStatus,
     RunChangedError,
     StateUnavailable,
     StepChange,
@@ -25,6 +26,7 @@ from cascade.runtime._graph.keys import item_keys, scope_of
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery import returned_calls
 from cascade.runtime._recovery.changed_steps import ChangeFinder
+from cascade.runtime._recovery.hidden_failures import HiddenFailures
 from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._support.loop_steps import LoopShare, finished, turn
 from cascade.runtime._support.settings import OnChange
@@ -77,8 +79,8 @@ class Restorer:
     """Finds, for calls that are about to be built, which of them need not run.
 
     From the calls that are wanted it goes to what they need, and stops at each call whose value is
-    recorded: only these values are loaded, and what is behind them is not built. Before that it
-    compares every recorded step of the calls with what is declared now.
+    recorded: only these values are loaded, and what is behind them is not built, unless a step may have failed there.
+    Before that it compares every recorded step of the calls with what is declared now.
 
     :param home: module of the run's target.
     """
@@ -102,6 +104,9 @@ class Restorer:
         known = sum(1 for _ in journal.known_keys())
         self._is_new, self._are_many = not known, known > _MANY
         self._finder = ChangeFinder(journal, digests)
+        self._hidden = HiddenFailures(journal, self._finder)
+        earlier = journal.earlier
+        self._has_succeeded = earlier is not None and earlier.status is RecordedStatus.SUCCEEDED
         self._compared_outermost = False
         self._deciders: dict[
             str, bytes
@@ -121,7 +126,10 @@ class Restorer:
         if self._is_new:
             return
         await self._compare(graph, new)
-        await self._restore(graph, lambda: self._for_calls(graph, [call_of(lazy) for lazy in lazies]))
+        if not self._has_succeeded:
+            await self._beside(lambda: self._hidden.mark(graph, new))
+        behind: dict[Call, list[Call]] = {}
+        await self._restore(graph, lambda: self._for_calls(graph, lazies, behind))
 
     async def restore_items(
         self, graph: RecordedGraph, call: MapCall, columns: Mapping[str, Sequence[Any]]
@@ -206,13 +214,28 @@ class Restorer:
             loaded = await load()
         graph.restore(loaded.calls, loaded.items)
 
-    async def _for_calls(self, graph: RecordedGraph, wanted: list[Call]) -> _Loaded:
-        """Load what is recorded nearest to the calls that are wanted."""
+    async def _for_calls(
+        self, graph: RecordedGraph, lazies: Sequence[LazyResult[Any]], behind: dict[Call, list[Call]]
+    ) -> _Loaded:
+        """Load what is recorded nearest to the calls that are wanted, and to those ``behind`` these, which are added."""
         loaded, seen = _Loaded(), set[Call]()
+        wanted = [*map(call_of, lazies), *chain.from_iterable(behind.values())]
         while wanted:
             await self._load(graph, self._frontier(graph, wanted, seen), loaded)
             wanted, loaded.wanted = loaded.wanted, []
+            if not wanted and graph.doubtful:
+                found = await self._behind(graph, loaded, seen)
+                behind |= found
+                wanted = [*chain.from_iterable(found.values())]
+        for call in behind.keys() & loaded.calls.keys():
+            loaded.calls[call].after = behind[call]
         return loaded
+
+    async def _behind(self, graph: RecordedGraph, loaded: _Loaded, seen: set[Call]) -> dict[Call, list[Call]]:
+        """Return what is to be settled before recorded calls: steps behind it may have failed."""
+        leaves = [call for call in loaded.calls if call in graph.doubtful]
+        hidden = self._hidden
+        return dict(await self._beside(lambda: [(each, hidden.behind(graph, each, seen)) for each in leaves]))
 
     async def _for_items(self, graph: RecordedGraph, call: MapCall, size: int) -> _Loaded:
         """Load what is recorded of the items of a map."""

@@ -32,6 +32,8 @@ class StructuralSteps:
 
     def skip_if_needed(self, node: Node) -> bool:
         """Settle a node that must not run, with the reason; return False for any other node."""
+        if node.kind is Kind.RECORDED:
+            return False
         if node.call.condition is not None and node.kind in _CONDITIONAL:
             condition_node = node.inputs[0]
             try:
