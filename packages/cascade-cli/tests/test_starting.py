@@ -6,13 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascade.testkit.brokers import Broker
+from cascade.testkit.brokers import Broker, NatsServer
 from cascade.testkit.waiting import busyness
 from testing_tools.engines import CASCADE, Done, Plant, eventually
 
@@ -145,6 +145,14 @@ def test_start_on_all_asks_everyone_who_offers_it(plant: Plant) -> None:
     assert {row["source"]: row["value"] for row in rows} == {"oven": 4, "press": 4}
 
 
+class OverNats(Plant):
+    """Engines and the command on a NATS server."""
+
+    def environment(self, further: Mapping[str, str] | None = None) -> dict[str, str]:
+        assert isinstance(self.broker, NatsServer)
+        return {**super().environment(further), "CASCADE_BROKER": self.broker.nats_url}
+
+
 def test_a_workflow_is_paused_wherever_it_runs(plant: Plant, tmp_path: Path) -> None:
     """A service refuses requests, a run of the command waits, and an engine that does not have it answers that."""
     (tmp_path / "jobs.py").write_text(JOBS)
@@ -155,7 +163,7 @@ def test_a_workflow_is_paused_wherever_it_runs(plant: Plant, tmp_path: Path) -> 
     assert (code, row["code"], row["reason"]) == (1, "paused", "a pause of workflow:fixed is in force")
     assert ask(plant, "audit", "--on", "oven", "--wait", "-p", "number=2")[0] == 0
     by_hand = subprocess.Popen(
-        [*CASCADE, "run", "jobs.py:fixed", "--quiet"], cwd=tmp_path, env=plant.environment()
+        [*CASCADE, "run", "jobs.py:fixed", "--name", "hand", "-q"], cwd=tmp_path, env=plant.environment()
     )
     plant._engines.append(by_hand)
     blocked = {"BLOCKED": 1}
@@ -163,6 +171,17 @@ def test_a_workflow_is_paused_wherever_it_runs(plant: Plant, tmp_path: Path) -> 
     assert plant.cascade("resume", "workflow:fixed", "--wait").returncode == 0
     assert by_hand.wait(60 * busyness()) == 0
     assert ask(plant, "fixed", "--wait")[0] == 0
+
+
+@pytest.mark.full
+def test_a_workflow_is_paused_over_nats_in_the_same_way(tmp_path: Path) -> None:
+    """The register is a key of a bucket there."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    with NatsServer() as server, OverNats(server) as plant:
+        for name, workflows in (("press", ["audit"]), ("oven", ["audit", "fixed"])):
+            served(plant, tmp_path, "--name", name, *(f"jobs.py:{each}" for each in workflows))
+        eventually(lambda: len(plant.json("workflows")) == 3, "both offer")
+        test_a_workflow_is_paused_wherever_it_runs(plant, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,20 @@ def audit(number: int = 60) -> cs.LazyResult[int]:
 @cs.workflow(overlap="queue")
 def queued(number: int = 1) -> cs.LazyResult[int]:
     return count(number)
+
+
+@dataclass
+class Parts:
+    size: int
+
+
+@dataclass
+class Box:
+    parts: Parts
+
+
+def packing(boxes: list[Box]) -> cs.LazyResult[int]:
+    return count(len(boxes))
 
 
 def broken(number: int) -> Any:
@@ -151,6 +166,12 @@ async def test_what_is_offered_is_reported_with_its_schema_and_its_last_end() ->
         ("audt", {}, "unknown", "no workflow 'audt'; did you mean 'audit'?"),
         ("audit", {"params": {"numbr": 1}}, "invalid", "no parameter 'numbr'; did you mean 'number'?"),
         ("audit", {"params": {"number": "five"}}, "invalid", "number: expected int, got str"),
+        (
+            "packing",
+            {"params": {"boxes": [{"parts": {"size": 1}}, {"parts": {"size": "x"}}]}},
+            "invalid",
+            "boxes[1].parts.size: expected int, got str",
+        ),
         ("broken", {}, "invalid", "number is missing"),
         ("broken", {"params": {"number": 3}}, "invalid", "the run cannot begin: RuntimeError: no part 3"),
         ("audit", {"expires_at": 1.0}, "expired", "it expired"),
@@ -160,15 +181,29 @@ async def test_a_request_that_cannot_start_is_refused_with_its_code(
     workflow: str, content: Mapping[str, Any], code: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once on the topic of its id, with one line in the log; nothing is started, and the id is free."""
-    async with service(audit, broken) as client:
-        await client.ask(workflow, id="a", **content)
+    async with service(audit, broken, packing) as client:
+        await client.ask(workflow, id="a", by="wall\n7", **content)
         (answer,) = await client.answers(1)
         assert (answer["status"], answer["code"]) == ("refused", code)
         assert answer["reason"].startswith(reason)
         assert client.topics == ["cascade/responses/press/a"]
     assert CALLS == []
     assert [each.getMessage() for each in caplog.records if "refused" in each.getMessage()] == [
-        f"{workflow}: refused ({code}): {answer['reason']}"
+        f"{workflow}: refused ({code}): {answer['reason']} (id a; asked by wall\\x0a7, as it claims)"
+    ]
+
+
+async def test_a_flood_of_refused_requests_is_no_flood_of_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is answered; beyond sixty lines a minute they are counted, and the number comes at the end."""
+    async with service(audit) as client:
+        for number in range(70):
+            await client.ask("audit", id=f"r{number}", expires_at=1.0)
+        assert {each["code"] for each in await client.answers(70)} == {"expired"}
+    lines = [each.getMessage() for each in caplog.records if "refused" in each.getMessage()]
+    assert len(lines) == 62
+    assert lines[60:] == [
+        "more requests are refused; for a minute they are counted and not logged",
+        "10 more requests were refused",
     ]
 
 
@@ -177,16 +212,16 @@ async def test_a_request_that_cannot_start_is_refused_with_its_code(
     [
         (b"no json", "the request is not a JSON object"),
         (b"[1]", "the request is not a JSON object"),
-        (b'{"id": "' + b"x" * 100_000 + b'"}', "the request is longer than 64 KiB"),
+        (b'{"id": "' + b"x" * 1_000_000 + b'"}', "the request is longer than 64 KiB"),
         (b'{"id": "a/b"}', "id: needs at most 64 of the characters A-Z a-z 0-9 . _ -"),
         (b'{"params": []}', "params: expected object, got array"),
         (b'{"expires_at": 1795578720000}', "expires_at: needs seconds since the epoch, not milliseconds"),
     ],
 )
 async def test_a_message_that_is_no_request_is_answered_where_its_sender_listens(
-    payload: bytes, reason: str
+    payload: bytes, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It has no id by which the answer could be found, so it needs a response topic."""
+    """It has no id by which the answer could be found, so it needs a response topic; the log has one line."""
     async with service(audit) as client:
         hub = client.link.hub
         hub.publish(
@@ -196,6 +231,8 @@ async def test_a_message_that_is_no_request_is_answered_where_its_sender_listens
         assert (answer["code"], answer["reason"]) == ("invalid", reason)
         assert client.topics == ["cascade/responses/press/client-7"]
     assert CALLS == []
+    lines = [each.getMessage() for each in caplog.records if "refused" in each.getMessage()]
+    assert lines == [f"audit: refused (invalid): {reason}"]
 
 
 async def test_an_answer_leaves_on_a_response_topic_only_below_those_of_the_service() -> None:

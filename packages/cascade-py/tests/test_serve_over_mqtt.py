@@ -133,7 +133,7 @@ async def desk(broker: Broker, folder: Path) -> AsyncIterator[Desk]:
                 made.end(signal.SIGKILL)
 
 
-@pytest.mark.wrong_messages("a request is retained on purpose", "cascade/requests/#")
+@pytest.mark.wrong_messages("a request is retained, and one is too long, on purpose", "cascade/requests/#")
 async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> None:
     """mosquitto_rr gets the end on its response topic, mosquitto_pub with MQTT 3.1.1 on that of its id; SIGTERM ends with 143."""
     require_mosquitto()
@@ -156,6 +156,13 @@ async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> No
             await run(tool("mosquitto_pub", broker, *retained))
             await eventually(lambda: "c" in service.answers("refused"))
             assert [each["code"] for each in service.responses if each["id"] == "c"] == ["retained"]
+            large = service.folder / "large"
+            large.write_bytes(b'{"params": {"text": "' + b"x" * 1_000_000 + b'"}}')
+            to_answer = ["-D", "publish", "response-topic", "cascade/responses/press/pub"]
+            too_long = ["-V", "5", "-t", "cascade/requests/press/audit", "-f", str(large), *to_answer]
+            await run(tool("mosquitto_pub", broker, *too_long))
+            await eventually(lambda: service.responses[-1].get("code") == "invalid")
+            assert service.responses[-1]["reason"] == "the request is longer than 64 KiB"
             await eventually(lambda: service.effects.read_text() == "rr\nparts\n")
             assert service.end(signal.SIGTERM) == 143
 

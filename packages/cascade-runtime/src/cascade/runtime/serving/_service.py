@@ -51,6 +51,7 @@ from cascade.runtime.serving._intake import (
     RequestedRun,
     State,
 )
+from cascade.runtime.serving._refusals import RefusalLog
 from cascade.runtime.serving._report import workflows_report
 from cascade.runtime.serving._responses import Asker, Responses, sendable
 from cascade.runtime.serving._store import KEPT_SECONDS, RequestStore
@@ -69,7 +70,6 @@ REOPEN_SECONDS = 1.0
 """Until a stream of requests that has failed is opened again."""
 MAX_REMEMBERED = 10_000
 """Ended runs that are remembered with a state folder."""
-_QUIET_SECONDS = 1.0
 _MAX_RETAINED = 1_000
 _ENDED = (RecordedStatus.SUCCEEDED, RecordedStatus.FAILED, RecordedStatus.CANCELLED)
 _log = get_logger("cascade.serve")
@@ -125,7 +125,7 @@ class Service:
         self._recorded: set[str] = set()
         self._stopped: dict[str, tuple[RunStatus, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._logged: dict[tuple[str, Code], float] = {}
+        self._refusals = RefusalLog(self._clock, self._redactor)
         self._retained: OrderedDict[int, None] = OrderedDict()
 
     async def serve(self) -> None:
@@ -216,13 +216,14 @@ class Service:
         try:
             request = parse_request(message.payload)
         except ValueError as error:
-            self._refuse(Asker("", reply_to), workflow, Refused(Code.INVALID, str(error)))
+            self._refuse([Asker("", reply_to)], workflow, Refused(Code.INVALID, str(error)))
             return
         decided = self._intake.decide(workflow, request, now=self._clock.now(), retained=message.retain)
         if isinstance(decided, Accepted):
             self._accept(Asker(decided.run.id, reply_to, request.wait), decided, request)
         elif decided.code is not Code.RETAINED or self._is_first(message):
-            self._refuse(Asker(request.id or secrets.token_hex(8), reply_to), workflow, decided)
+            asker = Asker(request.id or secrets.token_hex(8), reply_to)
+            self._refuse([asker], workflow, decided, id_=request.id, by=request.by)
 
     def _accept(self, asker: Asker, accepted: Accepted, request: StartRequest) -> None:
         run = accepted.run
@@ -336,23 +337,16 @@ class Service:
     def _withdraw(self, run: RequestedRun, refused: Refused) -> None:
         """Refuse a request whose run cannot begin."""
         following = self._intake.withdrawn(run)
-        for asker in self._askers.pop(run.run_id, []):
-            self._refuse(asker, run.workflow, refused)
+        self._refuse(self._askers.pop(run.run_id, []), run.workflow, refused, id_=run.id, by=run.by)
         if following is not None:
             self._spawn(self._start_waiting(following))
 
-    def _refuse(self, asker: Asker, workflow: str, refused: Refused) -> None:
-        now, key = self._clock.monotonic(), (workflow[:100], refused.code)
-        if now - self._logged.get(key, -_QUIET_SECONDS) >= _QUIET_SECONDS:
-            # a flood of requests is no flood of lines
-            if len(self._logged) >= _MAX_RETAINED:
-                self._logged.clear()
-            self._logged[key] = now
-            _log.warning(
-                "%s: refused (%s): %s",
-                *(workflow[:100], refused.code.value, self._redactor.one_line(refused.reason)),
-            )
-        self._responses.refused(asker, refused)
+    def _refuse(
+        self, askers: Sequence[Asker], workflow: str, refused: Refused, *, id_: str = "", by: str = ""
+    ) -> None:
+        self._refusals.refused(workflow, refused, id_=id_, by=by)
+        for asker in askers:
+            self._responses.refused(asker, refused)
 
     def _is_first(self, message: Message) -> bool:
         """Return whether a retained message has not been refused before: it comes again with each sync."""
@@ -415,6 +409,7 @@ class Service:
                 run.outcome = Outcome(RunStatus.CANCELLED.value, self._clock.now(), "the service has stopped")
                 for asker in self._askers.pop(run.run_id, []):
                     self._responses.ended(asker, run)
+        self._refusals.close()
         await self._responses.drain(STOP_SECONDS)
         await self._reports.drain(STOP_SECONDS)
 

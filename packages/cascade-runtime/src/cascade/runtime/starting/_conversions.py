@@ -69,6 +69,28 @@ def conversion_of(kind: Any) -> Conversion:
     return _of_class(kind) if isinstance(kind, type) else _of_callable(kind)
 
 
+class WrongValueError(ValueError):
+    """A value inside that of a parameter does not fit.
+
+    :ivar path: where it is, such as ``[2].size``; empty for the value itself.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"at {path}: {problem}" if path else problem)
+        self.path, self.problem = path, problem
+
+
+def in_words(name: str, error: ValueError) -> str:
+    """Return what is wrong with a parameter's value, and where.
+
+    >>> in_words("parts", WrongValueError("[2].size", "expected int, got str"))
+    'parts[2].size: expected int, got str'
+    """
+    if isinstance(error, WrongValueError):
+        return f"{name}{error.path}: {error.problem}"
+    return f"{name}: {error}"
+
+
 def truth(text: str) -> bool:
     """Read a boolean.
 
@@ -185,8 +207,7 @@ def _typed(kind: Any) -> Callable[[Any], Any]:
             return msgspec.convert(value, kind, dec_hook=_own)
         except msgspec.ValidationError as error:
             problem, _, path = str(error).replace("`", "").partition(" - at $")
-            place = f"at {path.strip()}: " if path else ""
-            raise ValueError(f"{place}{problem[:1].lower()}{problem[1:]}") from error
+            raise WrongValueError(path.strip(), f"{problem[:1].lower()}{problem[1:]}") from error
         except (TypeError, RecursionError) as error:
             raise ValueError(f"a value of this type cannot be made from JSON ({error})") from error
 

@@ -12,7 +12,7 @@ import msgspec
 
 from cascade.interfaces.errors import UsageError
 from cascade.interfaces.text import nearest
-from cascade.runtime.starting._conversions import Conversion, Schema, conversion_of
+from cascade.runtime.starting._conversions import Conversion, Schema, conversion_of, in_words
 
 _KINDS: dict[Any, Any] = {
     "integer": int,
@@ -53,7 +53,7 @@ def params_of_texts(schema: Schema, texts: Mapping[str, str]) -> dict[str, Any]:
         try:
             params[name] = msgspec.to_builtins(_conversion(properties.get(name, {})).from_text(text))
         except ValueError as error:
-            problems.append(f"{name}: {error}")
+            problems.append(in_words(name, error))
     if problems:
         raise UsageError("; ".join(problems))
     return params

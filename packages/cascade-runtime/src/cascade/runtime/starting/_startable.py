@@ -11,7 +11,7 @@ from cascade.interfaces.errors import UsageError
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.text import nearest
 from cascade.runtime._graph.plan import inputs_of
-from cascade.runtime.starting._conversions import Schema
+from cascade.runtime.starting._conversions import Schema, in_words
 from cascade.runtime.starting._docstrings import summary
 from cascade.runtime.starting._parameters import Parameter, of_function, of_inputs, schema_of
 from cascade.spec import LazyResult, Task, target_name, targets_of
@@ -68,7 +68,7 @@ class Startable(NamedTuple):
             try:
                 values[name] = known[name].conversion.from_json(value) if name in known else value
             except ValueError as error:
-                problems.append(f"{name}: {error}")
+                problems.append(in_words(name, error))
         if problems:
             raise UsageError("; ".join(problems))
         return values
@@ -129,7 +129,7 @@ def _late(parameter: Parameter | None, value: Any) -> Any:
     try:
         return conversion.from_text(value) if isinstance(value, str) else conversion.from_json(value)
     except ValueError as error:
-        raise UsageError(f"-p {parameter.name}: {error}") from error
+        raise UsageError(f"-p {in_words(parameter.name, error)}") from error
 
 
 def name_of(target: Target) -> str:
