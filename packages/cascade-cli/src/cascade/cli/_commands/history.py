@@ -14,7 +14,8 @@ from cascade.cli._commands._listed import show_age
 from cascade.cli._commands._one_run import show_counts, show_runs, show_took
 from cascade.cli._commands._recorded import state_in, state_option
 from cascade.cli._running.result import as_json
-from cascade.cli.collected import CollectedFile, collected_runs
+from cascade.cli.collected import CollectedFile
+from cascade.cli.collected.runs import latest_runs, runs_with_steps
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
@@ -78,19 +79,18 @@ def _list_collected(path: Path, run_id: str | None) -> None:
     """List what a collector knows: all runs, or the steps of one."""
     output = settings().output
     with CollectedFile(path) as file:
-        runs = [*collected_runs(file, run_id)]
+        rows = latest_runs(file) if run_id is None else runs_with_steps(file, run_id)
         if file.problem:
             output.note(file.problem)
     if run_id is None:
-        rows = sorted((run.row() for run in runs), key=lambda row: row["created"] or "", reverse=True)
-        several = len({run.project_id for run in runs}) > 1
+        several = len({row["project_id"] for row in rows}) > 1
         project = [Column("project_id", "project")] if several else []
         columns = (RUNS[0], Column("source", "engine"), *project, *RUNS[1:])
         output.rows(rows, columns, empty="no runs are in the file")
         return
-    if not runs:
+    if not rows:
         raise CommandError(f"no event of a run {run_id!r} is in {path}", "cascade history --from lists them")
-    show_runs(output, [{**run.row(), "steps": [*run.steps.values()]} for run in runs])
+    show_runs(output, rows)
 
 
 def _run_row(run: RunSummary) -> dict[str, Any]:

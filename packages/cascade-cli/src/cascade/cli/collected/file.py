@@ -58,6 +58,11 @@ class CollectedFile:
         """Close the file."""
         self._connection.close()
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants its rows any more."""
+        return self._cancelled.is_set()
+
     def cancel(self) -> None:
         """End the query that runs now, and every later one."""
         self._cancelled.set()

@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from cascade.interfaces.events import ENDED_STATES
+
+
+class _Body(msgspec.Struct):
+    type: str = ""
+    task_id: str = ""
+    task_name: str = ""
+    state: str = ""
+    error: str = ""
+
+
+class _StateEvent(msgspec.Struct):
+    ts: str | None = None
+    body: _Body | None = None
+
+
+_DECODER = msgspec.json.Decoder(_StateEvent)
 
 
 @dataclass(slots=True)
 class CollectedRun:
-    """One run on one machine, from its events.
+    """One run on one machine, from its events."""
 
-    Events on the topic of another project are another run's: a broker's rules decide who may write them.
-    """
-
-    run_id: str
-    source: str
-    project_id: str = ""
     name: str = ""
     status: str = "Running"
     """Of the last attempt; ``Running`` where its end was not received."""
     created: str | None = None
     ended: str | None = None
     error: str = ""
+    token: str = ""
+    """Of the latest attempt."""
     tokens: set[str] = field(default_factory=set)
-    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _steps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, token: str, message: Mapping[str, Any]) -> None:
-        """Follow one event; another program may have published it, so that any field may hold anything."""
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The steps as ``cascade history`` lists them."""
+        return [{**step, "took": between(step["began"], step["ended"])} for step in self._steps.values()]
+
+    def add(self, token: str, payload: str) -> None:
+        """Follow one event, as JSON; another program may have published it, so that any field may hold anything."""
         self.tokens.add(token)
+        self.token = token
+        try:
+            # of 20,000 tasks in a tenth of the time
+            event = _DECODER.decode(payload)
+        except msgspec.ValidationError:
+            self._add_odd(json.loads(payload))
+            return
+        if event.body is None:
+            return
+        if event.body.type == "TaskStateEvent":
+            self._follow_step(event.body, event.ts)
+        elif event.body.type == "LifecycleEvent":
+            self._follow_run(json.loads(payload)["body"], event.ts)
+
+    def _add_odd(self, message: Mapping[str, Any]) -> None:
+        """Follow an event in which a value has a wrong type."""
         body, ts = message.get("body"), message.get("ts")
         ts = ts if isinstance(ts, str) else None
         if not isinstance(body, Mapping):
@@ -40,24 +76,14 @@ class CollectedRun:
         if body.get("type") == "LifecycleEvent":
             self._follow_run(body, ts)
         elif body.get("type") == "TaskStateEvent":
-            self._follow_step(body, ts)
+            names = ("task_id", "task_name", "state")
+            texts = {name: str(body.get(name)) for name in names}
+            self._follow_step(_Body(error=str(body.get("error") or ""), **texts), ts)
 
-    def row(self) -> dict[str, Any]:
-        """Return the run as ``cascade history`` lists it."""
-        counts = Counter(step["state"] for step in self.steps.values())
-        return {
-            "run_id": self.run_id,
-            "source": self.source,
-            "project_id": self.project_id,
-            "target": self.name,
-            "status": self.status,
-            "attempts": len(self.tokens),
-            "created": self.created,
-            "ended": self.ended,
-            "took": _between(self.created, self.ended),
-            "counts": dict(sorted(counts.items())),
-            "error": self.error,
-        }
+    @property
+    def counts(self) -> Counter[str]:
+        """Steps by state, as in a report."""
+        return Counter(step["state"].upper() for step in self._steps.values())
 
     def _follow_run(self, body: Mapping[str, Any], ts: str | None) -> None:
         if body.get("event") == "ENGINE_STARTED":
@@ -68,24 +94,34 @@ class CollectedRun:
             self.status, self.ended = str(body.get("status") or ""), ts
             self.error = str(body.get("error") or "")
 
-    def _follow_step(self, body: Mapping[str, Any], ts: str | None) -> None:
-        key, state = str(body.get("task_id")), str(body.get("state"))
-        step = self.steps.setdefault(
-            key,
-            {"key": key, "name": str(body.get("task_name")), "state": "", "starts": 0, "tries": 0}
-            | {"began": None, "ended": None, "took": None, "error": "", "size": 0},
-        )
-        step["state"], step["error"] = state.lower(), str(body.get("error") or "")
-        step["starts"] += state == "RUNNING"
-        step["tries"] += state in ("RETRYING", "FAILED")
+    def _follow_step(self, body: _Body, ts: str | None) -> None:
+        state = body.state
+        step = self._steps.get(body.task_id)
+        if step is None:
+            step = self._steps[body.task_id] = {
+                "key": body.task_id,
+                "name": body.task_name,
+                "state": "",
+                "starts": 0,
+                "tries": 0,
+                "began": None,
+                "ended": None,
+                "took": None,
+                "error": "",
+                "size": 0,
+            }
+        step["state"], step["error"] = state.lower(), body.error
         if state == "RUNNING":
+            step["starts"] += 1
             step["began"], step["ended"] = step["began"] or ts, None
-        elif state in ENDED_STATES:
+            return
+        step["tries"] += state in ("RETRYING", "FAILED")
+        if state in ENDED_STATES:
             step["ended"] = ts
-        step["took"] = _between(step["began"], step["ended"])
 
 
-def _between(began: str | None, ended: str | None) -> float | None:
+def between(began: str | None, ended: str | None) -> float | None:
+    """Return the seconds between two times in ISO 8601; None if one is not known."""
     try:
         return max(
             0.0, (datetime.fromisoformat(ended or "") - datetime.fromisoformat(began or "")).total_seconds()

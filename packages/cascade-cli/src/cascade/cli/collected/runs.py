@@ -1,29 +1,49 @@
-"""The runs in a collector's file."""
+"""The runs in a collector's file as ``cascade history`` prints them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
 
 from cascade.cli.collected.file import CollectedFile
-from cascade.cli.collected.fold import CollectedRun
+from cascade.cli.collected.fold import between
+from cascade.cli.collected.listing import RunFilter, RunKey, run_row, runs_page
+from cascade.cli.collected.past import folded_run
+from cascade.cli.collected.reading import finish
 
-_EVENTS = """
-SELECT run_id, source, org_id, project_id, token, payload FROM event WHERE kind = 'events' AND (? IS NULL OR run_id = ?)
-ORDER BY run_id, source, org_id, project_id, received, token, seq
-"""
+MOST = 1_000
+"""Runs of the list."""
+_KEYS = "SELECT run_id, source, org_id, project_id FROM summary WHERE run_id = ? ORDER BY source, org_id, project_id"
 
 
-def collected_runs(file: CollectedFile, run_id: str | None = None) -> Iterator[CollectedRun]:
-    """Yield the runs in a collector's file, or those with one id: several boxes may have used it."""
-    run: CollectedRun | None = None
-    last = None
-    for found, source, org_id, project_id, token, payload in file.rows(_EVENTS, (run_id, run_id)):
-        if run is None or last != (found, source, org_id, project_id):
-            if run is not None:
-                yield run
-            last = (found, source, org_id, project_id)
-            run = CollectedRun(found, source, project_id)
-        run.add(token, json.loads(payload))
-    if run is not None:
-        yield run
+def latest_runs(file: CollectedFile) -> list[dict[str, Any]]:
+    """Return the runs, the latest first."""
+    return [_row(run) for run in finish(runs_page(file, RunFilter(), most=MOST)).rows]
+
+
+def runs_with_steps(file: CollectedFile, run_id: str) -> list[dict[str, Any]]:
+    """Return the runs with one id, with their steps: several boxes may have used it."""
+    found = []
+    for names in file.rows(_KEYS, (run_id,)):
+        key = RunKey(*names)
+        if (run := run_row(file, key)) is not None:
+            found.append({**_row(run), "steps": finish(folded_run(file, key)).steps})
+    return found
+
+
+def _row(run: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {state.lower(): count for state, count in sorted(run["counts"].items())}
+    return {
+        "run_id": run["run_id"],
+        "source": run["source"],
+        "project_id": run["project_id"],
+        "target": run["name"] or run["target"],
+        "status": run["status"],
+        "attempts": run["attempt"],
+        "created": run["started"],
+        "ended": run["ended"],
+        "took": between(run["started"], run["ended"]),
+        "counts": counts,
+        "by": run.get("by") or "",
+        "error": run["error"],
+    }

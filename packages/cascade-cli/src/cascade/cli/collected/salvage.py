@@ -12,8 +12,8 @@ from typing import Any
 from cascade.cli.collected.fold import CollectedRun
 
 _ADD_SUMMARY = """
-INSERT INTO summary (run_id, source, org_id, project_id, name, status, began, ended, error, attempts, latest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO summary (run_id, source, org_id, project_id, name, status, began, ended, error, attempts, latest, counts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _EVENTS = "SELECT run_id, source, org_id, project_id, token, received, payload FROM event WHERE kind = 'events' ORDER BY attempt, seq"
 
@@ -53,13 +53,14 @@ def _summarize(copy: sqlite3.Connection) -> None:
     heard: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for *names, token, received, payload in copy.execute(_EVENTS):
         key = tuple(names)
-        run = runs.setdefault(key, CollectedRun(names[0], names[1], names[3]))
-        run.add(token, json.loads(payload))
+        run = runs.setdefault(key, CollectedRun())
+        run.add(token, payload)
         heard[key].append(received)
     for key, run in runs.items():
         first, last = min(heard[key]), max(heard[key])
         began, ended = _seconds(run.created, first), _seconds(run.ended, None)
-        row = (*key, run.name, run.status, began, ended, run.error, len(run.tokens), last)
+        counts = json.dumps(run.counts)
+        row = (*key, run.name, run.status, began, ended, run.error, len(run.tokens), last, counts)
         copy.execute(_ADD_SUMMARY, row)
 
 

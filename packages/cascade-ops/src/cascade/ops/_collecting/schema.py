@@ -25,14 +25,16 @@ CREATE TABLE series (
 ) WITHOUT ROWID;
 CREATE TABLE summary (
     run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, name TEXT, status TEXT, began REAL, ended REAL, error TEXT,
-    attempts INT, latest REAL, PRIMARY KEY (run_id, source, org_id, project_id)
+    attempts INT, latest REAL, counts TEXT, PRIMARY KEY (run_id, source, org_id, project_id)
 ) WITHOUT ROWID;
-CREATE INDEX summary_began ON summary (began);
+CREATE INDEX summary_began ON summary (began, name, status);
 CREATE INDEX summary_latest ON summary (latest);
 CREATE TABLE progress (
     run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, task_id TEXT, received REAL, payload TEXT,
     PRIMARY KEY (run_id, source, org_id, project_id, task_id)
 ) WITHOUT ROWID;
+CREATE TABLE ending (run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, token TEXT, received REAL, payload TEXT);
+CREATE UNIQUE INDEX ending_run ON ending (run_id, source, org_id, project_id);
 CREATE TABLE change (topic TEXT, received REAL, payload TEXT);
 CREATE INDEX change_topic ON change (topic, received);
 CREATE VIEW run AS

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cascade.interfaces.topics import PROGRESS
+from cascade.interfaces.topics import PROGRESS, parse_state_topic
 from cascade.ops._collecting.file_lock import open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
 from cascade.ops._collecting.schema import prepare
@@ -33,6 +33,23 @@ ON CONFLICT DO UPDATE SET latest = max(latest, excluded.latest)
 """
 _LIFECYCLE = f"SELECT token, received, payload FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN} ORDER BY attempt, seq"
 _SUMMARIZE = f"UPDATE summary SET name = ?, status = ?, began = coalesce(?, began), ended = ?, error = ?, attempts = ? WHERE {_OF_RUN}"
+_COUNT = f"""
+UPDATE summary SET counts = CASE WHEN ended IS NOT NULL THEN (
+    SELECT json_group_object(state, n) FROM (
+        SELECT state, count(*) AS n FROM (
+            SELECT json_extract(payload, '$.body.state') AS state, max(attempt * 1e9 + coalesce(seq, 0)) FROM event
+            WHERE kind = 'events' AND type = 'TaskStateEvent' AND {_OF_RUN} GROUP BY json_extract(payload, '$.body.task_id')
+        ) GROUP BY state
+    )
+) END WHERE {_OF_RUN}
+"""
+_PLACES = "SELECT org_id, project_id FROM series WHERE run_id = ? AND source = ? AND token = ?"
+_ADD_ENDING = """
+INSERT INTO ending VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET token = excluded.token, received = excluded.received, payload = excluded.payload
+    WHERE payload != excluded.payload
+"""
+_IS_LOST = f"UPDATE summary SET status = 'Lost', ended = ? WHERE status = 'Running' AND {_OF_RUN}"
 _OLD_RUNS = "SELECT run_id, source, org_id, project_id FROM summary WHERE latest < ? LIMIT ?"
 _OLD_CHANGES = "DELETE FROM change WHERE received < ? AND EXISTS (SELECT 1 FROM change c WHERE c.topic = change.topic AND c.rowid > change.rowid)"
 _LAST_CHANGE = "SELECT payload FROM change WHERE topic = ? ORDER BY rowid DESC LIMIT 1"
@@ -152,6 +169,9 @@ class SqliteFile:
 
     def _add_change(self, change: Change) -> None:
         """Add what is retained now, unless it was before: a new link brings all of it again."""
+        if (source := parse_state_topic(change.topic)) is not None:
+            self._add_endings(source[0], change)
+            return
         payload = json.dumps(change.payload)
         last = self._connection.execute(_LAST_CHANGE, (change.topic,)).fetchone()
         if last != (payload,) and (last is not None or change.payload):
@@ -159,11 +179,27 @@ class SqliteFile:
                 "INSERT INTO change VALUES (?, ?, ?)", (change.topic, change.at, payload)
             )
 
+    def _add_endings(self, source: str, change: Change) -> None:
+        """Add how runs ended, as their engine reports it; whose run it is says the token of its events."""
+        for row in change.payload.get("runs", ()):
+            if not isinstance(row, dict):
+                continue
+            run_id, token = str(row.get("run_id")), str(row.get("token"))
+            places = self._connection.execute(_PLACES, (run_id, source, token)).fetchall()
+            if len(places) != 1:
+                continue
+            run = RunKey(run_id, source, *places[0])
+            self._connection.execute(_ADD_ENDING, (*run, token, change.at, json.dumps(row)))
+            if row.get("status") == "Lost":
+                self._connection.execute(_IS_LOST, (seconds_of(row.get("ended"), change.at), *run))
+
     def _summarize(self, heard: dict[RunKey, tuple[float, float, bool]]) -> None:
         for run, (first, last, turned) in heard.items():
             self._connection.execute(_HEARD, (*run, first, last))
             if turned:
                 self._summarize_run(run)
+            # a run that goes on is counted once it ends
+            self._connection.execute(_COUNT, (*run, *run))
 
     def _summarize_run(self, run: RunKey) -> None:
         """Say in one row what the starts and ends of a run say; they may have come late, and in any order."""
@@ -175,6 +211,7 @@ class SqliteFile:
             runs = self._connection.execute("SELECT run_id, source, org_id, project_id FROM summary")
             for run in runs.fetchall():
                 self._summarize_run(RunKey(*run))
+                self._connection.execute(_COUNT, (*run, *run))
 
     def _prune(self, now: float) -> None:
         """Delete old runs, once an hour; their series stay, so that a late duplicate is one."""
@@ -183,7 +220,7 @@ class SqliteFile:
         before = now - self._keep
         old = self._connection.execute(_OLD_RUNS, (before, _AT_ONCE)).fetchall()
         for run in old:
-            for table in ("event", "progress", "summary"):
+            for table in ("event", "progress", "ending", "summary"):
                 self._connection.execute(f"DELETE FROM {table} WHERE {_OF_RUN}", run)
         if len(old) < _AT_ONCE:
             self._pruned = now

@@ -1,0 +1,177 @@
+"""The runs in a collector's file as pages of a list, newest first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from cascade.cli.collected.file import CollectedFile
+from cascade.cli.collected.reading import Chunks, Steps
+from cascade.interfaces.topics import status_topic
+
+PAGE = 100
+"""Runs of one page."""
+LOST = "Lost"
+RUNNING = "Running"
+
+_KEY = "began, name, status, run_id, source, org_id, project_id"
+_ORDER = "ORDER BY " + ", ".join(f"{each} DESC" for each in _KEY.split(", "))
+_CHUNK = f"SELECT {_KEY} FROM summary WHERE began >= ? AND ({_KEY}) < (?, ?, ?, ?, ?, ?, ?) {_ORDER} LIMIT ?"
+_LAST = f"{_CHUNK} OFFSET ?"
+_MATCHING = f"SELECT * FROM ({_CHUNK}) WHERE {{}}"
+_ONE = """
+SELECT s.name, s.status, s.began, s.ended, s.error, s.attempts, s.counts, e.token, e.payload
+FROM summary s LEFT JOIN ending e USING (run_id, source, org_id, project_id)
+WHERE s.run_id = ? AND s.source = ? AND s.org_id = ? AND s.project_id = ?
+"""
+_PRESENCE = "SELECT payload FROM change WHERE topic = ? ORDER BY received DESC LIMIT 1"
+_COUNTS = """
+SELECT state, count(*) FROM (
+    SELECT json_extract(payload, '$.body.state') AS state, max(attempt * 1e9 + coalesce(seq, 0)) FROM event
+    WHERE run_id = ? AND source = ? AND org_id = ? AND project_id = ? AND kind = 'events' AND type = 'TaskStateEvent'
+    GROUP BY json_extract(payload, '$.body.task_id')
+) GROUP BY state
+"""
+_NEWEST = (1e300, "", "", "", "", "", "")
+"""In front of every run."""
+Key = tuple[float, str, str, str, str, str, str]
+"""Where a page ends: the next one begins behind it."""
+
+
+class RunKey(NamedTuple):
+    """One run of one engine, in all its attempts."""
+
+    run_id: str
+    source: str
+    org_id: str
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are listed; a text is part of a name or an id, in any case of ASCII."""
+
+    name: str = ""
+    engine: str = ""
+    status: str = ""
+    since: float = 0.0
+    """Only runs that began from this time on, in seconds since the epoch."""
+    until: float | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """Return it as SQL over the columns of the list, without ``since``."""
+        found: list[tuple[str, list[Any]]] = []
+        if self.name:
+            part = _containing(self.name)
+            found.append(("(name LIKE ? ESCAPE '\\' OR run_id LIKE ? ESCAPE '\\')", [part, part]))
+        if self.engine:
+            found.append(("source LIKE ? ESCAPE '\\'", [_containing(self.engine)]))
+        if self.status:
+            # whether a run without an end goes on depends on its engine
+            found.append(("status IN (?, ?)", [self.status, RUNNING if self.status == LOST else self.status]))
+        if self.until is not None:
+            found.append(("began < ?", [self.until]))
+        return " AND ".join(each for each, _ in found) or "1", [
+            each for _, values in found for each in values
+        ]
+
+
+class Page(NamedTuple):
+    """Runs of a list."""
+
+    rows: list[dict[str, Any]]
+    """As an engine reports runs that have ended, with ``source``, ``org_id`` and ``project_id``."""
+    behind: Key | None
+    """Where the next page begins; None: there is none."""
+
+
+def runs_page(
+    file: CollectedFile, chosen: RunFilter, behind: Key | None = None, *, most: int = PAGE
+) -> Steps[Page]:
+    """Return a page of the runs that are chosen, the latest first.
+
+    :param behind: what the page before says.
+    """
+    chunks, rows = Chunks(file), list[dict[str, Any]]()
+    condition, values = chosen.condition()
+    at: Key = behind or _NEWEST
+    while True:
+        start = (chosen.since, *at)
+        found = chunks.read(_MATCHING.format(condition), lambda size, start=start: (*start, size, *values))  # type: ignore[misc]
+        yield
+        if found is None:
+            continue
+        for number, key in enumerate(found):
+            if number % 20 == 19:
+                yield
+            row = run_row(file, RunKey(*key[3:]))
+            if row is not None and (not chosen.status or row["status"] == chosen.status):
+                rows.append(row)
+            if len(rows) == most:
+                return Page(rows, key)
+        yield
+        last = file.rows(_LAST, (*start, 1, chunks.size - 1))
+        if not last:
+            return Page(rows, None)
+        at = last[0]
+        chunks.grow()
+
+
+def run_row(file: CollectedFile, run: RunKey) -> dict[str, Any] | None:
+    """Return one run as its engine reports how it ended, or as far as its events say; None if it is not in the file."""
+    for name, status, began, ended, error, attempts, counts, token, payload in file.rows(_ONE, run):
+        row = {
+            **run._asdict(),
+            "token": "",
+            "name": name,
+            "target": "",
+            "status": status or (RUNNING if ended is None else ""),
+            "error": error or "",
+            "started": iso(began),
+            "ended": None if ended is None else iso(ended),
+            "attempt": attempts,
+            "counts": json.loads(counts) if counts else dict(file.rows(_COUNTS, run)),
+        }
+        ending = json.loads(payload) if payload else {}
+        if ending and ending.get("attempt", 1) >= attempts and row["status"] != RUNNING:
+            # the engine knows more than its events say
+            row |= {key: ending[key] for key in _REPORTED & ending.keys()}
+            row["token"] = token
+        if row["status"] == RUNNING and _is_gone(file, run.source):
+            row["status"] = LOST
+        return row
+    return None
+
+
+_REPORTED = {
+    "target",
+    "tags",
+    "status",
+    "error",
+    "by",
+    "started",
+    "ended",
+    "duration_ms",
+    "counts",
+    "known",
+    "recorded",
+}
+
+
+def _is_gone(file: CollectedFile, source: str) -> bool:
+    """Return whether the broker has reported that the engine of a run without an end is gone."""
+    last = next((json.loads(payload) for (payload,) in file.rows(_PRESENCE, (status_topic(source),))), None)
+    return isinstance(last, Mapping) and last.get("status") == "offline"
+
+
+def iso(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _containing(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
