@@ -54,7 +54,7 @@ def cluster() -> Iterator[ClusterProgram]:
 
 class TestDaskExecutor(ExecutorContract):
     abilities = frozenset(
-        {Ability.PICKLES, Ability.COUNTS, Ability.TRACKS, Ability.CONTEXTS, Ability.SURVIVES}
+        {Ability.PICKLES, Ability.COUNTS, Ability.TRACKS, Ability.STEPS, Ability.CONTEXTS, Ability.SURVIVES}
     )
     timeout = 60.0
 

@@ -17,7 +17,7 @@ class TestThreadExecutor(ExecutorContract):
 @pytest.mark.process
 class TestProcessExecutor(ExecutorContract):
     abilities = frozenset(
-        {Ability.PICKLES, Ability.STOPS, Ability.TRACKS, Ability.CONTEXTS, Ability.SURVIVES}
+        {Ability.PICKLES, Ability.STOPS, Ability.TRACKS, Ability.STEPS, Ability.CONTEXTS, Ability.SURVIVES}
     )
 
     async def make(self) -> Executor:

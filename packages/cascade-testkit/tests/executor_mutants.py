@@ -305,14 +305,14 @@ class TestSound(Made, ExecutorContract):
 
 
 class TestWithContext(Made, ExecutorContract):
-    abilities = frozenset({Ability.CONTEXTS})
+    abilities = frozenset({Ability.STEPS, Ability.CONTEXTS})
     make_one = WithContext
 
 
 class ContextContract(Made, FailsByWaiting, Contexts):
     """Only the section that the mutants of a context could fail."""
 
-    abilities = frozenset({Ability.CONTEXTS})
+    abilities = frozenset({Ability.STEPS, Ability.CONTEXTS})
     kind: type[InThread] | None = None
 
     async def make(self) -> Executor:

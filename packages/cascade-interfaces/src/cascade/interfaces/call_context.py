@@ -89,9 +89,10 @@ class CallContext(Protocol):
 
 @runtime_checkable
 class SupportsCallContext(Protocol):
-    """Ability of an executor: its calls, in other processes, report progress and obey pause and cancel.
+    """Ability of an executor: its calls, in other processes, know their step, report progress and obey pause and cancel.
 
-    A worker offers its end as :data:`in_call`. An executor in whose workers the engine's own
+    A worker offers its end as :data:`in_call`; one that cannot reach its engine leaves that out, and only the step travels
+    with the call. An executor in whose workers the engine's own
     context variables are visible, such as one over threads, does not need this.
     """
 

@@ -59,12 +59,12 @@ def _check_arguments(name: str, made: Any, settings: dict[str, Any]) -> None:
         ) from None
 
 
-def executor(name: str, /, **settings: Any) -> Executor:
-    """Make an executor by the name of its entry point: ``executor("dask", address="tcp://...")``.
+def executor(name: str, /, *arguments: Any, **settings: Any) -> Executor:
+    """Make an executor by the name of its entry point: ``executor("dask", address="tcp://...")``, ``executor("futures", pool)``.
 
     :raises ExecutorNotFoundError: if no installed package offers it, with what to install.
     """
-    instance: Executor = find(EXECUTORS, name).load()(**settings)
+    instance: Executor = find(EXECUTORS, name).load()(*arguments, **settings)
     return instance
 
 

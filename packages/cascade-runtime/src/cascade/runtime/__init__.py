@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cascade.runtime.bus import EventBus
     from cascade.runtime.cache import MemoryCache, SqliteCache
     from cascade.runtime.engine import Engine
-    from cascade.runtime.executors import ProcessExecutor, ThreadExecutor
+    from cascade.runtime.executors import FuturesExecutor, ProcessExecutor, ThreadExecutor
     from cascade.runtime.file import FileConnector
     from cascade.runtime.local import LocalConnector, LocalHub
     from cascade.runtime.telemetry import TelemetrySubscriber
@@ -26,6 +26,7 @@ __all__ = [
     "Engine",
     "EventBus",
     "FileConnector",
+    "FuturesExecutor",
     "LocalConnector",
     "LocalHub",
     "MemoryCache",
@@ -60,7 +61,7 @@ _MODULES = {
     "bus": "EventBus",
     "cache": "MemoryCache SqliteCache",
     "engine": "Engine",
-    "executors": "ProcessExecutor ThreadExecutor",
+    "executors": "FuturesExecutor ProcessExecutor ThreadExecutor",
     "file": "FileConnector",
     "local": "LocalConnector LocalHub",
     "telemetry": "TelemetrySubscriber",

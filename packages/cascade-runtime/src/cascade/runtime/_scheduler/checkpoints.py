@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Directive, StepInfo, TaskState, UsageError
-from cascade.interfaces.call_context import in_call
+from cascade.interfaces.call_context import in_call, in_worker
+from cascade.interfaces.logs import get_logger
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.events import ProgressReport
 from cascade.runtime._scheduler.run_parts import RunParts
@@ -140,7 +141,7 @@ class CheckpointGate:
         self._calls[call] = notify
         call.directive = Directive.RUN
         self._direct(call, notify)
-        return partial(self._unfollow, call)
+        return functools.partial(self._unfollow, call)
 
     def _unfollow(self, call: RemoteCall) -> None:
         self._calls.pop(call, None)
@@ -169,7 +170,7 @@ class CheckpointGate:
         waiting = self.loop.create_task(work, name=f"{node.label} at a checkpoint")
         self._threads.add(waiting)
         waiting.add_done_callback(self._threads.discard)
-        waiting.add_done_callback(partial(_pass_on, answer))
+        waiting.add_done_callback(functools.partial(_pass_on, answer))
 
     def reconsider(self) -> None:
         """Have all tasks check again whether they may continue: constraints have changed, or the run stops."""
@@ -268,7 +269,7 @@ class RemoteCall:
 
     def arrived(self, *, paused: bool) -> None:
         """Report that the call waits at a checkpoint, or goes on; from any thread."""
-        arrived = partial(self._gate.arrived, self.node, self._attempt, paused=paused)
+        arrived = functools.partial(self._gate.arrived, self.node, self._attempt, paused=paused)
         # the loop is closed: the run is over
         with contextlib.suppress(RuntimeError):
             self._gate.loop.call_soon_threadsafe(arrived)
@@ -307,8 +308,8 @@ def checkpoint(
     Write ``cs.checkpoint(done=n, total=m)`` in a plain function and ``await cs.checkpoint(...)``
     in an async one. Without the ``await``, and in a task that runs ``inline``, it reports but
     never waits. Progress is published at most twice a second, with a ``message`` of up to 200 characters and
-    the ``unit`` of ``done`` and ``total``, such as ``"files"``; both only together with ``done``. Outside of a task, and in a
-    process whose executor offers no context of the call, it does nothing.
+    the ``unit`` of ``done`` and ``total``, such as ``"files"``; both only together with ``done``. Outside of a task it does
+    nothing; in a process whose executor offers no context of the call, the first one logs a warning there.
 
     :raises UsageError: if ``done`` or ``total`` is not a number.
     :raises asyncio.CancelledError: if the task or its run was cancelled, or this attempt of it has ended
@@ -323,6 +324,8 @@ def checkpoint(
         return _NOWHERE
     place = current.get()
     if place is None:
+        if in_worker.get():
+            _warn_in_worker()
         return _NOWHERE
     gate, node, attempt = place
     if done is not None:
@@ -332,6 +335,14 @@ def checkpoint(
     if not gate.passes(node, attempt):
         _wait_in_thread(gate, node, attempt)
     return _NOWHERE
+
+
+@functools.cache
+def _warn_in_worker() -> None:
+    get_logger("cascade.worker").warning(
+        "cs.checkpoint() does nothing in this process: its executor passes on no progress, and no pause or cancel; "
+        "the task runs to its end"
+    )
 
 
 def _number(name: str, value: Any) -> float:

@@ -1,21 +1,26 @@
-"""Executors for synchronous tasks: :class:`ThreadExecutor` and :class:`ProcessExecutor`."""
+"""Executors for synchronous tasks: over threads, over processes, and over a pool of the program."""
 
 from typing import TYPE_CHECKING, Any
 
 from cascade.runtime.executors._thread import ThreadExecutor
 
 if TYPE_CHECKING:
+    from cascade.runtime.executors._futures import FuturesExecutor
     from cascade.runtime.executors._process import ProcessExecutor
 
-__all__ = ["ProcessExecutor", "ThreadExecutor"]
+__all__ = ["FuturesExecutor", "ProcessExecutor", "ThreadExecutor"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import :class:`ProcessExecutor` on first use: most programs need no worker process."""
+    """Import the others on first use: most programs need neither worker processes nor a pool."""
     if name == "ProcessExecutor":
         from cascade.runtime.executors._process import ProcessExecutor
 
         return ProcessExecutor
+    if name == "FuturesExecutor":
+        from cascade.runtime.executors._futures import FuturesExecutor
+
+        return FuturesExecutor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -186,17 +186,7 @@ class _Call:
 
     def execute(self) -> bool:
         """Run the call in this thread and pass its outcome to the loop; return False if it was abandoned."""
-        value: Any = None
-        error: BaseException | None = None
-        began = generation()
-        try:
-            value = self._context.run(self._function, *self._args, **self._kwargs)
-        except StopIteration as exc:  # a future cannot hold it (PEP 479)
-            error = RuntimeError("the task raised StopIteration")
-            error.__cause__ = exc
-        except BaseException as exc:
-            error = exc
-        end_forked_child(began, error)
+        value, error = outcome_of(self._context, self._function, self._args, self._kwargs)
         with self._lock:
             self._thread = None
             abandoned = self._abandoned
@@ -214,6 +204,27 @@ class _Call:
             self.outcome.set_result(value)
         else:
             self.outcome.set_exception(error)
+
+
+def outcome_of(
+    context: contextvars.Context,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Any, BaseException | None]:
+    """Run a call in this thread; return its value, and the error that it raised or None."""
+    value: Any = None
+    error: BaseException | None = None
+    began = generation()
+    try:
+        value = context.run(function, *args, **kwargs)
+    except StopIteration as exc:  # a future cannot hold it (PEP 479)
+        error = RuntimeError("the task raised StopIteration")
+        error.__cause__ = exc
+    except BaseException as exc:
+        error = exc
+    end_forked_child(began, error)
+    return value, error
 
 
 def _work(calls: queue.SimpleQueue[_Call | None]) -> None:

@@ -19,7 +19,7 @@ from cascade.testkit._executor.harness import Harness, give_up
 class Contexts(Harness):
     """Section 5: the context of a call. While a call waits at a checkpoint, it does nothing else."""
 
-    @needs(Ability.CONTEXTS)
+    @needs(Ability.STEPS)
     async def test_a_call_is_told_its_step(self) -> None:
         """Run, key, name and both attempts, so that it can make its idempotency key."""
         executor = await self.open()
