@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from cascade.wire.reports import TaskCounts as TaskCounts
     from cascade.wire.reports import Waiting as Waiting
     from cascade.wire.requests import LastRun as LastRun
+    from cascade.wire.requests import OfferedSchedule as OfferedSchedule
     from cascade.wire.requests import OfferedWorkflow as OfferedWorkflow
     from cascade.wire.requests import StartRequest as StartRequest
     from cascade.wire.requests import StartResponse as StartResponse
@@ -96,7 +97,7 @@ _MODULES = {
     "reading": "seconds",
     "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GraphNode GraphReport HostReport
         RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",
-    "requests": "LastRun OfferedWorkflow StartRequest StartResponse WorkflowsReport parse_request parse_response",
+    "requests": "LastRun OfferedSchedule OfferedWorkflow StartRequest StartResponse WorkflowsReport parse_request parse_response",
     "rows": "constraint_rows engine_rows interrupted_rows run_progress run_rows waiting_rows",
     "run_view": "RunView TaskView",
     "received": "Received",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import click
 
@@ -22,7 +23,9 @@ from cascade.ops._doctor.link_checks import link_findings
 from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.retained_checks import retained_findings
 from cascade.ops._doctor.rights_checks import rights_findings
+from cascade.ops._doctor.schedule_checks import schedule_findings
 from cascade.ops._doctor.store_checks import store_findings
+from cascade.runtime.serving import missed_ticks
 
 _PIPE_WIDTH = 100
 
@@ -32,8 +35,14 @@ _PIPE_WIDTH = 100
 @click.option(
     "--probe-write", is_flag=True, help="Also try to write a constraint, which has expired already."
 )
+@click.option(
+    "--state",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="The state folder of a service on this machine: name its ticks that were due and did not run.",
+)
 @link.with_broker
-def command(address: Address, *, fix_plan: bool, probe_write: bool) -> int:
+def command(address: Address, *, fix_plan: bool, probe_write: bool, state: str | None) -> int:
     """Find out what is wrong with a broker, and what to do about it.
 
     What it publishes bears the name doctor-RANDOM, is ignored by engines, and is cleared at the end. Exit code: 0
@@ -43,7 +52,9 @@ def command(address: Address, *, fix_plan: bool, probe_write: bool) -> int:
     if fix_plan and found.output.json:
         remedy = "leave one of them out: the JSON has the remedy of each finding"
         raise CommandError("--fix-plan is text and cannot be printed with --json", remedy, code=USAGE)
+    missed = () if state is None else tuple(missed_ticks(Path(state), time.time()))
     facts = link.run(Examination(address, probe_write=probe_write).run(), debug=found.debug)
+    facts.missed = missed
     problems, warnings = parted(findings(facts, now=time.time()))
     output, width = found.output, _width()
     if output.json:
@@ -64,7 +75,7 @@ def command(address: Address, *, fix_plan: bool, probe_write: bool) -> int:
 
 
 def findings(facts: Facts, *, now: float) -> list[Finding]:
-    """Return everything that is wrong; of a broker that was not reached, nothing is said."""
+    """Return everything that is wrong; of a broker that was not reached, no more is said."""
     found = [*link_findings(facts, now=now)]
     if facts.login is not None and facts.login.linked:
         found += [
@@ -73,7 +84,7 @@ def findings(facts: Facts, *, now: float) -> list[Finding]:
             *engine_findings(facts, now=now, monotonic=time.monotonic()),
         ]
         found += [*store_findings(facts), *broker_findings(facts)]
-    return found
+    return [*found, *schedule_findings(facts, now=now, monotonic=time.monotonic())]
 
 
 def _width() -> int:

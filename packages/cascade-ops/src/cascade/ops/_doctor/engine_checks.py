@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from cascade.ops._doctor.facts import Facts
-from cascade.ops._doctor.finding import Finding
+from cascade.ops._doctor.finding import Finding, some
 from cascade.wire import EngineView, Register, View
 
 SKEW_SECONDS = 5.0
 """Difference of two clocks that is named: a constraint may then expire early or late."""
 COLLIDING_BIRTHS = 3
 """Births of one source within an examination that show two processes: one that restarts has two at most."""
-_SHOWN = 3
 
 
 def engine_findings(facts: Facts, *, now: float, monotonic: float) -> Iterator[Finding]:
@@ -44,7 +43,7 @@ def _clock(facts: Facts, now: float) -> Iterator[Finding]:
         by = skewed[most]
         yield Finding(
             "clock",
-            f"the clock of {_some(skewed)} differs from this machine's: {most} by {by:+.0f} s",
+            f"the clock of {some(skewed)} differs from this machine's: {most} by {by:+.0f} s",
             "constraints with an expiry end early or late there",
             "set the clocks of both machines by NTP",
             ("timedatectl set-ntp true",),
@@ -59,7 +58,7 @@ def _collisions(facts: Facts) -> Iterator[Finding]:
     if found:
         yield Finding(
             "collision",
-            f"{_some(found)} connected again and again, or reports another process of its name",
+            f"{some(found)} connected again and again, or reports another process of its name",
             "two processes have the same name or client id and disconnect each other",
             "give each process an engine name of its own (source_id)",
         )
@@ -69,14 +68,14 @@ def _lost_store(view: View) -> Iterator[Finding]:
     if stale := [source for source, engine in view.engines.items() if engine.sync == "stale"]:
         yield Finding(
             "store_lost",
-            f"the broker has lost its retained messages, as {_some(stale)} reported",
+            f"the broker has lost its retained messages, as {some(stale)} reported",
             "each engine keeps the constraints that it knew; others are gone",
             "set the constraints again, and check the broker's persistence",
         )
     if late := [source for source, engine in view.engines.items() if engine.sync == "degraded"]:
         yield Finding(
             "degraded",
-            f"{_some(late)} could not confirm which constraints are set",
+            f"{some(late)} could not confirm which constraints are set",
             "an engine may obey an old set",
             "check the engine's rights on cascade/sync/ENGINE/+ and its connection",
             warning=True,
@@ -98,7 +97,7 @@ def _hidden(view: View, now: float) -> Iterator[Finding]:
         topics = sorted(set().union(*hidden.values()))
         yield Finding(
             "hidden_constraints",
-            f"{_some(hidden)} does not report constraints that the broker holds: {_some(topics)}",
+            f"{some(hidden)} does not report constraints that the broker holds: {some(topics)}",
             "the broker does not send them there: tasks start that a pause or a limit should hold",
             "let each engine read all constraints",
             ("topic read cascade/constraints/#",),
@@ -125,7 +124,7 @@ def _ghosts(facts: Facts) -> Iterator[Finding]:
     if nameless := [source for source, engine in facts.view.engines.items() if engine.has_no_birth]:
         yield Finding(
             "no_birth",
-            f"the broker has reports of {_some(nameless)}, but no birth",
+            f"the broker has reports of {some(nameless)}, but no birth",
             "another client may have written such a report, or the presence was cleared",
             "check who may write cascade/state; cascade prune clears what an engine that is gone has left",
             ("cascade prune",),
@@ -140,9 +139,3 @@ def _ghosts(facts: Facts) -> Iterator[Finding]:
             ("cascade prune",),
             warning=True,
         )
-
-
-def _some(sources: Iterable[str]) -> str:
-    names = sorted(sources)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

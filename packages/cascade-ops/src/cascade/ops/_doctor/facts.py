@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from cascade.interfaces.abilities import Limitation
+from cascade.runtime.serving import MissedTick
 from cascade.wire import View
 
 
@@ -193,6 +194,8 @@ class Facts:
     configuration: Configuration | None = None
     websocket: bool | None = None
     """Whether a listener for MQTT over WebSocket was found; None if it was not looked for."""
+    missed: tuple[MissedTick, ...] = ()
+    """Ticks that a state folder shows as due."""
     sqlite: str = ""
     """The version of SQLite if several processes may lose rows with it; else empty."""
 

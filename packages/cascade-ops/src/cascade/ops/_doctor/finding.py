@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -37,3 +39,10 @@ def parted(findings: Iterable[Finding]) -> tuple[list[Finding], list[Finding]]:
     for each in findings:
         (warnings if each.warning else problems).append(each)
     return problems, warnings
+
+
+def some(texts: Iterable[str], separator: str = ", ") -> str:
+    """Return the first three texts, and how many more there are."""
+    found = sorted(texts)
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return separator.join(found[:_SHOWN]) + more

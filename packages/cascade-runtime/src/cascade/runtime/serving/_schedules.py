@@ -14,6 +14,8 @@ from cascade.interfaces.distribution import install_line
 
 _ZONE_FILE = Path("/etc/localtime")
 _FIRST_WINDOW = 3600.0
+LOCAL = "local"
+"""The name of a machine's time zone that has none."""
 _HALF_HOURS = ("Australia/Lord_Howe", "Australia/LHI")
 """Their clocks change by half an hour, where cronsim leaves out a time of an expression with a star."""
 
@@ -74,7 +76,7 @@ def local_zone() -> tuple[str, tzinfo]:
         if name:
             return name, ZoneInfo(name)
         with _ZONE_FILE.open("rb") as file:
-            return "local", ZoneInfo.from_file(file)
+            return LOCAL, ZoneInfo.from_file(file)
     except (OSError, LookupError, ValueError):
         return "UTC", UTC
 

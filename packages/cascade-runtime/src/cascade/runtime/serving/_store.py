@@ -13,13 +13,14 @@ import msgspec
 
 from cascade.interfaces import StateUnavailable
 from cascade.runtime._storage import private_files
-from cascade.runtime._storage.database import FileKind, cause_of, open_to_write
+from cascade.runtime._storage.database import FileKind, cause_of, open_to_write, reading
 from cascade.runtime.serving._intake import Outcome, RequestedRun, State
 
 T = TypeVar("T")
 
 KEPT_SECONDS = 32 * 86_400.0
 """For how long a request is kept after its end: longer than a state folder keeps its run."""
+_FILE = "requests.sqlite"
 _KIND = FileKind(
     noun="a file of requests",
     migrated="when the service starts",
@@ -66,7 +67,7 @@ class RequestStore:
 
     def __init__(self, folder: Path, source: str) -> None:
         self._folder = folder
-        self._path = folder / "requests.sqlite"
+        self._path = folder / _FILE
         self._source = source
         self._connection: sqlite3.Connection | None = None
         # one thread at a time uses the connection, and rows are written in the order of the calls
@@ -161,6 +162,25 @@ class RequestStore:
             if isinstance(exc, StateUnavailable):
                 raise
             raise StateUnavailable(str(self._path), cause_of(exc)) from exc
+
+
+def read_marks(folder: Path) -> list[tuple[str, Mark]]:
+    """Return the latest tick that was decided, with its source, for each workflow; the file is never changed.
+
+    :raises StateUnavailable: if the file cannot be read.
+    """
+    path = folder / _FILE
+    if not path.exists():
+        return []
+    try:
+        with reading(path, _KIND) as connection:
+            query = "SELECT source, workflow, schedule, at FROM mark ORDER BY source, workflow"
+            rows = [] if connection is None else connection.execute(query).fetchall()
+    except StateUnavailable:
+        raise
+    except (sqlite3.Error, OSError) as exc:
+        raise StateUnavailable(str(path), cause_of(exc)) from exc
+    return [(source, Mark(*mark)) for source, *mark in rows]
 
 
 async def _finished(task: asyncio.Task[T]) -> T:
