@@ -15,6 +15,7 @@ import nats
 import pytest
 from roles import MATRIX, NOTHING, ROLES, RUN, USERS, nats_rules
 
+import cascade as cs
 from cascade.connectors.nats import NatsConnector
 from cascade.interfaces import Complete, Message
 from cascade.interfaces.topics import constraint_topic
@@ -127,6 +128,41 @@ async def test_an_engine_obeys_under_its_rules_and_the_server_refuses_nothing(
             assert (await asyncio.to_thread(cascade, user, "pause", scope)).returncode == code, user
         rows = json.loads((await asyncio.to_thread(cascade, "wall", "constraints")).stdout)
         assert {row["scope"] for row in rows} == {"source:press-3", "project:etl"}
+
+
+@cs.task
+def inspect() -> int:
+    return 7
+
+
+@cs.workflow(answer=True)
+def audit() -> cs.LazyResult[int]:
+    return inspect()
+
+
+async def test_a_requester_is_answered_in_its_own_inbox_and_nobody_else_is(guarded: NatsServer) -> None:
+    """A service may answer the subject that a request names, once; without a request it may write to no inbox."""
+    keywords: dict[str, Any] = {"required": True, "connect_timeout": BOUND, "source_id": "press-3"}
+    press = NatsConnector(guarded.host, guarded.nats_port, user="press-3", password=PASSWORD, **keywords)
+    client = await nats.connect(guarded.nats_url, user="hmi", password=PASSWORD, inbox_prefix=b"_INBOX.hmi")
+    serving = asyncio.create_task(cs.aserve(audit, connector=press))
+    try:
+        async with (
+            connected(guarded, "ann") as screen,
+            aclosing(screen.watch("cascade/state/+/workflows")) as stream,
+        ):
+            await until(stream, Message)
+        found = await client.request("cascade.requests.press-3.audit", b'{"wait": true}', timeout=BOUND)
+        answer = json.loads(found.data)
+        assert (answer["outcome"], answer["value"]) == ("Succeeded", 7)
+        assert "iolation" not in guarded.log
+        await press.publish("_INBOX/hmi/more", {}, 0)
+        assert await press.flush(BOUND)
+        await eventually(lambda: "iolation" in guarded.log)
+    finally:
+        serving.cancel()
+        await asyncio.wait({serving})
+        await client.close()
 
 
 async def test_an_observer_cannot_steer(guarded: NatsServer) -> None:

@@ -184,7 +184,7 @@ async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_
             session(connector, required=True)
         made = session(connector, required=False)
         assert not made.reports
-        await made.prepare("r", forget=False)
+        await made.prepare(RunIdentity("r", "", {}), forget=False)
         await made.begin(RunIdentity("r", "", {}), "target", RunFacts(), start_timeout=AwakeTimeout(1e9))
         await made.end("r", RunStatus.SUCCEEDED, "")
     assert session(Connector(), required=True).reports

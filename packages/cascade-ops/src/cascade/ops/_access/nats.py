@@ -28,6 +28,9 @@ _TRIED = "cascade/sync/"
 key can empty the bucket."""
 _PAUSE = constraint_topic("global", "pause")
 _VERBS: dict[Verb, str] = {"write": "publish", "read": "subscribe"}
+_REQUESTS = "cascade/requests/"
+_ANSWERS = 'allow_responses: { max: 1, expires: "24h" }'
+"""Of a user who answers requests: one message to the inbox that a request names, for as long as its run may take."""
 
 
 class NatsFiles(Files):
@@ -71,6 +74,9 @@ def authorization(rules: Iterable[Rule], passwords: Mapping[str, str] | None = N
     rules = list(rules)
     subjects: dict[str, dict[Verb, dict[str, None]]] = {}
     keepers = {rule.user for rule in rules if rule.verb == "write" and _is_kept(rule.topic_filter)}
+    services = {
+        rule.user for rule in rules if rule.verb == "read" and rule.topic_filter.startswith(_REQUESTS)
+    }
     for rule in rules:
         found = subjects.setdefault(rule.user, {"write": {}, "read": {}})[rule.verb]
         found[subject_of(rule.topic_filter)] = None
@@ -91,6 +97,8 @@ def authorization(rules: Iterable[Rule], passwords: Mapping[str, str] | None = N
             lines.append(f"        {name}: {{ allow: [")
             lines += [f"          {json.dumps(each, ensure_ascii=False)}" for each in verbs[verb]]
             lines.append("        ] }")
+        if user in services:
+            lines.append(f"        {_ANSWERS}")
         lines += ["      }", "    }"]
     return [*lines, "  ]", "}"]
 
