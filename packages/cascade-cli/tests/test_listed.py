@@ -52,12 +52,12 @@ def test_ps_shows_each_engine_in_a_row(person: Person) -> None:
 
 
 def test_runs_shows_each_run_in_a_row(person: Person) -> None:
-    """When it began, its tasks by state, and its error."""
+    """When it began, its tasks by state, of how many, who pauses or has ended it, and its error."""
     assert cells(person.types("runs")[1]) == [
-        ["run", "engine", "target", "status", "began", "tasks", "error"],
-        ["r2", "dead", "audit", "Lost", "90s ago", "2 running, 3 waiting"],
-        ["r1", "oven", "audit", "Paused", "90s ago", "2 running, 3 waiting"],
-        ["r0", "oven", "old", "Failed", "1 failed", "E: x"],
+        ["run", "engine", "target", "status", "began", "tasks", "of", "by", "error"],
+        ["r2", "dead", "audit", "Lost", "90s ago", "2 running, 3 waiting", "5"],
+        ["r1", "oven", "audit", "Paused", "90s ago", "2 running, 3 waiting", "5", "olaf"],
+        ["r0", "oven", "old", "Failed", "1 failed", "1", "E: x"],
     ]
 
 

@@ -59,9 +59,33 @@ LOST = replace(
     BARE,
     run_id="lost-1",
     title="weekly",
-    progress=progress_of({"COMPLETED": 1_250}, status="Lost", known=2_500),
+    progress=progress_of({"COMPLETED": 1_250, "RUNNING": 4}, status="Lost", known=2_500),
     source="press-2",
+    interrupted=("audit:7", "audit:8", "audit:9", "audit:10"),
 )
+
+
+NEVER = replace(LOST, progress=progress_of({}, status="Lost"), interrupted=())
+
+
+def ended(
+    run_id: str,
+    title: str,
+    status: str,
+    *,
+    known: int = 0,
+    took: str = "",
+    ago: str = "",
+    error: str = "",
+    by: str = "",
+    interrupted: tuple[str, ...] = (),
+    **counts: int,
+) -> EndedLine:
+    """A run that is over."""
+    progress = progress_of(counts, status=status, known=known)
+    return EndedLine(run_id, title, "press-2", progress, took, ago, error, by, interrupted)
+
+
 EVERYTHING = Picture(
     engines=(
         EngineLine("press-1", "online", "2m", 2, "paused, syncing"),
@@ -70,11 +94,12 @@ EVERYTHING = Picture(
     ),
     runs=(NIGHTLY, BARE, LOST),
     ended=(
-        EndedLine(
-            "77fe", "old", "press-1", "Failed", "5s", {"COMPLETED": 1_200, "FAILED": 1}, "ValueError: x"
+        ended(
+            "77fe", "old", "Failed", COMPLETED=1_200, FAILED=1, known=2_500, ago="5s", error="ValueError: x"
         ),
-        EndedLine("77fd", "oldest", "press-2", "Cancelled", "", {}, ""),
-        EndedLine("77ff", "older", "press-2", "Succeeded", "", {"COMPLETED": 4}, ""),
+        ended("77fd", "oldest", "Cancelled", by="ada", took="3m"),
+        ended("77ff", "older", "Succeeded", COMPLETED=4),
+        ended("77fc", "odd", "Lost", COMPLETED=4, RUNNING=1, interrupted=("audit:7",), took="8s"),
     ),
     constraints=(
         ConstraintLine("task:audit", "at most 10/m", "olaf", "10m left", ("press-1",), ()),
@@ -113,6 +138,8 @@ RUNS  3
   (unnamed) 77fe00aa on press-1
     ░░░░░░░░░░░░░░░░░░░░░░░░ 1,250/2,500+  2.3/s
   weekly lost-1 on press-2  Lost at 1,250/2,500
+    1,250 completed, 4 running
+    ran when the link broke: audit:7, audit:8, audit:9 and 1 more
 
 CONSTRAINTS  3
   task:audit               at most 10/m  by olaf  10m left  obeyed by press-1
@@ -121,11 +148,15 @@ CONSTRAINTS  3
   run:7                    cancel
     refused by a (x), b (x), c (x) and 2 more
 
-ENDED  3
-  Failed    old 77fe on press-1  1,201 tasks  5s ago
+ENDED  4
+  Failed    old 77fe on press-2  1,201/2,500  5s ago
+    1,200 completed, 1 failed
     ValueError: x
-  Cancelled oldest 77fd on press-2  0 tasks
-  Succeeded older 77ff on press-2  4 tasks
+  Cancelled oldest 77fd on press-2  took 3m  by ada
+  Succeeded older 77ff on press-2  4/4
+  Lost      odd 77fc on press-2  4/5  took 8s
+    4 completed, 1 running
+    ran when the link broke: audit:7
 """
 NARROW = """\
 cascade watch mqtt://b  linked
@@ -152,6 +183,9 @@ RUNS  3
   (unnamed) 77fe00aa on press-1
     ---------- 1,250/2,500+  2.3/s
   weekly lost-1 on press-2  Lost at 1,2…
+    1,250 completed, 4 running
+    ran when the link broke: audit:7,
+    audit:8, audit:9 and 1 more
 
 CONSTRAINTS  3
   task:audit       at most 10/m
@@ -161,11 +195,15 @@ CONSTRAINTS  3
   run:7            cancel
     refused by a (x), b (x), c (x) and …
 
-ENDED  3
-  Failed    old 77fe  5s ago
+ENDED  4
+  Failed    old 77fe  1,201/2,500  5s a…
+    1,200 completed, 1 failed
     ValueError: x
-  Cancelled oldest 77fd
-  Succeeded older 77ff
+  Cancelled oldest 77fd  by ada
+  Succeeded older 77ff  4/4
+  Lost      odd 77fc  4/5
+    4 completed, 1 running
+    ran when the link broke: audit:7
 """
 
 
@@ -248,8 +286,8 @@ def test_sections_that_do_not_fit_say_how_many_more_there_are(height: int) -> No
     """The runs get the lines that the others leave, so that the screen is full; all sections are on it."""
     picture = Picture(
         engines=tuple(EngineLine(f"engine-{number}", "online", "", 0, "") for number in range(40)),
-        runs=tuple(replace(LOST, title=f"run-{number}") for number in range(150)),
-        ended=tuple(EndedLine(f"{number}", "old", "s", "Failed", "", {}, "") for number in range(40)),
+        runs=tuple(replace(NEVER, title=f"run-{number}") for number in range(150)),
+        ended=tuple(ended(f"{number}", "old", "Failed") for number in range(40)),
         constraints=tuple(ConstraintLine(f"c-{number}", "pause", "", "", (), ()) for number in range(40)),
     )
     lines = drawn(picture, Frame(100, height))
@@ -285,7 +323,7 @@ def test_workflows_stand_before_the_runs_that_have_ended(width: int) -> None:
         f"  audit{pad} on oven  next in 3h  Succeeded 5m ago",
         f"  wash\\u001b{pad[:-5]} on dead  not accepting  Failed",
     ]
-    assert lines[at + 4] == "ENDED  3"
+    assert lines[at + 4] == "ENDED  4"
 
 
 def test_a_section_whose_last_item_fits_exactly_names_no_rest() -> None:

@@ -62,13 +62,20 @@ def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
     plant.report("oven", "runs", runs=[{**row, "counts": counts}], recent=[])
     states = "1 completed, 3 running, 4 waiting, 2 failed, 5 skipped"
     assert news(changes, plant) == [f"run r t on oven: Running, {states}, 15+ known"]
-    end = {**row, "status": "Failed", "error": "E: x", "ended": timestamp(WALL), "counts": {"FAILED": 1}}
+    end = {
+        **row,
+        "status": "Failed",
+        "error": "E: x",
+        "ended": timestamp(WALL),
+        "counts": {"FAILED": 1},
+        "known": 9,
+    }
     plant.report("oven", "runs", runs=[], recent=[end])
     plant.say(PAUSE, {"type": "pause", "id": "x", "params": {}})
     assert news(changes, plant) == [
         "engine oven: online",
         "constraint pause global: obeyed by oven",
-        "run r t on oven: Failed, 1 failed, 1 known: E: x",
+        "run r t on oven: Failed, 1 failed, 9 known: E: x",
     ]
     assert news(changes, plant) == []
     plant.view.fold(PAUSE, b"", now=NOW)
@@ -284,6 +291,12 @@ def test_until_done_names_how_the_run_has_ended(plant: ViewPlant) -> None:
     found = until.end(plant.view, NOW + 200)
     assert found is not None
     assert (found.code, found.text) == (1, "run run-1 failed: E: x")
+    plant.online("press")
+    died = {**end, "run_id": "run-2", "status": "Lost", "error": "its process died while 1 task ran"}
+    plant.report("press", "runs", runs=[], recent=[died])
+    lost = Until("run-2").end(plant.view, NOW)
+    assert lost is not None
+    assert (lost.code, lost.text) == (1, "run run-2 lost: its process died while 1 task ran")
 
 
 def test_until_done_does_not_wait_for_ever_for_an_end_that_did_not_arrive(plant: ViewPlant) -> None:

@@ -19,6 +19,7 @@ from view_plant import NOW, WALL, ViewPlant
 
 from cascade.interfaces.topics import constraint_topic, status_topic
 from cascade.interfaces.wire import timestamp
+from cascade.wire import progress_of
 
 PAUSE = constraint_topic("source:oven", "pause")
 SLOTS = constraint_topic("global", "concurrency")
@@ -216,14 +217,17 @@ def test_runs_that_are_over_show_how_and_when(plant: ViewPlant) -> None:
             "name": "nightly",
             "status": "Failed",
             "error": "ValueError: x",
+            "started": timestamp(WALL - 900),
             "ended": timestamp(WALL - 300),
             "counts": {"FAILED": 1},
         },
     ]
     plant.report("oven", "runs", runs=[], recent=recent)
     assert plant.picture().ended == (
-        EndedLine("b", "nightly", "oven", "Failed", "5m", {"FAILED": 1}, "ValueError: x"),
-        EndedLine("a", "t", "oven", "Ended", "", {}, ""),
+        EndedLine(
+            "b", "nightly", "oven", progress_of({"FAILED": 1}, status="Failed"), "10m", "5m", "ValueError: x"
+        ),
+        EndedLine("a", "t", "oven", progress_of({}, status="Ended"), "", "", ""),
     )
 
 

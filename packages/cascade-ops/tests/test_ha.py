@@ -174,7 +174,7 @@ def test_a_person_sees_each_entity_with_its_name_unit_and_limits() -> None:
                        "state_topic": runs},
         "last_run": {"platform": "sensor", "name": "Last run", "state_topic": runs, "json_attributes_topic": runs},
         "run_ended": {"platform": "event", "name": "Run ended", "state_topic": runs,
-                      "event_types": ["succeeded", "failed", "cancelled"]},
+                      "event_types": ["succeeded", "failed", "cancelled", "lost"]},
     }  # fmt: skip
     left_out = ("payload_on", "command_topic", "unique_id")
     assert {
@@ -211,7 +211,11 @@ def test_sensors_show_the_reports() -> None:
         ("time_left", runs, "None"),
         ("time_left", runs | {"runs": [known]}, "41.5"),
         ("last_error", runs, "read:0[7]: ValueError: no such file"),
-        ("last_error", {"recent": [{"error": "x" * 300}]}, "x" * 255),
+        (
+            "last_error",
+            {"recent": [{"status": "Cancelled", "error": "y"}, {"status": "Lost", "error": "x" * 300}]},
+            "x" * 255,
+        ),
         ("last_run", runs, "Failed"),
     ]
     for component, report, state in cases:
@@ -229,7 +233,10 @@ def test_the_event_fires_once_for_each_run() -> None:
         "run_id": "77fe",
         "target": "report",
         "error": "read:0[7]: ValueError: no such file",
+        "by": "",
     }
+    cancelled = runs | {"recent": [{**runs["recent"][0], "status": "Cancelled", "by": "ada"}]}
+    assert json.loads(shown("x", "run_ended", cancelled))["by"] == "ada"
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "77fe"}}) == ""
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "older"}}) != ""
     assert shown("x", "run_ended", {"v": "1.0"}) == ""

@@ -27,7 +27,7 @@ def plant() -> dict[str, object]:
     """An engine that runs, one that is lost, one without a birth; a pause, and a limit that has expired."""
     row = {"run_id": "r1", "target": "audit", "started": stamp(90), "counts": {"RUNNING": 2, "BLOCKED": 3}}
     over = {"run_id": "r0", "target": "old", "status": "Failed", "error": "E: x", "counts": {"FAILED": 1}}
-    pause = {"scope": "global", "type": "pause", "params": {}, "topic": PAUSE, "id": "p"}
+    pause = {"scope": "global", "type": "pause", "params": {}, "topic": PAUSE, "id": "p", "by": "olaf"}
     obeys = {PAUSE: {"id": "p", "status": "applied"}}
     refuses = {PAUSE: {"id": "p", "status": "unsupported", "reason": "too old"}}
     birth = {"status": "online", "session": "oven", "ts": stamp(300), "host": "pi", "pid": 7}

@@ -17,6 +17,7 @@ from cascade.wire import View
 
 STATUS = "cascade/status/+"
 RUNS = "cascade/state/+/runs"
+ENDED = "cascade/state/+/ended"
 CONSTRAINTS = "cascade/state/+/constraints"
 WORKFLOWS = "cascade/state/+/workflows"
 STATES = "cascade/state/+/+"

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from cascade.wire.requests import WorkflowsReport as WorkflowsReport
     from cascade.wire.requests import parse_request as parse_request
     from cascade.wire.requests import parse_response as parse_response
+    from cascade.wire.rows import author_of as author_of
     from cascade.wire.rows import constraint_rows as constraint_rows
     from cascade.wire.rows import engine_rows as engine_rows
     from cascade.wire.rows import interrupted_rows as interrupted_rows
@@ -98,7 +99,7 @@ _MODULES = {
     "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GraphNode GraphReport HostReport
         RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",
     "requests": "LastRun OfferedSchedule OfferedWorkflow StartRequest StartResponse WorkflowsReport parse_request parse_response",
-    "rows": "constraint_rows engine_rows interrupted_rows run_progress run_rows waiting_rows",
+    "rows": "author_of constraint_rows engine_rows interrupted_rows run_progress run_rows waiting_rows",
     "run_view": "RunView TaskView",
     "received": "Received",
     "series": "Series body_of",

@@ -10,7 +10,7 @@ from cascade.interfaces.topics import parse_constraint_topic
 from cascade.interfaces.wire import LOST, timestamp
 from cascade.wire.ended import InterruptedTask
 from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
-from cascade.wire.progress import RUNNING, Progress, progress_of
+from cascade.wire.progress import PAUSED, RUNNING, Progress, progress_of
 from cascade.wire.reports import EffectiveEntry, Waiting
 from cascade.wire.run_view import RunView
 from cascade.wire.view import View
@@ -49,7 +49,7 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
         open=active.open if active is not None else run.status == RUNNING,
         # a report that leaves out reasons may have left out those tasks that wait for their next attempt
         waits=None if active is None or active.waiting_more else ((row.why, row.n) for row in active.waiting),
-        paused=_is_paused(engine, run),
+        paused=bool(_pauses(view, run)),
         left_s=active.eta_s if active is not None else None,
     )
 
@@ -59,6 +59,11 @@ def waiting_rows(view: View, run: RunView, now: float) -> list[Waiting]:
     found = run_progress(view, run, now)
     rows = run.reported.waiting if run.reported is not None and run.status == RUNNING else []
     return [replace(row, n=min(row.n, found.waiting)) for row in rows if row.n and found.waiting]
+
+
+def author_of(view: View, run: RunView, progress: Progress) -> str:
+    """Return who ended a run, or who pauses it now, as the messages claim; empty if that is nobody or not known."""
+    return next(filter(None, _pauses(view, run)), "") if progress.status == PAUSED else run.by
 
 
 def interrupted_rows(view: View, run: RunView, now: float) -> list[InterruptedTask]:
@@ -71,18 +76,20 @@ def interrupted_rows(view: View, run: RunView, now: float) -> list[InterruptedTa
     return [InterruptedTask(task_id=row.task_id, task_name=row.task_name, since=row.since) for row in rows]
 
 
-def _is_paused(engine: EngineView | None, run: RunView) -> bool:
-    """Return whether a pause covers everything in a run."""
+def _pauses(view: View, run: RunView) -> list[str]:
+    """Return the authors of the pauses that cover everything in a run; an empty text for one that names none."""
+    engine, own = view.engines.get(run.source), f"run:{run.run_id}"
     if engine is None:
-        return False
-    own = f"run:{run.run_id}"
+        return []
     if engine.constraints is not None:
-        pauses = (row.scope for row in engine.constraints.effective if row.type == "pause")
-    else:
-        rows = run.reported.waiting if run.reported is not None else []
-        topics = (parse_constraint_topic(row.topic) for row in rows if row.type == "pause")
-        pauses = (topic[0] for topic in topics if topic is not None)
-    return engine.paused or own in pauses
+        rows = (row for row in engine.constraints.effective if row.type == "pause")
+        return [row.by for row in rows if row.scope == own or not row.scope.startswith(("task:", "run:"))]
+    waiting = run.reported.waiting if run.reported is not None else []
+    topics = [row.topic for row in waiting if row.type == "pause"]
+    scopes = [found[0] if (found := parse_constraint_topic(topic)) is not None else "" for topic in topics]
+    covering = [topic for topic, scope in zip(topics, scopes, strict=True) if engine.paused or scope == own]
+    registers = (view.registers.get(topic) for topic in covering)
+    return [register.by if register is not None else "" for register in registers] or [""] * engine.paused
 
 
 def constraint_rows(view: View, now: float) -> list[dict[str, Any]]:
@@ -131,7 +138,7 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
         "percent": found.percent,
         "left_s": found.left_s,
         "error": run.error,
-        "by": run.by,
+        "by": author_of(view, run, found),
         "token": run.token,
         "attempt": run.attempt,
         "failed": [each.task_id for each in run.failed],

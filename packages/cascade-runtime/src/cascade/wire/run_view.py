@@ -145,6 +145,13 @@ class RunView:
         if not self._stopped:
             self.status = RUNNING
 
+    def has_end(self, row: RecentRun) -> bool:
+        """Return whether such a row has told of this end before."""
+        last = self.end if isinstance(row, EndedRun) else self.recent
+        if last is None or (last.token, last.status) != (row.token, row.status):
+            return False
+        return seconds(last.ended) == seconds(row.ended)
+
     def report_end(self, row: RecentRun) -> None:
         """Take a row of a report of runs that have ended.
 

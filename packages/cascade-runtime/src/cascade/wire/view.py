@@ -289,7 +289,7 @@ class View:
             if token is not None and not (token and token == row.token):
                 continue
             known = self.runs.get((source, run_id))
-            if known is None or row not in (known.recent, known.end):
+            if known is None or not known.has_end(row):
                 self.run(source, run_id).report_end(row)
 
     def _fold_presence(self, presence: Presence) -> None:

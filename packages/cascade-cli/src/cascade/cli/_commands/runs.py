@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from cascade.cli._commands._listed import listing, show_age
-from cascade.cli.columns import Column
+from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
-from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, read
+from cascade.cli.snapshot import CONSTRAINTS, ENDED, RUNS, STATUS, read
 from cascade.wire import label, run_rows
+
+
+def _ago(value: str | None) -> str:
+    return f"{show_age(value)} ago" if value else ""
+
 
 COLUMNS = (
     Column("run_id", "run"),
     Column("source", "engine"),
     Column("target"),
     Column("status"),
-    Column("started", "began", lambda value: f"{show_age(value)} ago" if value else ""),
+    Column("started", "began", _ago),
+    Column("ended", show=_ago),
     Column("tasks", show=lambda tasks: ", ".join(f"{n} {label(word)}" for word, n in tasks.items())),
+    Column("known", "of", right=True),
     Column("percent", "done", lambda percent: "" if percent is None else f"{percent}%", right=True),
+    Column("by"),
     Column("error"),
+    Column("interrupted", "ran when the link broke", listed),
 )
 
 
@@ -26,6 +35,6 @@ COLUMNS = (
 @listing
 def command(address: Address, listen: float) -> None:
     """List the runs: those that run now, and those that ended last."""
-    view, now = read(address, STATUS, CONSTRAINTS, RUNS, listen=listen)
+    view, now = read(address, STATUS, CONSTRAINTS, RUNS, ENDED, listen=listen)
     empty = "no runs; an engine without a name reports every 10 s: cascade runs --listen 12s waits for it"
     settings().output.rows(run_rows(view, now), COLUMNS, empty=empty)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cascade.cli._offers import offer_rows
+from cascade.cli.columns import listed
 from cascade.wire import View, constraint_rows, engine_rows, label, run_rows
 
 MAX_SEEN = 20_000
@@ -144,8 +145,10 @@ def _run_state(row: Mapping[str, Any]) -> str:
         known = f"{known}, {row['percent']}%"
     if "missing" in row:
         known = f"of the events that arrived; {row['missing']} did not"
+    by = f" by {row['by']}" if row["by"] else ""
+    broke = f", ran when the link broke: {listed(row['interrupted'])}" if row["interrupted"] else ""
     error = f": {row['error']}" if row["error"] else ""
-    return f"{row['status']}, {counts or 'no tasks'}, {known}{error}"
+    return f"{row['status']}{by}, {counts or 'no tasks'}, {known}{broke}{error}"
 
 
 def _constraint_state(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE
+from cascade.interfaces.wire import LOST
 from cascade.wire import RunView, View, run_progress
 from cascade.wire.progress import ACTIVE
 
@@ -15,7 +16,7 @@ SURE_SECONDS = 15.0
 """After which a lost engine counts as dead: a link that was cut comes back sooner."""
 MAX_NAMED = 5
 """Engines that a message names."""
-_DOUBTS = {"Lost": "its engine is lost", "Ended": "how it has ended is not known"}
+_DOUBTS = {LOST: "its engine is lost", "Ended": "how it has ended is not known"}
 _CODES = {"Succeeded": OK, "Failed": FAILED, "Cancelled": CANCELLED}
 
 
@@ -51,11 +52,12 @@ class Until:
         if found is None:
             return None
         status = run_progress(view, found, now).status
-        if status in _CODES and not self._is_believed(view, found):
+        is_over = status in _CODES or (status == LOST and found.recent is not None)
+        if is_over and not self._is_believed(view, found):
             return self._doubtful(found, status, now)
-        if status in _CODES:
+        if is_over:
             error = f": {found.error}" if found.error else ""
-            return End(_CODES[status], f"run {found.run_id} {status.lower()}{error}")
+            return End(_CODES.get(status, FAILED), f"run {found.run_id} {status.lower()}{error}")
         if status in ACTIVE:
             self._doubtful_since = None
             return None

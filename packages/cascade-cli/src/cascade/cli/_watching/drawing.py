@@ -147,10 +147,13 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
     progress = run.progress
     if progress.status == PAUSED:
         head.append(f"  {PAUSED}", STYLES[PAUSED])
+        head.append(_by(run.by), "dim")
     if progress.status not in ACTIVE:
         at = f"  {progress.status} at {progress.finished:,}/{progress.known:,}"
         head.append(at, STYLES.get(progress.status, ""))
         yield head
+        yield from _counted(progress)
+        yield from _broke(run.interrupted, frame)
         return
     yield head
     if run.missing is None:
@@ -160,8 +163,7 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
         yield _text(f"    {seen}; {run.missing:,} events did not arrive")
     if run.doubt:
         yield _text(f"    {run.doubt}", "yellow")
-    if counts := _counts(progress):
-        yield _text(f"    {counts}")
+    yield from _counted(progress)
     if len(run.steps) > 1 and not frame.narrow:
         yield _text(
             f"    {'  '.join(f'{name} {ended:,}/{known:,}' for name, ended, known in run.steps)}", "dim"
@@ -176,10 +178,23 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
         yield from (_text(f"      {part}") for part in rest)
 
 
-def _counts(progress: Progress) -> str:
-    # how many have completed, the line of the bar says
-    shown = ((word, count) for word, count in progress.tasks.items() if word != "completed")
-    return ", ".join(f"{count:,} {label(word)}" for word, count in shown)
+def _counted(progress: Progress) -> Iterator[Text]:
+    """Yield the numbers of tasks by state; how many have completed, the line of the bar of an active run says."""
+    left_out = "completed" if progress.status in ACTIVE else ""
+    shown = [f"{count:,} {label(word)}" for word, count in progress.tasks.items() if word != left_out]
+    if shown:
+        yield _text(f"    {', '.join(shown)}")
+
+
+def _broke(interrupted: Sequence[str], frame: Frame) -> Iterator[Text]:
+    """Yield what ran when the link of a lost run broke."""
+    if interrupted:
+        for part in _wrapped(f"ran when the link broke: {_some(interrupted)}", frame):
+            yield _text(f"    {part}", "yellow")
+
+
+def _by(author: str) -> str:
+    return f"  by {printable(author)}" if author else ""
 
 
 def _progress(run: RunPanel, frame: Frame) -> Text:
@@ -260,19 +275,26 @@ def _offer(offer: OfferLine, frame: Frame) -> Text:
 
 
 def _ended(run: EndedLine, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
+    progress = run.progress
     line = Text.assemble(
         "  ",
-        _cell(run.status, 9, STYLES.get(run.status, "")),
+        _cell(progress.status, 9, STYLES.get(progress.status, "")),
         f" {printable(run.title)} {printable(ids[run.run_id])}",
     )
     if not frame.narrow:
         line.append(f" on {printable(run.source)}", "dim")
-        line.append(f"  {sum(run.counts.values()):,} tasks")
+    line.append(f"  {progress.finished:,}/{progress.known:,}" if progress.known else "")
+    if run.took and not frame.narrow:
+        line.append(f"  took {run.took}", "dim")
     if run.ago:
         line.append(f"  {run.ago} ago", "dim")
+    line.append(_by(run.by), "dim")
     yield line
+    if progress.finished < progress.known or "failed" in progress.tasks:
+        yield from _counted(progress)
     for part in _wrapped(run.error, frame) if run.error else ():
         yield _text(f"    {part}", "red")
+    yield from _broke(run.interrupted, frame)
 
 
 def _wrapped(text: str, frame: Frame) -> list[str]:

@@ -28,7 +28,7 @@ MESSAGES_A_TURN = 500
 SUBSCRIBE_SECONDS = 2.0
 FORGET_SECONDS = 12.0
 """Seconds until an engine counts as unknown whose presence a complete set lacks: a live one has connected again by then."""
-OWN_REPORTS = ("constraints", "runs", "graph", "summary", "host", "workflows")
+OWN_REPORTS = ("constraints", "runs", "graph", "ended", "summary", "host", "workflows")
 MAX_REGISTERS = 11_000
 
 

@@ -20,7 +20,9 @@ from cascade.wire import (
     RunView,
     View,
     Waiting,
+    author_of,
     constraint_rows,
+    interrupted_rows,
     run_progress,
     seconds,
     waiting_rows,
@@ -83,6 +85,10 @@ class RunPanel:
     """How many events did not arrive and are not counted; None if the counts are those of the engine."""
     doubt: str = ""
     """Why it is not known whether it still runs."""
+    by: str = ""
+    """Who pauses it."""
+    interrupted: tuple[str, ...] = ()
+    """Tasks that ran when the link of a lost engine broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +98,15 @@ class EndedLine:
     run_id: str
     title: str
     source: str
-    status: str
+    progress: Progress
+    took: str
     ago: str
-    counts: Mapping[str, int]
+    """How long ago it ended."""
     error: str
+    by: str = ""
+    """Who ended it."""
+    interrupted: tuple[str, ...] = ()
+    """Tasks that ran when the process of a lost run died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +167,7 @@ def take(view: View, rates: Rates, *, now: float, wall: float) -> Picture:
     return Picture(
         tuple(_engine(engine, now, wall) for engine in sorted(view.engines.values(), key=_rank(now))),
         tuple(panels),
-        tuple(_ended(view.runs[key], found[key], wall) for key in over),
+        tuple(_ended(view, view.runs[key], found[key], now=now, wall=wall) for key in over),
         tuple(_constraint(row, wall) for row in constraint_rows(view, now)),
         tuple(_offer(row, wall) for row in offer_rows(view, now)),
     )
@@ -216,7 +227,13 @@ def _panel(
         failures=tuple((task.task_id, task.error) for task in reversed(run.failures)),
         missing=run.missing if run.partial else None,
         doubt=_doubt(view.engines.get(run.source), now),
+        by=author_of(view, run, progress),
+        interrupted=_interrupted(view, run, now),
     )
+
+
+def _interrupted(view: View, run: RunView, now: float) -> tuple[str, ...]:
+    return tuple(task.task_id or task.task_name for task in interrupted_rows(view, run, now))
 
 
 def _doubt(engine: EngineView | None, now: float) -> str:
@@ -276,15 +293,17 @@ def _reason(view: View, row: Waiting, wall: float) -> WaitingLine:
     return WaitingLine(row.n, texts.get(row.why, row.why), "")
 
 
-def _ended(run: RunView, progress: Progress, wall: float) -> EndedLine:
+def _ended(view: View, run: RunView, progress: Progress, *, now: float, wall: float) -> EndedLine:
     return EndedLine(
         run.run_id,
         title=run.name or run.target or "(unnamed)",
         source=run.source,
-        status=progress.status,
+        progress=progress,
+        took="" if run.started is None or run.ended is None else _age(run.started, run.ended),
         ago=_age(run.ended, wall),
-        counts=run.counts,
         error=run.error,
+        by=author_of(view, run, progress),
+        interrupted=_interrupted(view, run, now),
     )
 
 

@@ -190,14 +190,15 @@ def _ended_runs(topic: str, last_run: str) -> dict[str, Component]:
     last = "{% set last = value_json.recent | default([]) | first %}"
     cut = f"(last.error | default('', true))[:{_ERROR_CHARACTERS}]"
     error = (
-        "{% set errors = value_json.recent | default([]) | map(attribute='error') | select | list %}"
+        "{% set errors = value_json.recent | default([]) | selectattr('status', 'in', ['Failed', 'Lost'])"
+        " | map(attribute='error') | select | list %}"
         f"{{{{ errors[0][:{_ERROR_CHARACTERS}] if errors else 'None' }}}}"
     )
     end = (
         "{% set known = (this.attributes if this is defined and this else {}).get('run_id') or "
         f"{_literal(last_run)} %}}"
         "{% if last and last.run_id != known %}{{ {'event_type': last.status | lower, 'run_id': last.run_id,"
-        f" 'target': last.target, 'error': {cut}}} | tojson }}}}{{% endif %}}"
+        f" 'target': last.target, 'error': {cut}, 'by': last.by | default('')}} | tojson }}}}{{% endif %}}"
     )
     return {
         "last_error": {
@@ -217,7 +218,7 @@ def _ended_runs(topic: str, last_run: str) -> dict[str, Component]:
         "run_ended": {
             "platform": "event",
             "name": "Run ended",
-            "event_types": ["succeeded", "failed", "cancelled"],
+            "event_types": ["succeeded", "failed", "cancelled", "lost"],
             "value_template": last + end,
         },
     }

@@ -142,7 +142,7 @@
   function retainedTopics() {
     const named = [...view.engines.values()].filter((engine) => engine.presence?.session);
     return [...view.registers.keys(), ...named.flatMap((engine) => [`cascade/status/${fields.encodeLevel(engine.source)}`,
-      ...["constraints", "runs", "graph", "summary", "host", "workflows"].filter((kind) => engine[kind])
+      ...["constraints", "runs", "graph", "ended", "summary", "host", "workflows"].filter((kind) => engine[kind])
         .map((kind) => `cascade/state/${fields.encodeLevel(engine.source)}/${kind}`)])];
   }
 

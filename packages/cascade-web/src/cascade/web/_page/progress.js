@@ -39,7 +39,7 @@ const progress = (() => {
     const running = run.status === runs.RUNNING, active = running ? run.reported : null, engine = view.engines.get(run.source);
     return of(run.counts, { recorded: run.recorded, status: running && !["online", "unknown"].includes(engine?.status(now)) ? runs.LOST : run.status,
       known: run.known, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
-      paused: isPaused(engine, run), left_s: active?.eta_s ?? null });
+      paused: pauses(view, run).length > 0, left_s: active?.eta_s ?? null });
   }
 
   /** Return the reasons for which tasks of a run wait, none with more tasks than wait in all. */
@@ -53,13 +53,19 @@ const progress = (() => {
   /** Whether a task was skipped because an earlier attempt of the run has recorded its value or its failure. */
   const isRecorded = (reason) => RECORDED.some((start) => reason.startsWith(start));
 
-  function isPaused(engine, run) {
-    if (!engine) return false;
-    const pauses = (rows) => rows.filter(({ type }) => type === "pause");
-    const scopes = engine.constraints ? pauses(engine.constraints.effective).map(({ scope }) => scope)
-      : pauses(run.reported?.waiting ?? []).map(({ topic }) => fields.constraintTopic(topic)?.[0]);
-    return engine.paused || scopes.includes(`run:${run.run_id}`);
+  /** Return the authors of the pauses that cover everything in a run; an empty text for one that names none. */
+  function pauses(view, run) {
+    const engine = view.engines.get(run.source), own = `run:${run.run_id}`;
+    if (!engine) return [];
+    const ofPause = (rows) => rows.filter(({ type }) => type === "pause");
+    if (engine.constraints) return ofPause(engine.constraints.effective).filter(({ scope }) => scope === own || !/^(task|run):/.test(scope)).map(({ by }) => by);
+    const found = ofPause(run.reported?.waiting ?? []).filter(({ topic }) => engine.paused || fields.constraintTopic(topic)?.[0] === own)
+      .map(({ topic }) => view.registers.get(topic)?.by ?? "");
+    return found.length || !engine.paused ? found : [""];
   }
 
-  return { PAUSED, isActive, label, isRecorded, of, ofRun, waitingRows };
+  /** Return who ended a run, or who pauses it now, as the messages claim; empty if that is nobody or not known. */
+  const authorOf = (view, run, status) => (status === PAUSED ? pauses(view, run).find(Boolean) ?? "" : run.by);
+
+  return { authorOf, PAUSED, isActive, label, isRecorded, of, ofRun, waitingRows };
 })();

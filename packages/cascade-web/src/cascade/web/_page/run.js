@@ -105,6 +105,12 @@ const runs = (() => {
       if (!this.stopped) this.status = RUNNING;
     }
 
+    /** Whether such a row has told of this end before. */
+    hasEnd(row) {
+      const last = row.failures ? this.end : this.recent;
+      return Boolean(last) && ["token", "status", "ended"].every((key) => last[key] === row[key]);
+    }
+
     /** Take a row of the engine's report of the runs that have ended. */
     reportEnd(row) {
       if (this.isBeforeEnd(row)) return;

@@ -261,7 +261,7 @@ const views = (() => {
       for (const [run_id, row] of newest) {
         if (active.has(run_id) && !(row.token && row.token === active.get(run_id))) continue;
         const known = this.runs.get(runKey(source, run_id));
-        if (!known || ![known.recent, known.end].some((each) => same(each, row))) this.run(source, run_id).reportEnd(row);
+        if (!known?.hasEnd(row)) this.run(source, run_id).reportEnd(row);
       }
     }
 
@@ -412,7 +412,7 @@ const views = (() => {
   function runRow(view, run, now) {
     const { status, tasks, finished, known, open, percent, left_s } = progress.ofRun(view, run, now);
     return { source: run.source, run_id: run.run_id, target: run.target, status, started: fields.timestamp(run.started),
-      ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error, by: run.by, token: run.token,
+      ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error, by: progress.authorOf(view, run, status), token: run.token,
       attempt: run.attempt, failed: run.failed.map(({ task_id }) => task_id), interrupted: interruptedRows(view, run, now).map(({ task_id }) => task_id) };
   }
 
