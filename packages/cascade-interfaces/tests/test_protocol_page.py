@@ -25,7 +25,10 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
 def test_no_example_goes_unchecked() -> None:
     """Every block of JSON on the page is of a kind that a test here, or of the runtime, or of its document compares."""
     assert PAGE.count("```json") == len(EXAMPLES)
-    here, control = {"envelope", "body", "status", "ack"}, {"constraint", "store", "report"}
+    here, control = (
+        {"envelope", "body", "status", "ack"},
+        {"constraint", "store", "report", "gate", "gate_entry"},
+    )
     watchers = {"runs", "graph", "ended", "summary", "host"}
     starting = {"workflows", "request", "response"}
     assert {kind for kind, _ in EXAMPLES} == here | control | watchers | starting

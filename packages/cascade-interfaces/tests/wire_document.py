@@ -84,7 +84,7 @@ PARAMETERS = {
     "run_id": "The id of a run.",
     "source": "The name of a process; its levels are percent-encoded.",
     "scope": "global, or one of project/ID, source/ID, run/ID and task/PATTERN.",
-    "type": "pause, concurrency, rate_limit or cancel.",
+    "type": "pause, concurrency, rate_limit or cancel, or gate. and the name of a gate.",
     "nonce": "A random text.",
     "workflow": "The name of a workflow that a service offers.",
     "id": "The id of a request.",

@@ -589,6 +589,30 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "run(tags=): needs a dict from texts to texts, numbers or booleans, not 'nightly'",
     ),
     (
+        lambda: cs.gate("power", topic="site/power"),
+        "gate(above=): a gate needs one of above, below, inside, outside and equals, and has none; it is closed while that is true",
+    ),
+    (
+        lambda: cs.run(add(1), gates=cs.gate("night", window="22:00-06:00 UTC")),
+        "run(gates=): takes a list; write gates=[cs.gate('power', topic=..., above=...)]",
+    ),
+    (
+        lambda: cs.run(add(1), gates=[5]),
+        "run(gates=): takes what cs.gate(...) returns, not 5",
+    ),
+    (
+        lambda: cs.run(add(1), gates=2 * [cs.gate("night", window="22:00-06:00 UTC")]),
+        "run(gates=): has two gates called 'night'; give each a name of its own",
+    ),
+    (
+        lambda: cs.run(add(1), gates=[cs.gate("power", topic="site/power", above=1)]),
+        "run(gates=): the gate 'power' reads the topic 'site/power', which needs a connector with watch(), such as connector='mqtt://broker'",
+    ),
+    (
+        lambda: cs.run(add(1), gates=[cs.gate(f"g{n}", topic=f"t/{n}", above=1) for n in range(101)]),
+        "run(gates=): has gates on more than 100 topics",
+    ),
+    (
         lambda: cs.run(add(1), middleware=[5]),
         "run(middleware=): 5 is not callable; write an async function around(step, call_next)",
     ),
@@ -951,7 +975,7 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.Engine("mqtt://broker"),
-        "Engine() got 1 positional argument; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
+        "Engine() got 1 positional argument; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, gates=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
     ),
     (
         lambda: cs.MqttConnector("broker"),
@@ -1059,7 +1083,7 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.Engine(mqtt="broker"),
-        "Engine() got an unexpected keyword argument 'mqtt'; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
+        "Engine() got an unexpected keyword argument 'mqtt'; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, gates=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
     ),
     (lambda: cs.rnu(add(1)), "module 'cascade' has no attribute 'rnu'; did you mean run?"),
     (

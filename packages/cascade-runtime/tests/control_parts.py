@@ -44,6 +44,7 @@ from cascade.runtime._control.reported_runs import RunTable
 from cascade.runtime._control.reports import (
     MAX_ENTRIES,
     REPEAT,
+    Gates,
     Reporter,
     ReportSchedule,
     constraints_report,
@@ -77,6 +78,7 @@ __all__ = [
     "ControlMemory",
     "EngineControl",
     "GateState",
+    "Gates",
     "MessageOutcome",
     "Misspelled",
     "NoValue",

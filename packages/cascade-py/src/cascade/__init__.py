@@ -62,6 +62,10 @@ if TYPE_CHECKING:
         WorkerLostError,
         WrongThreadError,
     )
+    from cascade.interfaces.gates import (
+        Gate,
+        gate,
+    )
     from cascade.runtime import (
         Engine,
         EventBus,
@@ -171,6 +175,10 @@ _MODULES = {
         "WorkerLostError",
         "WrongThreadError",
     ),
+    "cascade.interfaces.gates": (
+        "Gate",
+        "gate",
+    ),
     "cascade.runtime": (
         "Engine",
         "EventBus",
@@ -249,6 +257,7 @@ __all__ = [
     "ExternalError",
     "Failure",
     "FileConnector",
+    "Gate",
     "InputsError",
     "InvalidPayloadError",
     "InvalidTargetError",
@@ -305,6 +314,7 @@ __all__ = [
     "connector",
     "dry_run",
     "executor",
+    "gate",
     "inject",
     "main",
     "new_event_loop",

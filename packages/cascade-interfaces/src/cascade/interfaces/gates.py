@@ -202,6 +202,15 @@ def is_gate(kind: str) -> bool:
     return kind.startswith(PREFIX)
 
 
+def register_key(setting: str) -> str:
+    """Return how a setting of :func:`gate` is called in the ``params`` of a register.
+
+    >>> register_key("settle"), register_key("above")
+    ('settle_s', 'above')
+    """
+    return next((key for key, name in _KEYS.items() if name == setting), setting)
+
+
 def duration_in_words(seconds: float) -> str:
     """Return a duration for a sentence.
 

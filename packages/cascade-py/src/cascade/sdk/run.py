@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Redactor,
         StateBackend,
     )
+    from cascade.interfaces.gates import Gate
     from cascade.runtime import Engine, Outbox, SqliteCache
     from cascade.sdk.overloads import awaits_targets, runs_targets
     from cascade.spec import LazyResult, Resource
@@ -61,6 +62,7 @@ class Settings(TypedDict, total=False):
     """Folder in which the run is recorded: short for ``state_backend=SqliteState(folder)``."""
     require_control: bool
     middleware: Sequence[Middleware]
+    gates: Sequence[Gate]
     redactor: Redactor | None
     outbox: Outbox | str | os.PathLike[str] | None
     """Also the folder alone."""
@@ -96,6 +98,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "resources": (),
     "require_control": False,
     "middleware": (),
+    "gates": (),
     "host_report": True,
     "stop_timeout": 2.0,
     "close_timeout": 30.0,

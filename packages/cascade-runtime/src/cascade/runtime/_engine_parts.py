@@ -18,6 +18,7 @@ from cascade.spec import Resource
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, StateBackend, SupportsControlMemory
+    from cascade.interfaces.gates import Gate
     from cascade.runtime._admission.limits import TokenBucket
     from cascade.runtime._outbox.outbox import Outbox
     from cascade.spec.policies import Rate
@@ -77,6 +78,7 @@ def engine_parts(
     labels: Mapping[str, Tag] | None,
     host_report: bool,
     logs: str | None,
+    gates: Sequence[Gate],
     **handed_on: Any,
 ) -> EngineParts:
     """Check the settings of an engine, and make what its runs share; ``handed_on`` are the other :class:`EngineParts`.
@@ -93,7 +95,7 @@ def engine_parts(
     control = EngineControl(
         connector, admission, clock=clock, bus=bus, required=require_control, redactor=redactor,
         labels=checked_tags("Engine(labels=)", {} if labels is None else labels),
-        host_report=host_report, memory=_control_memory(handed_on["state_backend"]),
+        host_report=host_report, memory=_control_memory(handed_on["state_backend"]), gates=gates,
     )  # fmt: skip
     return EngineParts(
         connector=connector, bus=bus, redactor=redactor, log_level=level if connector is not None else None,

@@ -44,6 +44,7 @@ from cascade.spec import LazyResult, Resource, targets_of
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, Failure, RunResult, StateBackend
+    from cascade.interfaces.gates import Gate
     from cascade.runtime._observers.progress_bar import ProgressBar
     from cascade.runtime._outbox.outbox import Outbox
 
@@ -94,6 +95,7 @@ class Engine:
         run waits for them at most two seconds; time in which the process is stopped, or its event loop blocked, does not count.
     :param middleware: async callables ``around(step, call_next)`` that wrap every attempt of every
         task, the first one outermost; see :data:`cascade.interfaces.Middleware`.
+    :param gates: hold every run while a value of the plant is out of band, or at the wrong hours; see :func:`cascade.gate`.
     :param redactor: masks secrets in what is sent and logged; without one, passwords, keys and tokens of
         the usual names and forms.
     :param outbox: keeps events on disk until the broker has them, so that they survive a lost link and the process.
@@ -110,7 +112,7 @@ class Engine:
         do not stop.
     :param close_timeout: seconds that each resource may take to close; then it is cancelled.
     :raises ConfigurationError: if the connector is not one, or cannot receive constraints although ``require_control``
-        asks for them; or if a middleware cannot be called.
+        asks for them, or cannot read the topic of a gate; or if a middleware cannot be called.
     """
 
     @explains_calls
@@ -126,6 +128,7 @@ class Engine:
         state_backend: StateBackend | None = None,
         require_control: bool = False,
         middleware: Sequence[Middleware] = (),
+        gates: Sequence[Gate] = (),
         redactor: Redactor | None = None,
         outbox: Outbox | None = None,
         labels: Mapping[str, Tag] | None = None,
@@ -143,7 +146,7 @@ class Engine:
         self._parts = engine_parts(
             connector=connector, bus=self.bus, clock=clock, redactor=redactor, system_resources=system_resources,
             require_control=require_control, labels=labels, host_report=host_report, logs=logs, outbox=outbox,
-            executor=executor, executors=executors, resources=resources, middleware=middleware,
+            executor=executor, executors=executors, resources=resources, middleware=middleware, gates=gates,
             cache_backend=cache_backend, state_backend=state_backend,
             stop_timeout=stop_timeout, close_timeout=close_timeout,
         )  # fmt: skip

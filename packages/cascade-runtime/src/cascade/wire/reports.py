@@ -39,6 +39,20 @@ class AppliedEntry(Message, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class GateEntry(Message, frozen=True, kw_only=True):
+    """What a gate says."""
+
+    state: Annotated[str, Meta(extra_json_schema={"enum": ["open", "closed", "unknown"]})]
+    holds: bool
+    """Whether it holds its scope: ``unknown`` does, unless ``on_stale`` says ``pass``."""
+    value: Number | str | None
+    """The number, or the first 32 characters of the word; None while it is unknown, and of a window."""
+    since: str
+    """When that began."""
+    text: str
+    """Why, in words."""
+
+
 class EffectiveEntry(Message, frozen=True, kw_only=True):
     """One constraint in force."""
 
@@ -50,6 +64,8 @@ class EffectiveEntry(Message, frozen=True, kw_only=True):
     expires_at: Number | None
     """Seconds since the epoch, or None."""
     by: str = ""
+    gate: GateEntry | UnsetType = UNSET
+    """Of a type ``gate.NAME``."""
 
 
 class ConstraintsReport(Report, frozen=True, kw_only=True):
@@ -109,14 +125,17 @@ class Waiting(Message, frozen=True, kw_only=True):
     """One reason for which tasks wait."""
 
     why: Annotated[
-        str, Meta(extra_json_schema={"enum": ["constraint", "resource", "rate", "slot", "retry", "sync"]})
+        str,
+        Meta(extra_json_schema={"enum": ["constraint", "gate", "resource", "rate", "slot", "retry", "sync"]}),
     ]
     topic: str = ""
     """Register, of ``constraint``."""
     type: str = ""
     id: str = ""
     name: str = ""
-    """Resource, of ``resource``."""
+    """Resource, of ``resource``; of ``gate``, a gate that the program itself declares."""
+    text: str = ""
+    """Why a gate is closed, in words."""
     n: Whole
     """Calls that wait for it; a call counts under each of its reasons."""
     since: str = ""

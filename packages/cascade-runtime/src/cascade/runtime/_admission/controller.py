@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -124,6 +124,11 @@ class AdmissionController:
         self.policy.apply(changes, self._clock.monotonic())
         self._reconsider()
 
+    def gates_turned(self, keys: Iterable[Key]) -> None:
+        """Note that gates have closed or opened; tasks at a checkpoint are checked again at once."""
+        self.policy.signal_gates(keys)
+        self._reconsider()
+
     def clear(self) -> None:
         """Remove every constraint; tasks at a checkpoint are checked again at once."""
         self.policy.clear()
@@ -197,9 +202,9 @@ class AdmissionController:
         stall = self._stall = self._stall or StallDetector(self.policy)
         for topic in stall.take_ended():
             _log.info(
-                "%s%s was lifted or changed and no longer prevents every start",
+                "%s%s was lifted or changed, or has opened, and no longer prevents every start",
                 self._prefix,
-                printable(topic),
+                printable(topic) or "a gate of the program",
             )
         if (reason := stall.detect(now)) is not None:
             _log.warning(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
+from cascade.interfaces.gates import GateReading
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.limits import (
     Cancel,
     Concurrency,
+    Effective,
+    GateRule,
     Key,
+    LiveReading,
     Pause,
     RateLimit,
     Rule,
@@ -86,14 +90,47 @@ class CancelGate(Gate[Cancel]):
         return f"{printable(self.scope)} is cancelled{f' until {timestamp(until)[:19]}Z' if until else ''}"
 
 
-class PauseGate(Gate[Pause]):
-    """Always closed."""
+class HoldingGate(Gate[R]):
+    """Holds running tasks, too: they wait at their next checkpoint."""
 
     __slots__ = ()
     rank = 1
 
+    @property
+    def holds(self) -> bool:
+        """Whether it holds tasks now; from any thread."""
+        return True
+
+
+class PauseGate(HoldingGate[Pause]):
+    """Always closed."""
+
+    __slots__ = ()
+
     def reason(self) -> str:
         return f"{printable(self.scope)} is paused"
+
+
+class PlantGate(HoldingGate[GateRule]):
+    """Closed while a value of the plant, or the time, says so."""
+
+    __slots__ = ("live",)
+
+    def __init__(self, scope: str, rule: GateRule, topic: str) -> None:
+        super().__init__(scope, rule, topic)
+        self.live = LiveReading(
+            GateReading(rule.gate.on_stale == "hold", "unknown", None, f"{rule.gate} and was not read yet")
+        )
+
+    @property
+    def holds(self) -> bool:
+        return self.live.reading.holds
+
+    def is_open(self, now: float) -> bool:
+        return not self.live.reading.holds
+
+    def reason(self) -> str:
+        return self.live.reading.text
 
 
 class ConcurrencyGate(Gate[Concurrency]):
@@ -151,12 +188,27 @@ class RateLimitGate(Gate[RateLimit]):
         return f"{printable(self.scope)} may start at most {self.rule}"
 
 
-GATES: dict[str, Callable[[str, Any, str], AnyGate]] = {
+_GATES: dict[str, Callable[[str, Any, str], AnyGate]] = {
     Pause.type: PauseGate,
     Concurrency.type: ConcurrencyGate,
     RateLimit.type: RateLimitGate,
     Cancel.type: CancelGate,
 }
+
+
+def make_gate(key: Key, effective: Effective) -> AnyGate:
+    """Return the gate of a constraint that comes into force."""
+    make = _GATES.get(key[1], PlantGate)
+    gate = make(key[0], effective.rule, effective.topic)
+    update_gate(gate, effective)
+    return gate
+
+
+def update_gate(gate: AnyGate, effective: Effective) -> None:
+    """Note who has written a gate's register, and what it says."""
+    gate.by = effective.by
+    if isinstance(gate, PlantGate) and effective.live is not None:
+        gate.live = effective.live
 
 
 class GateGroup:
@@ -225,20 +277,26 @@ class GateIndex:
         return next(found, None)
 
     def pause_of(self, run_id: str, name: str = "") -> str:
-        """Return what pauses tasks of a name in a run, without a name the run as a whole; empty if nothing does."""
+        """Return what holds tasks of a name in a run, without a name the run as a whole; empty if nothing does."""
         if name:
             reason = self.pause_reason(run_id, name)
             return str(reason) if reason is not None else ""
-        found = (str(each.block_reason()) for each in self._of_run(run_id) if isinstance(each, PauseGate))
-        return next(found, "")
+        holding = (
+            str(each.block_reason())
+            for each in self._of_run(run_id)
+            if isinstance(each, HoldingGate) and each.holds
+        )
+        return next(holding, "")
 
     def pause_reason(self, run_id: str, name: str) -> BlockReason | None:
-        """Return what pauses tasks of this name in this run, or None."""
+        """Return what holds tasks of this name in this run: a pause or a closed gate; or None."""
         if not self.by_key:
             return None
         group = self._find(run_id, name)
         gates = group.gates if group is not None else self._applying_to(run_id, name)
-        return next((gate.block_reason() for gate in gates if isinstance(gate, PauseGate)), None)
+        return next(
+            (gate.block_reason() for gate in gates if isinstance(gate, HoldingGate) and gate.holds), None
+        )
 
     def is_unpaused(self, run_id: str, name: str) -> bool:
         """Return whether a running task of this name is known not to be paused; from any thread.
@@ -248,7 +306,9 @@ class GateIndex:
         if not self.by_key:
             return True
         group = self._find(run_id, name)
-        return group is not None and not any(isinstance(gate, PauseGate) for gate in group.gates)
+        return group is not None and not any(
+            isinstance(gate, HoldingGate) and gate.holds for gate in group.gates
+        )
 
     def group(self, run_id: str, name: str) -> GateGroup:
         """Return the group of a run's tasks of one name; create it if needed."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+from cascade.interfaces.gates import Gate, GateReading
 from cascade.spec.policies import per_second
 
 # the largest whole number up to which a float has them all
@@ -24,7 +25,7 @@ class Rule:
     """``params`` of one type of constraint. Rules of one type with the same parameters are equal."""
 
     __slots__ = ()
-    type: ClassVar[str]
+    type: str
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rule) and self.type == other.type and self.params() == other.params()
@@ -55,7 +56,7 @@ class Pause(Rule):
     """No task of the scope starts."""
 
     __slots__ = ()
-    type: ClassVar[str] = "pause"
+    type = "pause"
 
 
 class Concurrency(Rule):
@@ -65,7 +66,7 @@ class Concurrency(Rule):
     """
 
     __slots__ = ("limit",)
-    type: ClassVar[str] = "concurrency"
+    type = "concurrency"
 
     def __init__(self, limit: float) -> None:
         if limit < 0:
@@ -87,7 +88,7 @@ class RateLimit(Rule):
     """A token bucket: each start takes one token, ``per_second`` are added, up to ``burst``."""
 
     __slots__ = ("burst", "per_second", "rate")
-    type: ClassVar[str] = "rate_limit"
+    type = "rate_limit"
 
     def __init__(self, rate: float | str, capacity: float | None = None) -> None:
         self.rate = "".join(rate.split())[:_LONGEST_RATE] if isinstance(rate, str) else rate
@@ -118,7 +119,7 @@ class Cancel(Rule):
     """
 
     __slots__ = ("runs", "until")
-    type: ClassVar[str] = "cancel"
+    type = "cancel"
 
     def __init__(self, runs: frozenset[str] | None = None, until: float | None = None) -> None:
         self.runs = runs
@@ -154,11 +155,40 @@ class Cancel(Rule):
         return "" if expires else f"cancel of {kind}: needs expires_at, or it would never end"
 
 
+class GateRule(Rule):
+    """No task of the scope starts while a value of the plant, or the time, closes a gate. Its type has the gate's name."""
+
+    __slots__ = ("gate", "type")
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.type = gate.type
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GateRule) and self.gate == other.gate
+
+    def __hash__(self) -> int:
+        return hash(self.gate)
+
+    def params(self) -> dict[str, Any]:
+        return self.gate.params()
+
+
 RULES: dict[str, type[Rule]] = {rule.type: rule for rule in (Pause, Concurrency, RateLimit, Cancel)}
+"""The types that have one name each; that of a :class:`GateRule` begins with ``gate.``."""
 
 
 Key = tuple[str, str]
 """Scope and type; each pair has one gate."""
+
+
+class LiveReading:
+    """What a gate says, kept up to date by the one who evaluates it; from any thread."""
+
+    __slots__ = ("reading",)
+
+    def __init__(self, reading: GateReading) -> None:
+        self.reading = reading
 
 
 class Effective(NamedTuple):
@@ -169,7 +199,12 @@ class Effective(NamedTuple):
     """The register to name as the cause: the first one with the strictest rule."""
     by: str = ""
     """Who has written it, as its message claims."""
+    live: LiveReading | None = None
+    """What a gate says."""
 
+
+ENGINE = "engine"
+"""The scope of gates that the program itself declares; no register has it."""
 
 MAX_PATTERN = 256
 """Characters of the longest pattern that is accepted."""

@@ -9,20 +9,23 @@ checks, however many requests wait.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cascade.runtime._admission.capacities import SystemResources
 from cascade.runtime._admission.gates import (
-    GATES,
     AnyGate,
     CancelGate,
     Gate,
     GateGroup,
     GateIndex,
+    PlantGate,
     RateLimitGate,
     Wakeups,
+    make_gate,
+    update_gate,
 )
 from cascade.runtime._admission.limits import (
+    ENGINE,
     Effective,
     Key,
     RateLimit,
@@ -213,9 +216,27 @@ class AdmissionPolicy:
                 self._release_waiting(gate)
 
     def clear(self) -> None:
-        """Remove every constraint at once; token buckets stay, because nothing was cleared at the broker."""
+        """Remove every constraint at once; token buckets stay, because nothing was cleared at the broker.
+
+        Gates that the program declares stay in force.
+        """
+        declared = self.declared_gates()
         for gate in self.gates.clear():
             self._release_waiting(gate)
+        for gate in declared:
+            self._add_gate((gate.scope, gate.rule.type), gate)
+
+    def declared_gates(self) -> list[PlantGate]:
+        """Return the gates that the program itself has declared."""
+        return [
+            gate
+            for key, gate in self.gates.by_key.items()
+            if key[0] == ENGINE and isinstance(gate, PlantGate)
+        ]
+
+    def signal_gates(self, keys: Iterable[Key]) -> None:
+        """Check again what waits for gates that have opened."""
+        self._wakeups.signal([gate for key in keys if (gate := self.gates.by_key.get(key)) is not None])
 
     def take_gates(self) -> GateIndex | None:
         """Give all constraints away and keep none; return None if a task is counted or waits.
@@ -329,21 +350,23 @@ class AdmissionPolicy:
             self._release_waiting(self.gates.remove(key))
         elif gate is not None:
             gate.change(effective.rule, effective.topic, now)
-            gate.by = effective.by
+            update_gate(gate, effective)
             self._wakeups.signal((gate,))
             return
-        gate = GATES[key[1]](key[0], effective.rule, effective.topic)
-        gate.by = effective.by
+        gate = make_gate(key, effective)
         if isinstance(gate, RateLimitGate):
             gate.bucket = self.buckets.setdefault(gate.scope, gate.bucket)
+        self._add_gate(key, gate)
+        if isinstance(gate, CancelGate):
+            self._cancel(gate, notified)
+
+    def _add_gate(self, key: Key, gate: AnyGate) -> None:
         for group in self.gates.add(key, gate):
             gate.add_running(group.running)
             for queue in group.queues.values():
                 if queue.wait_queue is not self._wakeups.ready:
                     # the new gate may rank before what blocks the queue now
                     self._requeue(queue)
-        if isinstance(gate, CancelGate):
-            self._cancel(gate, notified)
 
     def _drop_bucket(self, gate: AnyGate) -> None:
         """Forget the tokens of a rate limit that was cleared; another engine may have begun a new bucket."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
 from cascade.interfaces.control_messages import lift_command
-from cascade.runtime._admission.gates import AnyGate, PauseGate
-from cascade.runtime._admission.limits import Rule
+from cascade.interfaces.gates import is_gate
+from cascade.runtime._admission.gates import AnyGate, HoldingGate, PlantGate
+from cascade.runtime._admission.limits import ENGINE, Rule
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import BlockReason, RequestQueue
 from cascade.runtime._support.text import printable
@@ -21,9 +22,9 @@ class Wait(NamedTuple):
     """One reason to wait."""
 
     why: str
-    """``constraint``, ``resource``, ``rate`` or ``slot``."""
+    """``constraint``, ``gate``, ``resource``, ``rate`` or ``slot``."""
     name: str = ""
-    """The topic of the register, the resource, or the task and its rate."""
+    """The topic of the register, the gate that the program declares, the resource, or the task and its rate."""
     type: str = ""
     """Of the constraint."""
 
@@ -50,12 +51,22 @@ def waits_of(policy: AdmissionPolicy, run_id: str, now: float, *, paused: Mappin
                 found[wait] += len(queue.requests)
     for group in groups if paused else ():
         for gate in group.gates:
-            if group.name in paused and isinstance(gate, PauseGate):
+            if group.name in paused and isinstance(gate, HoldingGate) and gate.holds:
                 found[_of_gate(gate)] += paused[group.name]
     return found
 
 
+def texts_of(policy: AdmissionPolicy, waits: Iterable[Wait]) -> dict[Wait, str]:
+    """Return the reasons of those waits that are closed gates, in words."""
+    if not any(wait.why == "gate" or is_gate(wait.type) for wait in waits):
+        return {}
+    gates = (gate for gate in policy.gates.by_key.values() if isinstance(gate, PlantGate))
+    return {_of_gate(gate): gate.reason() for gate in gates}
+
+
 def _of_gate(gate: AnyGate) -> Wait:
+    if gate.scope == ENGINE:
+        return Wait("gate", gate.rule.gate.name)
     return Wait("constraint", gate.topic, gate.rule.type)
 
 
@@ -79,7 +90,7 @@ STALL_LIMIT = 5.0
 class StallDetector:
     """Reports each register that prevents every start once, and once that it no longer does.
 
-    A register that was changed counts as another one. A start in between does not make the same
+    A register that was changed, and a gate that has opened, count as another one. A start in between does not make the same
     register count again: a slow rate limit would be reported after each start.
     """
 
@@ -117,7 +128,8 @@ class StallDetector:
         return [self._reported.pop(gate)[1] for gate in ended]
 
     def _is_unchanged(self, gate: AnyGate, reported: tuple[Rule, str]) -> bool:
-        return self._policy.gates.is_in_force(gate) and (gate.rule, gate.topic) == reported
+        is_open = isinstance(gate, PlantGate) and not gate.holds
+        return self._policy.gates.is_in_force(gate) and not is_open and (gate.rule, gate.topic) == reported
 
 
 def how_to_lift(topic: str, kind: str, broker: tuple[str, int] | None) -> str:
@@ -127,6 +139,8 @@ def how_to_lift(topic: str, kind: str, broker: tuple[str, int] | None) -> str:
     :param kind: its type.
     :param broker: host and port, if they are known.
     """
+    if not topic:
+        return "wait, or leave it out of gates= in the program"
     command = lift_command(topic, kind) if _has_command() else ""
     if not command:
         return f"clear the retained message: {_clear_command(topic, broker)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -20,7 +20,7 @@ from cascade.interfaces.logs import get_logger
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Effective, Key, TokenBuckets
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.waits import Wait, waits_of
+from cascade.runtime._admission.waits import Wait, texts_of, waits_of
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.cancels import Arrivals
 from cascade.runtime._control.run_history import RunHistory
@@ -202,6 +202,15 @@ class ConnectedEngines:
             controller.apply(changes)
         if self._spare is not None:
             self._spare.apply(changes, self._clock.monotonic())
+
+    def gates_turned(self, keys: Iterable[Key]) -> None:
+        """Have every engine obey gates that have closed or opened."""
+        for controller in list(self._controllers):
+            controller.gates_turned(keys)
+
+    def texts(self, run: ActiveRun, waits: Iterable[Wait]) -> Mapping[Wait, str]:
+        """Return the reasons of closed gates for which tasks of a run wait, in words."""
+        return texts_of(self._runs[run.run_id][0].policy, waits) if run.run_id in self._runs else {}
 
     def forget_buckets(self, in_force: Callable[[Key], bool]) -> None:
         """Drop the token buckets of scopes whose rate limit the broker no longer has."""

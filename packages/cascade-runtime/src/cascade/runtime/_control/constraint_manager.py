@@ -29,14 +29,15 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import TokenBuckets
+from cascade.runtime._admission.limits import Key, TokenBuckets
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.cancels import Cancels
 from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines, broker_state
 from cascade.runtime._control.constraint_log import ControlLog, SyncLog
+from cascade.runtime._control.plant_gates import PlantGates
 from cascade.runtime._control.register_sync import ConstraintStream, Sync, SyncState
 from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.reports import Reporter
+from cascade.runtime._control.reports import Gates, Reporter
 from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import EarliestTimer, earliest
@@ -101,6 +102,9 @@ class ConstraintManager:
             cancels=Cancels(clock, shared.cancels),
         )
         self.sync = Sync(self.registers, named=self._named, clock=clock)
+        # the context in which an event arrives would keep a run's variables alive
+        context = Context()
+        self._gates = PlantGates(connector, clock=clock, changed=self._gates_changed, context=context)
         self._watched = self._make_watched(shared.history)
         self._engines = self._make_engines(shared.buckets)
         self._reporter = self._make_reporter()
@@ -112,8 +116,6 @@ class ConstraintManager:
         # None unless started
         self._loop: asyncio.AbstractEventLoop | None = None
         self._forget_disconnect: Callable[[], None] = lambda: None
-        # the context in which an event arrives would keep a run's variables alive
-        context = Context()
         self._timer = EarliestTimer(clock, self._on_timer, context=context)
         self._stream = self._make_stream(context)
 
@@ -128,6 +130,7 @@ class ConstraintManager:
             history=history,
             # the engines are made after this
             waits=lambda run: self._engines.waits(run),  # noqa: PLW0108
+            texts=lambda run, waits: self._engines.texts(run, waits),  # noqa: PLW0108
             paused=lambda: any(self.registers.is_in_force((scope, "pause")) for scope in self._own_scopes),
             clean=self._mask,
             names={"org_id": os.environ.get("CASCADE_ORG_ID") or "local", "project_id": self._project_id},
@@ -160,6 +163,7 @@ class ConstraintManager:
             running=lambda: self._engines.running,
             presence=lambda: watcher.presence if supports(watcher, SupportsLink) else None,
             contested=lambda: supports(watcher, SupportsBroker) and watcher.contested,
+            gates=Gates(self._gates.reading, lambda: self._gates.revision),
             watched=self._watched,
             disconnects=lambda: supports(watcher, SupportsLink) and SharedConnection.owns(self._connector),
         )
@@ -186,6 +190,7 @@ class ConstraintManager:
         self._peers.join(self.source)
         self._loop = asyncio.get_running_loop()
         self._timer.start(self._loop)
+        self._gates.start(self._loop)
         if supports(self._watcher, SupportsLink):
             self._forget_disconnect = self._watcher.before_disconnect(self._before_disconnect)
         self._open()
@@ -205,13 +210,13 @@ class ConstraintManager:
 
     async def release(self) -> None:
         """End the stream. A connector that has disconnected by then need not unsubscribe from each topic."""
-        await cancel(self._stream.take_readers(), timeout=STOP_LIMIT)
+        await cancel([*self._stream.take_readers(), *self._gates.take_readers()], timeout=STOP_LIMIT)
 
     def end_if_disconnected(self) -> None:
         """End if the user has disconnected the connector and no run is active."""
         if self._loop is not None and not self._engines.have_runs and self._is_disconnected():
             self._end(report=False)  # nothing can be sent now
-            for reader in self._stream.take_readers():
+            for reader in (*self._stream.take_readers(), *self._gates.take_readers()):
                 reader.cancel()
 
     async def synced(self, *, required: bool = True) -> None:
@@ -271,7 +276,7 @@ class ConstraintManager:
 
     def add_engine(self, controller: AdmissionController) -> None:
         """Apply the constraints to the runs of one more engine; do nothing for one that has had a run here."""
-        self._engines.add(controller, self.registers.effective)
+        self._engines.add(controller, lambda: self._gates.follow(self.registers.effective()))
 
     def describe(self, labels: Mapping[str, Tag], *, host_report: bool) -> None:
         """Report these labels from now on, and the host only if every engine wants that."""
@@ -353,6 +358,7 @@ class ConstraintManager:
         self._peers.leave(self.source)
         self._timer.stop()
         self._stream.end()
+        self._gates.end()
         self.sync.state = SyncState.STOPPED
         self._forget_set()
         self.registers.clear()
@@ -429,12 +435,17 @@ class ConstraintManager:
     def _apply_changes(self) -> bool:
         """Apply one slice of what has changed; return whether there is more."""
         if self.registers.settle(_SETTLED_PER_ITERATION) and self.registers.has_changes:
-            changes = self.registers.take_changes(_CHANGES_PER_ITERATION)
+            changes = self._gates.follow(self.registers.take_changes(_CHANGES_PER_ITERATION))
             self._engines.apply(changes)
             self._control_log.changed(changes, self.registers)
         if not self.registers.has_changes:
             self._save()
         return self.registers.has_changes
+
+    def _gates_changed(self, turned: list[Key]) -> None:
+        if turned:
+            self._engines.gates_turned(turned)
+        self._check_reports()
 
     def _save(self) -> None:
         if self._memory is not None and self._loop is not None:

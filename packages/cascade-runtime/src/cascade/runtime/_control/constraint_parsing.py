@@ -9,8 +9,9 @@ import msgspec
 import msgspec.structs
 
 from cascade.interfaces.control_messages import constraint_id
+from cascade.interfaces.gates import PREFIX, Gate, GateMistake, is_gate, register_key
 from cascade.interfaces.topics import constraint_topic, is_canonical, parse_constraint_topic
-from cascade.runtime._admission.limits import RULES, Cancel, Rule, pattern_problem
+from cascade.runtime._admission.limits import RULES, Cancel, GateRule, Rule, pattern_problem
 
 MAX_BYTES = 64 * 1024
 """A longer payload is rejected before it is decoded."""
@@ -198,19 +199,32 @@ def _constraint(scope: str, kind: str, data: dict[str, Any], deadline: float | N
             f"expires_at {message.expires_at:.0f} is too large: this looks like milliseconds; "
             "write seconds since the epoch"
         )
+    rule = _gate_rule(kind, message) if is_gate(message.type) else _rule(scope, label, message)
+    ts = _time(data) if isinstance(rule, Cancel) else None
+    return Constraint(label, scope, rule, message.expires_at, deadline, _author(data), ts)
+
+
+def _rule(scope: str, label: str, message: _Message) -> Rule:
     rule_type = RULES.get(message.type)
     if rule_type is None:
-        raise _RejectedError(
-            Unsupported(label, f"unknown type {message.type[:60]!r}; known are {', '.join(RULES)}")
-        )
+        known = ", ".join([*RULES, f"{PREFIX}NAME"])
+        raise _RejectedError(Unsupported(label, f"unknown type {message.type[:60]!r}; known are {known}"))
     problem = rule_type.scope_problem(scope, expires=message.expires_at is not None)
     if problem:
         raise _rejected(problem)
     params = _PARAMS.get(message.type)
     checked = msgspec.structs.asdict(msgspec.convert(message.params, params)) if params is not None else {}
-    rule = rule_type(**checked)
-    ts = _time(data) if rule_type is Cancel else None
-    return Constraint(label, scope, rule, message.expires_at, deadline, _author(data), ts)
+    return rule_type(**checked)
+
+
+def _gate_rule(kind: str, message: _Message) -> GateRule:
+    """Return the rule of a gate; gates of one scope do not combine, so each needs a topic with its name."""
+    if not kind:
+        raise _rejected(f"a gate needs a topic that ends with /@{PREFIX}NAME")
+    try:
+        return GateRule(Gate.from_params(message.type.removeprefix(PREFIX), message.params))
+    except GateMistake as mistake:
+        raise _rejected(f"{register_key(mistake.setting)}: {mistake.problem}") from None
 
 
 def _time(data: dict[str, Any]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
@@ -34,7 +34,9 @@ from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # only a run under control pays for the import
     from cascade.interfaces import SupportsControlMemory
+    from cascade.interfaces.gates import Gate
     from cascade.runtime._control.constraint_manager import ConstraintManager
+    from cascade.runtime._control.declared_gates import DeclaredGates
 
 _log = get_logger("cascade.engine")
 
@@ -59,7 +61,8 @@ class EngineControl:
     A manager ends before a run disconnects the connector, and after a user has disconnected it.
 
     :param required: wait for the constraints, however long it takes, before the first task starts.
-    :raises ConfigurationError: if control is required and the connector does not support it.
+    :param gates: those that the program declares.
+    :raises ConfigurationError: if control is required and the connector does not support it, or if the gates cannot work.
     """
 
     _managers: ClassVar[WeakValueDictionary[_Key, ConstraintManager]] = WeakValueDictionary()
@@ -78,6 +81,7 @@ class EngineControl:
         labels: Mapping[str, Tag] | None = None,
         host_report: bool = True,
         memory: SupportsControlMemory | None = None,
+        gates: Sequence[Gate] = (),
     ) -> None:
         can_follow = connector is not None and supports(connector, SupportsWatch)
         if required and not can_follow:
@@ -94,9 +98,21 @@ class EngineControl:
         self._host_report = host_report
         self._memory = memory
         self._offered: frozenset[str] = frozenset()  # workflows
+        self._gates = self._declared(gates)
         self._manager_of: dict[str, ConstraintManager] = {}  # by run id
         # by the id of a run that has not begun
         self._prepared: dict[str, ConstraintManager] = {}
+
+    def _declared(self, gates: Sequence[Gate]) -> DeclaredGates | None:
+        # most programs declare none, and need not import them
+        if isinstance(gates, tuple) and not gates:
+            return None
+        from cascade.runtime._control.declared_gates import DeclaredGates, checked_gates
+
+        connector = self._connector
+        watcher = connector if connector is not None and supports(connector, SupportsWatch) else None
+        checked = checked_gates(gates, can_read=watcher is not None)
+        return DeclaredGates(checked, self._controller, watcher, clock=self._clock)
 
     @property
     def reports(self) -> bool:
@@ -140,6 +156,8 @@ class EngineControl:
         :param token: the one in the run's events.
         :param forget: begin without the constraints that an earlier process obeyed.
         """
+        if self._gates is not None:
+            self._gates.begin(run.run_id)
         if self._connector is None:
             return
         from cascade.runtime._control.active_run import ActiveRun
@@ -166,6 +184,8 @@ class EngineControl:
 
     async def end(self, run_id: str, status: RunStatus, error: str, by: str = "") -> None:
         """Stop reporting the run as active, and report how it ended, and who has ended it. Idempotent."""
+        if self._gates is not None:
+            await self._gates.end(run_id)
         manager = self._manager_of.pop(run_id, None)
         if manager is not None:
             manager.end_run(run_id, status, error, by)

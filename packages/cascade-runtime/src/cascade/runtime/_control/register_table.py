@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from cascade.runtime._admission.limits import Effective, Key, Pause, Rule
+from cascade.interfaces.gates import MAX_TOPICS
+from cascade.runtime._admission.limits import Effective, GateRule, Key, Pause, Rule
 from cascade.runtime._control.constraint_parsing import Constraint
 from cascade.wire.message import encoded_size
 from cascade.wire.reports import AppliedEntry, EffectiveEntry
@@ -153,6 +155,7 @@ class RulesInForce:
         """Pairs of scope and type that have changed, the earliest first."""
         # each by the topic of its register
         self._rules: dict[Key, dict[str, Rule]] = {}
+        self._gate_topics: Counter[str] = Counter()
         # of a report, each until it changes
         self._rows: dict[Key, tuple[int, EffectiveEntry]] = {}
 
@@ -172,12 +175,23 @@ class RulesInForce:
     def add(self, key: Key, topic: str, rule: Rule) -> None:
         """Put the rule of a register in force."""
         self._rules.setdefault(key, {})[topic] = rule
+        if isinstance(rule, GateRule):
+            self._gate_topics[rule.gate.topic] += 1
         self._note_change(key)
+
+    def reads_too_much(self, rule: Rule) -> bool:
+        """Return whether a gate would be the first on one more topic of the plant than an engine reads."""
+        if not isinstance(rule, GateRule) or not rule.gate.topic or rule.gate.topic in self._gate_topics:
+            return False
+        return len(self._gate_topics) - ("" in self._gate_topics) >= MAX_TOPICS
 
     def remove(self, key: Key, topic: str) -> None:
         """Lift the rule of a register, if it is in force."""
         rules = self._rules.get(key, {})
-        if rules.pop(topic, None) is not None:
+        rule = rules.pop(topic, None)
+        if isinstance(rule, GateRule):
+            self._gate_topics -= Counter([rule.gate.topic])
+        if rule is not None:
             self._note_change(key)
             if not rules:
                 del self._rules[key]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from cascade.interfaces import Clock
+from cascade.interfaces.gates import MAX_TOPICS
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime._admission.limits import Cancel, Effective, Key
 from cascade.runtime._control.cancels import Cancels
@@ -299,6 +300,8 @@ class Registers:
 
     def _no_room(self, topic: str, constraint: Constraint) -> str:
         """Return why a register cannot be kept, or an empty text; forget one without effect if that helps."""
+        if self._in_force.reads_too_much(constraint.rule):
+            return f"the gates here read {MAX_TOPICS} topics already; clear those that are not needed"
         own = self._is_own(constraint.scope)
         limit = MAX_OWN if own else self._limit
         old = self._table.get(topic)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from cascade.interfaces.gates import is_gate
 from cascade.interfaces.wire import row_to_drop, timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import LONGEST, ActiveRun
@@ -48,6 +49,8 @@ DETAILS = (
 
 Waits = Callable[[ActiveRun], Mapping[Wait, int]]
 """Returns how many tasks of a run wait for each reason now."""
+Texts = Callable[[ActiveRun, Iterable[Wait]], Mapping[Wait, str]]
+"""Returns those of a run's reasons that are closed gates, in words."""
 
 
 class RowMaker:
@@ -55,6 +58,7 @@ class RowMaker:
 
     :param clean: prepares free text to leave the process.
     :param waits: see :data:`Waits`.
+    :param texts: see :data:`Texts`.
     :param ids: returns the id of a register by its topic.
     :param lost: messages that were dropped for good so far.
     :param paused: whether a pause covers all runs.
@@ -66,6 +70,7 @@ class RowMaker:
         *,
         clean: Callable[[str], str] = str,
         waits: Waits = lambda run: {},
+        texts: Texts = lambda run, waits: {},
         ids: Callable[[str], str] = lambda topic: "",
         lost: int = 0,
         paused: bool = False,
@@ -73,6 +78,7 @@ class RowMaker:
         self._now = now
         self._clean = clean
         self._waits = waits
+        self._texts = texts
         self._id_of = ids
         self._lost = lost
         self._paused = paused
@@ -100,7 +106,9 @@ class RowMaker:
         reasons = self._reasons(run, waits)
         names = run.names(detail.tasks)
         # until when is not known
-        paused = self._paused or any(each.type == "pause" for each in reasons)
+        paused = self._paused or any(
+            each.type == "pause" or each.why == "gate" or is_gate(each.type) for each in reasons
+        )
         return reports.ActiveRun(
             run_id=run.run_id,
             token=run.token,
@@ -148,19 +156,27 @@ class RowMaker:
     def _reasons(self, run: ActiveRun, waits: Mapping[Wait, int]) -> list[reports.Waiting]:
         """Return a row for each reason to wait, the one with most tasks first."""
         found = [(wait, n) for wait, n in waits.items() if n]
-        rows = [self._reason(run, wait, n) for wait, n in sorted(found, key=lambda each: -each[1])]
+        texts = self._texts(run, [wait for wait, _ in found])
+        rows = [
+            self._reason(run, wait, n, texts.get(wait, ""))
+            for wait, n in sorted(found, key=lambda each: -each[1])
+        ]
         until = [at for at in run.facts.retries.values() if at > self._now]
         if until:
             rows.append(reports.Waiting(why="retry", n=len(until), until=timestamp(min(until))))
         run.since = {wait: run.since[wait] for wait, _ in found}
         return rows
 
-    def _reason(self, run: ActiveRun, wait: Wait, n: int) -> reports.Waiting:
+    def _reason(self, run: ActiveRun, wait: Wait, n: int, text: str) -> reports.Waiting:
         since = timestamp(run.since.setdefault(wait, self._now))
         if wait.why == "constraint":
             topic, id_ = wait.name[:1_000], self._id_of(wait.name)
-            return reports.Waiting(why=wait.why, topic=topic, type=wait.type, id=id_, n=n, since=since)
-        return reports.Waiting(why=wait.why, name=wait.name[:LONGEST], n=n, since=since)
+            return reports.Waiting(
+                why=wait.why, topic=topic, type=wait.type, id=id_, n=n, since=since, text=self._clean(text)
+            )
+        return reports.Waiting(
+            why=wait.why, name=wait.name[:LONGEST], n=n, since=since, text=self._clean(text)
+        )
 
 
 def runs_report(

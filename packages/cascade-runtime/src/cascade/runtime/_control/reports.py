@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
 from cascade.interfaces import Clock
+from cascade.interfaces.gates import GateReading, is_gate
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
+from cascade.runtime._admission.limits import Key
 from cascade.runtime._control.register_sync import Sync, SyncState
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
@@ -17,7 +19,7 @@ from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import earliest
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.wire.message import encoded_size, to_wire
-from cascade.wire.reports import ConstraintsReport
+from cascade.wire.reports import ConstraintsReport, EffectiveEntry, GateEntry
 
 MAX_ENTRIES = 500
 """The most registers, and the most effective constraints, that one report lists."""
@@ -33,6 +35,7 @@ _SUMMARY_SOON = 0.005
 
 
 _COUNTS = 128  # bytes for the counts of what was left out
+_GATE_KEY = len(',"gate":')
 T = TypeVar("T")
 
 
@@ -76,6 +79,18 @@ class ReportSchedule:
         self._sent, self._changed = now, None
 
 
+class Gates(NamedTuple):
+    """What the gates in force say."""
+
+    reading: Callable[[Key], GateReading | None]
+    """Returns what one says, or None if it is not in force."""
+    revision: Callable[[], int]
+    """Returns a number that goes up with every change that a report should show soon."""
+
+
+_NO_GATES = Gates(lambda key: None, lambda: 0)
+
+
 class Reporter:
     """Publishes an engine's reports on its two state topics when they are due, and logs what changed.
 
@@ -83,6 +98,7 @@ class Reporter:
     :param retain: whether the broker keeps the reports.
     :param presence: returns the session of the connector's latest birth, or None.
     :param contested: returns whether another process uses the name of this one.
+    :param gates: what the gates in force say.
     :param watched: what is reported for watchers.
     :param disconnects: returns whether :meth:`publish_down` is called after a run, because that disconnects the connector.
     """
@@ -100,6 +116,7 @@ class Reporter:
         running: Callable[[], int],
         presence: Callable[[], str | None] = lambda: None,
         contested: Callable[[], bool] = lambda: False,
+        gates: Gates | None = None,
         watched: WatchedState | None = None,
         disconnects: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -114,13 +131,14 @@ class Reporter:
         self._running = running
         self._presence = presence
         self._contested = contested
+        self._gates = gates or _NO_GATES
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
         self._runs_schedule = ReportSchedule(soon=_RUNS_SOON, interval=0.5)
         self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
         self._disconnects = disconnects
         self._summary_due: float | None = None
         self._host_due = 0.0
-        self._checked: tuple[int, SyncState, int, bool] | None = None
+        self._checked: tuple[int, int, SyncState, int, bool] | None = None
         self._runs_reported = 0  # the revision of the runs in the latest report
         self._has_reported = False
         self._runs_shown: dict[str, Any] | None = None
@@ -130,7 +148,8 @@ class Reporter:
         """Schedule the report of constraints if it would show something new."""
         active = len(self.runs) > 0
         contested = self._contested()
-        current = (self._registers.revision, self._sync.state, self._running(), contested)
+        revisions = self._registers.revision, self._gates.revision()
+        current = (*revisions, self._sync.state, self._running(), contested)
         if current != self._checked:
             was_contested = self._checked is not None and self._checked[-1]
             self._checked = current
@@ -224,6 +243,7 @@ class Reporter:
     def _constraints_body(self) -> dict[str, Any]:
         return constraints_report(
             self._registers,
+            self._gates,
             sync=self._sync.state.value,
             in_scope_running=self._running(),
             presence=self._presence(),
@@ -283,6 +303,8 @@ class Reporter:
 
 def constraints_report(
     registers: Registers,
+    gates: Gates = _NO_GATES,
+    /,
     *,
     source: str,
     session: str,
@@ -312,7 +334,9 @@ def constraints_report(
     )
     room = MAX_BYTES - encoded_size(report) - _COUNTS
     entries = _cut(((each.size(), each) for each in registers.reported()), room * 5 // 8)
-    rows = _cut(registers.effective_rows(), room - sum(each.size() for each in entries))
+    rows = _cut(
+        _with_gates(registers.effective_rows(), gates.reading), room - sum(each.size() for each in entries)
+    )
     return to_wire(
         replace(
             report,
@@ -322,6 +346,25 @@ def constraints_report(
             effective_more=max(registers.in_force - len(rows), 0),
         )
     )
+
+
+def _with_gates(
+    rows: Iterable[tuple[int, EffectiveEntry]], gate_of: Callable[[Key], GateReading | None]
+) -> Iterator[tuple[int, EffectiveEntry]]:
+    """Yield rows with their sizes, those of gates with what they say now."""
+    for size, row in rows:
+        reading = gate_of((row.scope, row.type)) if is_gate(row.type) else None
+        if reading is None:
+            yield size, row
+            continue
+        entry = GateEntry(
+            state=reading.state,
+            holds=reading.holds,
+            value=reading.value,
+            since=timestamp(reading.since),
+            text=reading.text,
+        )
+        yield size + encoded_size(entry) + _GATE_KEY, replace(row, gate=entry)
 
 
 def _cut(parts: Iterable[tuple[int, T]], room: int) -> list[T]:

@@ -17,7 +17,13 @@ from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.ended_runs import ended_report
 from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
+from cascade.runtime._control.report_bodies import (
+    RowMaker,
+    Texts,
+    graph_report,
+    runs_report,
+    summary_report,
+)
 from cascade.runtime._control.reported_runs import RunTable
 from cascade.runtime._control.run_history import RunHistory
 from cascade.transport.outbox import SUPERSEDED
@@ -119,6 +125,7 @@ class WatchedState:
 
     :param connector: its counts stand in the reports.
     :param waits: returns how many tasks of a run wait for each reason now.
+    :param texts: returns the reasons that are closed gates, in words.
     :param paused: returns whether a pause covers everything.
     :param clean: prepares free text to leave the process.
     :param names: organisation and project.
@@ -133,6 +140,7 @@ class WatchedState:
         connector: Connector | None = None,
         history: RunHistory | None = None,
         waits: Callable[[ActiveRun], Mapping[Wait, int]] = lambda run: {},
+        texts: Texts = lambda run, waits: {},
         paused: Callable[[], bool] = lambda: False,
         clean: Callable[[str], str] = str,
         names: Mapping[str, str] | None = None,
@@ -147,6 +155,7 @@ class WatchedState:
         self._clock = clock
         self._connector = connector
         self._waits = waits
+        self._texts = texts
         self._paused = paused
         self._clean = clean
         self._names = dict(names or {})
@@ -182,7 +191,15 @@ class WatchedState:
         self._carry_over()
         now = self._clock.now()
         paused = self._paused()
-        rows = RowMaker(now, clean=self._clean, waits=self._waits, ids=id_of, lost=self.lost(), paused=paused)
+        rows = RowMaker(
+            now,
+            clean=self._clean,
+            waits=self._waits,
+            texts=self._texts,
+            ids=id_of,
+            lost=self.lost(),
+            paused=paused,
+        )
         active = self.runs.active()
         return runs_report(
             active,
