@@ -17,6 +17,7 @@ from cascade.ops._doctor import broker_probes, examination, network_probes
 from cascade.ops._doctor.broker_checks import MANY_SESSIONS
 from cascade.ops._doctor.examination import Examination, files_of, target_of
 from cascade.ops._doctor.facts import (
+    Ask,
     Certificate,
     Configuration,
     Facts,

@@ -47,6 +47,7 @@ MATRIX: dict[str, tuple[set[str], set[str]]] = {
     "cascade/constraints/run/9a81/@cancel": ({"ann"}, {"press-3"} | VIEWERS),
     "cascade/constraints/task/a*/@concurrency": ({"ann"}, {"press-3"} | VIEWERS),
     "cascade/constraints/source/press-3/@pause": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/workflow/audit/@pause": ({"ann"}, {"press-3"} | VIEWERS),
     "cascade/constraints/@store": ({"ann"}, {"press-3"} | VIEWERS),
     "cascade/ack/press-3": ({"c1"}, {"press-3"} | VIEWERS),
     "cascade/ack/press-4": ({"c1"}, VIEWERS),

@@ -131,6 +131,8 @@ class WorkflowsReport(Report, frozen=True, kw_only=True):
     workflows: Rows[OfferedWorkflow]
     more: Whole = 0
     """Workflows that the report leaves out."""
+    problem: str = ""
+    """Why nobody can start them, if the service knows."""
     ts: str
 
 

@@ -24,6 +24,7 @@ from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.retained_checks import retained_findings
 from cascade.ops._doctor.rights_checks import rights_findings
 from cascade.ops._doctor.schedule_checks import schedule_findings
+from cascade.ops._doctor.service_checks import service_findings
 from cascade.ops._doctor.store_checks import store_findings
 from cascade.runtime.serving import missed_ticks
 
@@ -33,7 +34,9 @@ _PIPE_WIDTH = 100
 @make(name="doctor")
 @click.option("--fix-plan", is_flag=True, help="Print only what to do, step by step.")
 @click.option(
-    "--probe-write", is_flag=True, help="Also try to write a constraint, which has expired already."
+    "--probe-write",
+    is_flag=True,
+    help="Also try to write a constraint, and to start what services offer; both have expired already.",
 )
 @click.option(
     "--state",
@@ -84,6 +87,7 @@ def findings(facts: Facts, *, now: float) -> list[Finding]:
             *engine_findings(facts, now=now, monotonic=time.monotonic()),
         ]
         found += [*store_findings(facts), *broker_findings(facts)]
+        found += service_findings(facts)
     return [*found, *schedule_findings(facts, now=now, monotonic=time.monotonic())]
 
 

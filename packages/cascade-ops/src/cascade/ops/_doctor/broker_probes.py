@@ -13,9 +13,10 @@ from cascade.cli.link import Link
 from cascade.interfaces.abilities import SupportsStatistics
 from cascade.interfaces.connector import Subscription
 from cascade.interfaces.text import printable
-from cascade.interfaces.watch import Complete, Message
+from cascade.interfaces.topics import encode_level, response_topic
+from cascade.interfaces.watch import Complete, Linked, Message
 from cascade.interfaces.wire import encode_payload
-from cascade.ops._doctor.facts import Retained, Right
+from cascade.ops._doctor.facts import Ask, Retained, Right
 
 ANSWER_SECONDS = 5.0
 RETURN_SECONDS = 1.0
@@ -30,6 +31,7 @@ EXPIRED = {"type": "pause", "expires_at": 1.0}
 VERSION = "$SYS/broker/version"
 """Where mosquitto, EMQX and others retain their version."""
 _VERSION_LENGTH = 80
+_REQUESTS = "cascade/requests/+/+"
 SIZE = 65_536
 """Bytes of the largest payload that is tried: reports may have so many."""
 
@@ -98,6 +100,38 @@ async def read_published(link: Examined, topic: str) -> str:
                 if isinstance(item, Complete):
                     break
     return ""
+
+
+async def read_kept_requests(link: Examined) -> tuple[str, ...]:
+    """Return the topics of the requests that a broker retains, as far as this user may read them."""
+    found: dict[str, None] = {}
+    stream = link.watch(_REQUESTS)
+    with contextlib.suppress(TimeoutError):
+        async with contextlib.aclosing(stream), asyncio.timeout(ANSWER_SECONDS):
+            async for item in stream:
+                if isinstance(item, Message) and item.retain and item.payload:
+                    found[item.topic] = None
+                if not isinstance(item, Message | Linked):
+                    break
+    return tuple(found)
+
+
+async def ask_service(link: Examined, source: str, workflow: str, request_id: str) -> Ask:
+    """Ask a service to start a workflow with a request that has expired; return what became of it."""
+    answered = asyncio.Event()
+
+    async def take(_: str, data: object) -> None:
+        answered.set()
+
+    topic = f"cascade/requests/{encode_level(source)}/{encode_level(workflow)}"
+    subscription = await link.subscribe(response_topic(source, request_id), take)
+    before = _dropped(link)
+    await link.publish(topic, {"id": request_id, "expires_at": 1.0, "by": "cascade doctor"}, 1)
+    await link.flush(ANSWER_SECONDS)
+    denied = _dropped(link) > before
+    came = not denied and await happens(answered, RETURN_SECONDS)
+    await subscription.unsubscribe()
+    return Ask.DENIED if denied else Ask.ANSWERED if came else Ask.SILENT
 
 
 async def try_size(link: Examined, topic: str) -> int | None:

@@ -24,9 +24,11 @@ from cascade.ops._doctor.broker_probes import (
     VERSION,
     Examined,
     RightsProbe,
+    ask_service,
     count_queued,
     happens,
     read_back,
+    read_kept_requests,
     read_published,
     retained,
     try_size,
@@ -35,6 +37,7 @@ from cascade.ops._doctor.facts import Facts, Files, Login, Target
 from cascade.ops._doctor.local_server import local_configuration
 from cascade.ops._doctor.network_probes import find_websocket, try_port, try_tls
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
+from cascade.ops._doctor.service_checks import offers_of
 from cascade.ops._leftovers import leftovers
 from cascade.transport import urls
 from cascade.transport.credentials import end_problem, is_exposed
@@ -42,6 +45,8 @@ from cascade.wire import Presence, View, parse
 
 MESSAGES = 1_200
 """The most retained messages that are tried: more than the 1,000 that brokers queue or cut by default."""
+MOST_ASKED = 50
+"""Workflows that are asked for, of all services together."""
 LISTEN_SECONDS = 2.0
 RENEWAL_SECONDS = 4.0
 """In which an engine that uses the protocol of NATS renews its presence."""
@@ -67,7 +72,7 @@ class Examination:
 
     Facts that were found before a fault of the network stay.
 
-    :param probe_write: also try to write a constraint, which has expired already.
+    :param probe_write: also try to write a constraint, and to start what services offer; both have expired already.
     """
 
     def __init__(self, address: Address, *, probe_write: bool = False) -> None:
@@ -163,6 +168,7 @@ class Examination:
             aside = [
                 asyncio.create_task(self._ask_version(), name="cascade-doctor-version"),
                 asyncio.create_task(self._hear_nats(), name="cascade-doctor-nats"),
+                asyncio.create_task(self._read_requests(), name="cascade-doctor-requests"),
             ]
             try:
                 await self._try_rights()
@@ -173,6 +179,9 @@ class Examination:
                     self.facts.keeps_none = not self.facts.keeps_nothing and not self.facts.cut
                 await asyncio.wait([watching], timeout=LISTEN_SECONDS)
                 await asyncio.gather(*aside)
+                self._note_services()
+                if self._probe_write:
+                    await self._ask_services()
             finally:
                 for task in (*aside, watching):
                     task.cancel()
@@ -188,6 +197,27 @@ class Examination:
                 async with self._link() as link:
                     found = await read_published(link, STORED_SESSIONS)
                     self.facts.stored_sessions = int(found) if found.isdecimal() else None
+
+    async def _read_requests(self) -> None:
+        """Look for retained requests on a link of its own: most users may not read the topics."""
+        if not self.facts.target.nats:
+            with suppress(ConnectorUnavailable):
+                async with self._link() as link:
+                    self.facts.kept_requests = await read_kept_requests(link)
+
+    def _note_services(self) -> None:
+        live = self.facts.view.live(time.monotonic()) if self.facts.view is not None else []
+        self.facts.services = {each.source: each.workflows for each in live if each.workflows is not None}
+
+    async def _ask_services(self) -> None:
+        """Ask live services to start what they offer, with requests that have expired already."""
+        offers = offers_of(self.facts).items()
+        pairs = [(source, name) for source, names in offers for name in names][:MOST_ASKED]
+        for number, (source, name) in enumerate(pairs):
+            async with self._link() as link:
+                self.facts.asked[source, name] = await ask_service(
+                    link, source, name, f"{self._name}-{number}"
+                )
 
     async def _hear_nats(self) -> None:
         """Listen, on a link that nothing else needs, for engines that use a nats-server by its own protocol."""

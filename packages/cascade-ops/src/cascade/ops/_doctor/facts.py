@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from cascade.interfaces.abilities import Limitation
+from cascade.ops._doctor.starters import Starters
 from cascade.runtime.serving import MissedTick
-from cascade.wire import View
+from cascade.wire import View, WorkflowsReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,15 @@ class Retained:
         return replace(self, queued=queued)
 
 
+class Ask(StrEnum):
+    """What became of a request to a service, which had expired, so that nothing starts."""
+
+    ANSWERED = "answered"
+    DENIED = "denied"
+    """The broker has said that it denies the message."""
+    SILENT = "silent"
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """The settings of a broker that runs on this machine."""
@@ -149,6 +160,13 @@ class Configuration:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of mosquitto: the last value of each setting."""
     websockets: tuple[int, ...] = ()
+    access: tuple[str, ...] | None = None
+    """The lines of mosquitto's access list; None if there is none, or it cannot be read."""
+
+    @property
+    def starters(self) -> Starters | None:
+        """Who may write what; None if it cannot be seen."""
+        return Starters.of_mosquitto(self.settings, self.access) if self.program == "mosquitto" else None
 
 
 @dataclass(slots=True)
@@ -196,8 +214,19 @@ class Facts:
     """Whether a listener for MQTT over WebSocket was found; None if it was not looked for."""
     missed: tuple[MissedTick, ...] = ()
     """Ticks that a state folder shows as due."""
+    services: dict[str, WorkflowsReport] = field(default_factory=dict)
+    """What live engines offer to start, by source."""
+    asked: dict[tuple[str, str], Ask] = field(default_factory=dict)
+    """What became of a request to each service for each workflow, by source and workflow; empty if none was sent."""
+    kept_requests: tuple[str, ...] = ()
+    """The topics of requests that the broker retains."""
     sqlite: str = ""
     """The version of SQLite if several processes may lose rows with it; else empty."""
+
+    @property
+    def starters(self) -> Starters | None:
+        """Who may write what at a mosquitto on this machine; None if it cannot be seen."""
+        return None if self.configuration is None else self.configuration.starters
 
     @property
     def keeps_nothing(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cascade.ops._doctor.facts import Configuration
@@ -25,7 +26,15 @@ def local_configuration(port: int, *, proc: Path = _PROC) -> Configuration | Non
             if program != "mosquitto":
                 return Configuration(program)
             path = _configuration_file(arguments)
-            return parse_mosquitto(_lines(path, process / "cwd") if path else ())
+            found = parse_mosquitto(_lines(path, process / "cwd") if path else ())
+            return replace(found, access=_access_list(found, process / "cwd"))
+    return None
+
+
+def _access_list(found: Configuration, folder: Path) -> tuple[str, ...] | None:
+    with contextlib.suppress(OSError):
+        if path := found.settings.get("acl_file"):
+            return tuple((folder / path).read_text("utf-8", "replace").splitlines())
     return None
 
 

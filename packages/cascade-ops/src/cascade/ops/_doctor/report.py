@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from cascade.ops._doctor.facts import Facts
 from cascade.ops._doctor.finding import Finding
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, STEERING, SYNC
+from cascade.ops._doctor.service_checks import offers_of, shown, starters
 
 _INDENT = "  "
 
@@ -68,6 +69,9 @@ def _in_order(facts: Facts) -> Iterator[str]:
         yield "a message of 64 KiB arrives"
     if facts.view is not None:
         yield f"engines: {len(facts.view.engines)}, constraints: {len(facts.view.registers)}"
+    if facts.services:
+        yield f"services offer: {shown(offers_of(facts))}"
+        yield from starters(facts)
 
 
 def _permitted(facts: Facts) -> Iterator[str]:

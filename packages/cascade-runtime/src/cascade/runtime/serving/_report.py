@@ -25,6 +25,7 @@ def workflows_report(
     accepting: bool,
     redactor: Redactor,
     now: float,
+    problem: str = "",
     schedule_of: Callable[[str], OfferedSchedule | None] = lambda workflow: None,
 ) -> dict[str, Any]:
     """Return the body of ``cascade/state/{source}/workflows``."""
@@ -44,6 +45,7 @@ def workflows_report(
             presence=presence,
             workflows=rows,
             more=more,
+            problem=problem,
             ts=timestamp(now),
         )
     )

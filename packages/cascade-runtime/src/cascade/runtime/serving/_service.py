@@ -27,6 +27,7 @@ from cascade.interfaces import (
     StateUnavailable,
     SupportsFlush,
     SupportsLink,
+    SupportsStatistics,
     SupportsWatch,
     TaskCancelledError,
     supports,
@@ -71,6 +72,7 @@ REOPEN_SECONDS = 1.0
 MAX_REMEMBERED = 10_000
 """Ended runs that are remembered with a state folder."""
 _MAX_RETAINED = 1_000
+_DEAF = "the broker does not let this service read its requests"
 _ENDED = (RecordedStatus.SUCCEEDED, RecordedStatus.FAILED, RecordedStatus.CANCELLED)
 _log = get_logger("cascade.serve")
 
@@ -120,6 +122,7 @@ class Service:
         self._responses = Responses(connector, self._source, self._redactor)
         self._reports = PublishQueue(connector, content="reports of workflows", logger=_log, latest_only=True)
         self._session = secrets.token_hex(8)
+        self._is_deaf = False
         self._askers: dict[str, list[Asker]] = {}
         # by run id: runs that are recorded, and how those that have just ended did
         self._recorded: set[str] = set()
@@ -194,13 +197,21 @@ class Service:
                     async for item in stream:
                         if isinstance(item, Message):
                             self._take(item)
-                        elif isinstance(item, Linked):
+                        elif isinstance(item, Linked) or self._hears() is self._is_deaf:
+                            self._is_deaf = not self._hears()
                             self._report()
                 finally:
                     await stream.aclose()
             except Exception:
                 _log.exception("%s: the stream of requests has failed; it is opened again", self._source)
             await asyncio.sleep(REOPEN_SECONDS)
+
+    def _hears(self) -> bool:
+        """Return whether the broker permits to read the requests of this source, as far as it says so."""
+        own, _ = request_filters(self._source)
+        return not supports(self._connector, SupportsStatistics) or (
+            own not in self._connector.statistics().refused
+        )
 
     def _take(self, message: Message) -> None:
         addressed = parse_request_topic(message.topic)
@@ -392,6 +403,7 @@ class Service:
             accepting=not self._intake.stopping,
             redactor=self._redactor,
             now=self._clock.now(),
+            problem=_DEAF if self._is_deaf else "",
             schedule_of=self._ticking.schedule_of,
         )
         self._reports.publish(state_topic(self._source, "workflows"), body, qos=1, retain=True)
