@@ -78,6 +78,10 @@ async def test_a_form_starts_a_run_and_shows_its_end(
             await expect(problem(page, "speed")).to_have_text("Needs a number such as 1.5, not fast.")
             await expect(problem(page, "sizes")).to_have_text("Needs a JSON array such as [1, 2].")
             await expect(field(page, "number")).to_be_focused()
+            # however long the form is
+            await expect(dialog(page).get_by_role("button", name="Start", exact=True)).to_be_in_viewport(
+                ratio=1
+            )
             await keep(page, request, f"form-{kind.name}")
             for name, entered in (
                 ("number", "20"),
@@ -148,6 +152,7 @@ async def test_keys_alone_start_a_run_on_a_phone(
         await page.keyboard.press("Enter")
         await expect(problem(page, "number")).to_have_text("Missing: needs a whole number.")
         await expect(field(page, "number")).to_have_attribute("aria-invalid", "true")
+        await expect(dialog(page).get_by_role("button", name="Start", exact=True)).to_be_in_viewport(ratio=1)
         await keep(page, request, f"form-phone-{scheme}")
         assert await page.evaluate(SIDEWAYS) == 0
         assert await page.evaluate("() => { const one = document.querySelector('#start'); return one.scrollWidth - one.clientWidth; }") == 0  # fmt: skip
