@@ -120,6 +120,12 @@ class StandInCluster:
             raise self.error
         return self.client
 
+    def ask_for_a_worker(self) -> None:
+        """Do nothing: it has workers."""
+
+    def stop_asking(self) -> None:
+        """Do nothing: it has not asked."""
+
     def replace_lost(self) -> None:
         """Do nothing: nothing is local."""
 

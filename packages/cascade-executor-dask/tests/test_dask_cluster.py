@@ -15,7 +15,7 @@ from cascade.testkit import time_limit
 
 def local(**made: Any) -> Cluster:
     """Return a local cluster that has started, as what Dask would have made."""
-    cluster = Cluster(None, workers=2, timeout=1.0, cluster={})
+    cluster = Cluster(None, workers=2, timeout=1.0, local={})
     cluster._starting = asyncio.get_running_loop().create_future()  # type: ignore[assignment]
     cluster._starting.set_result(SimpleNamespace(**made))  # type: ignore[union-attr]
     return cluster
@@ -79,7 +79,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def remote(timeout: float = 50.0) -> Cluster:
-    return Cluster("tcp://host:8786", workers=None, timeout=timeout, cluster={})
+    return Cluster("tcp://host:8786", workers=None, timeout=timeout, local={})
 
 
 async def test_a_connection_is_used_until_it_is_lost(parts: dict[str, Any]) -> None:
@@ -94,6 +94,7 @@ async def test_a_connection_is_used_until_it_is_lost(parts: dict[str, Any]) -> N
         "set_as_default": False,
         "timeout": 50.0,
         "name": "cascade",
+        "security": None,
     }
     one.status = "closing"
     assert cluster.client is None
@@ -152,7 +153,7 @@ async def test_a_local_cluster_gets_the_settings_of_its_user(
 ) -> None:
     """Beside those that keep it on loopback and quiet; it is made once, and closed with its client."""
     monkeypatch.setattr(_cluster, "script_problem", lambda: "")
-    cluster = Cluster(None, workers=workers, timeout=50.0, cluster=settings)
+    cluster = Cluster(None, workers=workers, timeout=50.0, local=settings)
     client = await cluster.connected()
     (made,) = parts["LocalCluster"].made
     quiet = {"dashboard_address": "127.0.0.1:0", "silence_logs": 40, "asynchronous": True}
@@ -172,7 +173,7 @@ async def test_a_local_cluster_that_fails_is_closed_and_started_anew(
 ) -> None:
     """The next run does not get the error of the one before."""
     parts["LocalCluster"].errors.append(error)
-    cluster = Cluster(None, workers=1, timeout=50.0, cluster={"processes": False})
+    cluster = Cluster(None, workers=1, timeout=50.0, local={"processes": False})
     with pytest.raises(ExecutorUnavailable) as raised:
         await cluster.connected()
     for words in ("the local Dask cluster", f"it did not start {cause}", "messages of Dask"):
@@ -190,7 +191,7 @@ async def test_a_local_cluster_whose_start_lasts_too_long_is_closed_before_the_n
     """Its start is not cancelled, because half a cluster cannot be closed."""
     monkeypatch.setattr(_cluster, "START_TIMEOUT", 0.01)
     parts["LocalCluster"].gate.clear()
-    cluster = Cluster(None, workers=1, timeout=50.0, cluster={"processes": False})
+    cluster = Cluster(None, workers=1, timeout=50.0, local={"processes": False})
     with pytest.raises(ExecutorUnavailable, match=r"it did not start within 0\.01 s"):
         await cluster.connected()
     monkeypatch.setattr(_cluster, "START_TIMEOUT", 60.0)
@@ -230,7 +231,7 @@ async def test_a_local_cluster_is_closed_when_it_has_heard_of_the_end_of_its_wor
     parts: dict[str, Any],
 ) -> None:
     """Its scheduler would report the end on stderr to a cluster that is closed."""
-    cluster = Cluster(None, workers=1, timeout=50.0, cluster={"processes": False})
+    cluster = Cluster(None, workers=1, timeout=50.0, local={"processes": False})
     await cluster.connected()
     (made,) = parts["LocalCluster"].made
     made.scheduler_info = {"workers": {"tcp://a": {}}}

@@ -206,6 +206,9 @@ def test_the_end_of_the_program_closes_what_it_forgot(
     assert clusters[0].closed == 1
 
 
+LOCAL = SimpleNamespace(scheduler_address="tcp://127.0.0.1:1")
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
@@ -214,6 +217,9 @@ def test_the_end_of_the_program_closes_what_it_forgot(
         ({"workers": 0}, "workers=.*whole number from 1"),
         ({"connect_timeout": 0}, "connect_timeout=.*above 0"),
         ({"address": "tcp://host:8786", "n_workers": 3}, r"n_workers=\): is for a local cluster"),
+        ({"cluster": 7}, r"cluster=\): needs a cluster object of Dask, such as LocalCluster\(\), not 7"),
+        ({"cluster": LOCAL, "address": "tcp://host:8786"}, r"address=, cluster=\): are two ways to name one"),
+        ({"cluster": LOCAL, "n_workers": 3}, r"n_workers=\): is for a local cluster; .* or the cluster"),
     ],
 )
 def test_an_invalid_setting_is_rejected(settings: dict[str, Any], problem: str) -> None:

@@ -39,13 +39,21 @@ _CLOSE_LIMIT = 1.0  # seconds to tell the workers that a session is closed
 class ClusterCalls:
     """The calls of one executor on its cluster. All methods run on one event loop.
 
-    :param limit: how many calls are sent at the same time; None for one for each thread of the cluster.
+    :param limit: how many calls are sent at the same time; None for ``for_each_thread`` for each thread of the cluster.
     :param changed: called with the number of threads when it may have changed.
     """
 
-    def __init__(self, cluster: Cluster, *, limit: int | None, changed: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        limit: int | None,
+        for_each_thread: int = 1,
+        changed: Callable[[int], object],
+    ) -> None:
         self._cluster = cluster
         self._limit = limit
+        self._for_each_thread = for_each_thread
         self._report = changed
         self._sessions = Sessions(f"cascade-{uuid.uuid4().hex}", opened=self._on_opened)
         self._orders = LatestMessages(self._send_orders, what="orders")
@@ -125,7 +133,8 @@ class ClusterCalls:
         client = self._cluster.client
         if client is None or not self._usable:
             return
-        room = (self._limit or sum(self._usable.values())) - len(self._sent)
+        most = self._limit or sum(self._usable.values()) * self._for_each_thread
+        room = most - len(self._sent)
         while self._unsent and room > 0:
             call = next(iter(self._unsent))
             del self._unsent[call]
@@ -235,6 +244,10 @@ class ClusterCalls:
         self._reports.subscribe(client)
         self._cluster.replace_lost()
         threads = self._cluster.without_starting(await client.nthreads())
+        if threads:
+            self._cluster.stop_asking()
+        elif self._unsent:
+            self._cluster.ask_for_a_worker()
         self._sessions.open_at(client, threads)
         await self._sessions.wait(wait)
         if threads and not self._sessions.among(threads) and (problem := self._sessions.problem()):

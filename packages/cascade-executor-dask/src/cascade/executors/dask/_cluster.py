@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
 
 from cascade.executors.dask._script import REMEDY, script_problem
 from cascade.interfaces import ExecutorUnavailable
@@ -26,22 +26,31 @@ class Cluster:
     """A connection to a cluster; it connects on first use, and again if the connection was lost."""
 
     def __init__(
-        self, address: str | None, *, workers: int | None, timeout: float, cluster: dict[str, Any]
+        self,
+        address: str | None,
+        *,
+        given: Any = None,
+        workers: int | None,
+        timeout: float,
+        local: dict[str, Any],
     ) -> None:
         self._address = address
-        self._processes = bool(cluster.get("processes", True))
+        self._given = given
+        self._processes = bool(local.get("processes", True))
         self._options = {
             **_QUIET,
             **_ONE_BY_ONE,
             # threads communicate in memory
             **(_LOOPBACK if self._processes else {}),
             **({"n_workers": workers} if workers else {}),
-            **cluster,
+            **local,
         }
         self._timeout = timeout
         self._lock = asyncio.Lock()
         # a Client; Dask's classes are only partly typed
         self._client: Any = None
+        # the future of a call that does nothing
+        self._asked: Any = None
         self._starting: asyncio.Task[Any] | None = None
 
     @property
@@ -61,9 +70,13 @@ class Cluster:
             return self._client
 
     async def _connect(self) -> Any:
-        target = self._address or await self._cluster()
         client: Any = Client(
-            target, asynchronous=True, set_as_default=False, timeout=self._timeout, name="cascade"
+            await self._target(),
+            asynchronous=True,
+            set_as_default=False,
+            timeout=self._timeout,
+            name="cascade",
+            security=getattr(self._given, "security", None),
         )
         connected = False
         try:
@@ -80,7 +93,16 @@ class Cluster:
                 await _close(client, 0)
         return client
 
-    async def _cluster(self) -> Any:
+    async def _target(self) -> Any:
+        """Return what a client connects to: an address, or the local cluster."""
+        if self._given is None:
+            return self._address or await self._local_cluster()
+        # Its address, because the object belongs to the event loop of its owner.
+        if getattr(self._given, "status", Status.running) is not Status.running:
+            raise self.unavailable(f"it is {self._given.status.name}")
+        return self._given.scheduler_address
+
+    async def _local_cluster(self) -> Any:
         """Return the local cluster; never cancel its start, because half a cluster cannot be closed."""
         self._starting = asyncio.create_task(self._start_cluster(), name="cascade dask cluster")
         await asyncio.wait({self._starting}, timeout=START_TIMEOUT)
@@ -110,6 +132,17 @@ class Cluster:
         started = {worker.worker_address for worker in self._starting.result().workers.values()}
         return {address: count for address, count in threads.items() if address in started}
 
+    def ask_for_a_worker(self) -> None:
+        """Have a cluster that adapts see that a worker is needed, if it has none: it counts only what was sent."""
+        if self._given is not None and self._asked is None:
+            self._asked = self.client.submit(_do_nothing, pure=False)
+
+    def stop_asking(self) -> None:
+        """Take back what asked for a worker."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.release()
+
     def replace_lost(self) -> None:
         """Start again the workers that a local cluster has given up.
 
@@ -122,6 +155,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Disconnect, and end a local cluster. Idempotent."""
+        self.stop_asking()
         client, self._client = self._client, None
         starting, self._starting = self._starting, None
         if client is not None:
@@ -135,11 +169,18 @@ class Cluster:
 
     def unavailable(self, cause: str, remedy: str = "") -> ExecutorUnavailable:
         """Return the error that the cluster cannot run tasks."""
+        if self._given is not None:
+            kind = type(self._given).__name__
+            return ExecutorUnavailable(f"the {kind} of cluster=", cause, "give the run a cluster that runs")
         if self._address is None:
             remedy = remedy or "see the messages of Dask and its processes on stderr"
             return ExecutorUnavailable("the local Dask cluster", cause, remedy)
         remedy = "start one there with `dask scheduler` and `dask worker`, or leave out the address"
         return ExecutorUnavailable(f"the Dask cluster at {self._address}", cause, remedy)
+
+
+def _do_nothing() -> None:
+    """Have a scheduler see a call."""
 
 
 async def _close(client_or_cluster: Any, timeout: float) -> None:

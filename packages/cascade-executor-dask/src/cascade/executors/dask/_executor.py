@@ -26,9 +26,13 @@ from cascade.interfaces.pickled_calls import name_of, open_answer, pack_call, ta
 
 
 class DaskExecutor:
-    """A :class:`cascade.interfaces.Executor` on the Dask cluster at ``address``, or on a local one.
+    """A :class:`cascade.interfaces.Executor` on the Dask cluster at ``address``, on a ``cluster``, or on a local one.
 
-    Without an address, a cluster of ``workers`` processes on this machine (by default one per
+    A ``cluster`` object, such as a ``LocalCluster``, one of dask-jobqueue or one on Kubernetes, is used and left as it is: it
+    is neither scaled nor closed. Twice as many calls as it has threads are sent, at least one, so that a cluster that adapts
+    sees that there is more to do; ``workers`` sets another number.
+
+    Without either, a cluster of ``workers`` processes on this machine (by default one per
     core) starts with the first run that has a task for it; other keywords are those of
     ``distributed.LocalCluster``. It listens on loopback only. With an address, ``workers`` is the
     number of calls that are submitted at the same time; by default as many as the cluster has
@@ -49,22 +53,30 @@ class DaskExecutor:
         self,
         address: str | None = None,
         *,
+        cluster: Any = None,
         workers: int | None = None,
         connect_timeout: float = 10.0,
-        **cluster: Any,
+        **local: Any,
     ) -> None:
-        _check(address, workers, connect_timeout, cluster)
+        _check(address, cluster, workers, connect_timeout, local)
         self._workers = workers
         self._cluster_threads = 0  # known after start()
-        self._expected_threads = _expected_threads(workers, cluster) if address is None else 1
+        self._leaves = cluster is not None
+        self._count = 0  # calls that are awaited
+        self._calls_for_each_thread = 1 if cluster is None else 2
+        self._expected_threads = 1 if address or cluster is not None else _expected_threads(workers, local)
         connection = functools.partial(
-            Cluster, address, workers=workers, timeout=connect_timeout, cluster=cluster
+            Cluster, address, given=cluster, workers=workers, timeout=connect_timeout, local=local
         )
         self._open_calls = functools.partial(
-            ClusterCalls.open, connection, limit=workers, changed=self._on_change
+            ClusterCalls.open,
+            connection,
+            limit=workers,
+            for_each_thread=self._calls_for_each_thread,
+            changed=self._on_change,
         )
         self._thread: LoopThread[ClusterCalls] | None = None
-        # runs in several threads may need it at the same time
+        # runs in several threads may need it, and count their calls, at the same time
         self._opening = threading.Lock()
         # of the event loop that used this last
         self._mailbox: Mailbox | None = None
@@ -74,7 +86,7 @@ class DaskExecutor:
     @property
     def workers(self) -> int:
         """How many calls run at the same time; an estimate until ``start``."""
-        return self._workers or self._cluster_threads or self._expected_threads
+        return self._workers or self._cluster_threads * self._calls_for_each_thread or self._expected_threads
 
     async def start(self) -> None:
         """Connect; start the local cluster first if no address was given.
@@ -116,10 +128,16 @@ class DaskExecutor:
         return self._abandoned.runs_on()
 
     async def settle(self, timeout: float) -> int:
-        """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
+        """Wait up to ``timeout`` seconds for abandoned calls; return how many still run.
+
+        Without a call, disconnect from a ``cluster`` object: its owner may close it before the next run.
+        """
         if self._thread is None:
             return 0
-        return await self._thread.call(lambda calls: calls.settle(timeout))
+        left = await self._thread.call(lambda calls: calls.settle(timeout))
+        if self._leaves and not left and not self._count:
+            await self.close()
+        return left
 
     async def close(self) -> None:
         """Disconnect; a local cluster ends, with the calls that still run. Idempotent."""
@@ -136,6 +154,21 @@ class DaskExecutor:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         context: CallContext | None = None,
+    ) -> Any:
+        with self._opening:
+            self._count += 1
+        try:
+            return await self._send(function, args, kwargs, context)
+        finally:
+            with self._opening:
+                self._count -= 1
+
+    async def _send(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: CallContext | None,
     ) -> Any:
         name = name_of(function)
         step = context.step if context is not None else None
@@ -246,19 +279,28 @@ def _pack(value: object) -> bytes:
     return buffer.getvalue()
 
 
-def _expected_threads(workers: int | None, cluster: dict[str, Any]) -> int:
-    processes = workers or cluster.get("n_workers") or os.cpu_count() or 1
-    return int(processes * (cluster.get("threads_per_worker") or 1))
+def _expected_threads(workers: int | None, local: dict[str, Any]) -> int:
+    processes = workers or local.get("n_workers") or os.cpu_count() or 1
+    return int(processes * (local.get("threads_per_worker") or 1))
 
 
-def _check(address: object, workers: object, connect_timeout: float, cluster: dict[str, Any]) -> None:
+def _check(
+    address: object, cluster: object, workers: object, connect_timeout: float, local: dict[str, Any]
+) -> None:
+    if cluster is not None and (isinstance(cluster, type) or not hasattr(cluster, "scheduler_address")):
+        problem = f"needs a cluster object of Dask, such as LocalCluster(), not {cluster!r:.80}"
+        raise ConfigurationError("DaskExecutor(cluster=)", problem)
+    if address is not None and cluster is not None:
+        problem = "are two ways to name one cluster; leave out either"
+        raise ConfigurationError("DaskExecutor(address=, cluster=)", problem)
     if address is not None and not (isinstance(address, str) and address.strip()):
         raise ConfigurationError(
             "DaskExecutor(address=)", f"needs a text like tcp://host:8786, not {address!r}"
         )
-    if address is not None and cluster:
-        problem = "is for a local cluster; leave out either it or the address"
-        raise ConfigurationError(f"DaskExecutor({', '.join(cluster)}=)", problem)
+    if (address is not None or cluster is not None) and local:
+        other = "address" if address is not None else "cluster"
+        problem = f"is for a local cluster; leave out either it or the {other}"
+        raise ConfigurationError(f"DaskExecutor({', '.join(local)}=)", problem)
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise ConfigurationError("DaskExecutor(workers=)", f"needs a whole number from 1, not {workers!r}")
     if not connect_timeout > 0:
