@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -94,7 +95,7 @@ async def reported(reports: WatchStream, mark: str) -> dict[str, Any]:
             item = await anext(reports)
             if isinstance(item, Message) and item.payload:
                 report = json.loads(item.payload)
-                if mark in report["applied"] and report["sync"] != "syncing":
+                if mark in report["applied"] and report["sync"] == "synced":
                     break
     return {
         "applied": {topic: row for topic, row in sorted(report["applied"].items()) if topic != mark},
@@ -113,23 +114,50 @@ async def following(engine: Any, operator: Any) -> AsyncIterator[WatchStream]:
             yield reports
 
 
+class Operator:
+    """Steers an engine, and reads from its reports what it has made of that.
+
+    NATS keeps one message of a topic: an engine may never see one that another replaces at once, and a link may be cut
+    meanwhile. An invalid message leaves the last valid one that the engine has seen in force, so an act waits until the
+    engine has reported the one before it on its topic.
+    """
+
+    def __init__(self, connector: Any, reports: WatchStream) -> None:
+        self.connector, self.reports = connector, reports
+        self.unseen: set[str] = set()
+        self.marks = itertools.count()
+
+    async def act(self, act: Step) -> None:
+        if act.topic in self.unseen:
+            await self.reported()
+        await self.connector.publish(act.topic, act.payload, 1, retain=True)
+        self.unseen.add(act.topic)
+
+    async def reported(self) -> dict[str, Any]:
+        """Return what the engine reports once it has seen everything."""
+        mark = constraint_topic(f"task:mark-{next(self.marks)}", "pause")
+        assert await self.connector.flush(30 * busyness())
+        await self.connector.publish(mark, {"type": "pause"}, 1, retain=True)
+        found = await reported(self.reports, mark)
+        await self.connector.publish(mark, None, 1, retain=True)
+        self.unseen.clear()
+        return found
+
+
 async def steered(make: Callable[..., Any], port: int, acts: list[Step]) -> list[dict[str, Any]]:
     """Return what the engine has reported after every fourth act."""
     found = []
     async with ChaosProxy(port) as proxy:
         engine = make(proxy.host, proxy.port, source_id="press-3")
-        operator = make("127.0.0.1", port, presence=False)
-        async with following(engine, operator) as reports:
+        connector = make("127.0.0.1", port, presence=False)
+        async with following(engine, connector) as reports:
+            operator = Operator(connector, reports)
             for number, act in enumerate(acts):
                 if act.cut:
                     await proxy.cut()
-                await operator.publish(act.topic, act.payload, 1, retain=True)
+                await operator.act(act)
                 if number % 4 == 3:
-                    mark = constraint_topic(f"task:mark-{number}", "pause")
-                    assert await operator.flush(30 * busyness())
-                    await operator.publish(mark, {"type": "pause"}, 1, retain=True)
-                    found.append(await reported(reports, mark))
-                    await operator.publish(mark, None, 1, retain=True)
+                    found.append(await operator.reported())
     return found
 
 
