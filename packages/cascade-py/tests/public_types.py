@@ -101,6 +101,8 @@ def shapes_keep_the_type() -> None:
     assert_type(count.map(path=["a"])[0], cs.LazyResult[Any])
     assert_type(cs.run(count.map(path=["a"])), list[int])
     assert_type(cs.run(cs.Router(fetch("a"), {"a": count("a")})), int)
+    assert_type(cs.run(count("a"), {}, on_failure="return", run_id="night"), cs.RunResult[int])
+    assert_type(cs.run([count("a")], on_failure="return"), cs.RunResult[Sequence[int]])
 
 
 def inputs_have_the_type_they_are_converted_to() -> None:
@@ -201,6 +203,8 @@ def mistakes_are_found() -> None:
     cs.Param("n", type=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     cs.run(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     cs.run(count("a"), connector=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    cs.run(count("a"), sate="runs")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    cs.run(count("a"), on_failure="return", sate="runs")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     number: str = cs.run(count("a"))  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     callback: Callable[[], None] = count  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     _ = (number, callback)

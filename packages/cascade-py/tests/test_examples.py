@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import cascade as cs
-from cascade.sdk.run import Settings
+from cascade.sdk.run_settings import Settings
 from cascade.testkit.waiting import busyness
 
 PACKAGE = Path(__file__).parents[1]

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
-from cascade.sdk.run import Settings, refuse_unknown, signature_of_run
+from cascade.sdk.run import refuse_unknown, signature_of_run
+from cascade.sdk.run_settings import Settings
 
 if TYPE_CHECKING:
-    from cascade.sdk.run import AllSettings
+    from cascade.sdk.run_settings import AllSettings
 
 NAME = "settings"
 """Under which a file declares them."""

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
-from cascade.interfaces import RunResult
+from cascade.interfaces import Connector, RunResult
 from cascade.spec import LazyResult
+
+if TYPE_CHECKING:
+    from cascade.sdk.run_settings import OtherSettings
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -17,9 +31,13 @@ R = TypeVar("R")
 P = ParamSpec("P")
 T = LazyResult  # short, so that a type checker's list of the forms can be read
 
+Params = Mapping[str, Any] | None
+Amounts = Mapping[str, float] | None
+Broker = Connector | str | None
+
 # A lazy result derives from Any, and a tuple is a sequence: so the forms overlap, and the first one counts.
-# Each form names every setting, although type checkers print them all for a misspelled one: a form with **kwargs: Any
-# for tuples would also take a single lazy result, with whatever it is given.
+# Each form names every setting. With **kwargs: Any, one form for tuples would also take a single lazy result, with
+# whatever it is given; and because no form takes a misspelled setting, mypy says which it is, and what was meant.
 
 
 class RunsTargets(Protocol[P]):
@@ -27,11 +45,27 @@ class RunsTargets(Protocol[P]):
 
     @overload
     def __call__(
-        self, target: T[R], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+        self,
+        target: T[R],
+        /,
+        params: Params = None,
+        system_resources: Amounts = None,
+        connector: Broker = None,
+        *,
+        on_failure: Literal["return"],
+        **settings: Unpack[OtherSettings],
     ) -> RunResult[R]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, target: Sequence[T[R]], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+        self,
+        target: Sequence[T[R]],
+        /,
+        params: Params = None,
+        system_resources: Amounts = None,
+        connector: Broker = None,
+        *,
+        on_failure: Literal["return"],
+        **settings: Unpack[OtherSettings],
     ) -> RunResult[Sequence[R]]: ...
     @overload
     def __call__(self, target: T[R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -64,11 +98,27 @@ class AwaitsTargets(Protocol[P]):
 
     @overload
     def __call__(
-        self, target: T[R], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+        self,
+        target: T[R],
+        /,
+        params: Params = None,
+        system_resources: Amounts = None,
+        connector: Broker = None,
+        *,
+        on_failure: Literal["return"],
+        **settings: Unpack[OtherSettings],
     ) -> Coroutine[Any, Any, RunResult[R]]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, target: Sequence[T[R]], /, *args: Any, on_failure: Literal["return"], **kwargs: Any
+        self,
+        target: Sequence[T[R]],
+        /,
+        params: Params = None,
+        system_resources: Amounts = None,
+        connector: Broker = None,
+        *,
+        on_failure: Literal["return"],
+        **settings: Unpack[OtherSettings],
     ) -> Coroutine[Any, Any, RunResult[Sequence[R]]]: ...
     @overload
     def __call__(self, target: T[R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...

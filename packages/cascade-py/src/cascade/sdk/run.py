@@ -7,91 +7,27 @@ import inspect
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from cascade.interfaces.errors import ConfigurationError, UsageError
 from cascade.interfaces.text import meant
 from cascade.interfaces.tracebacks import begin_in_user_code
 from cascade.sdk import plugins
+from cascade.sdk.run_settings import Settings
 from cascade.sdk.signals import run_guarded
 
 if TYPE_CHECKING:
-    from typing import TypedDict
-
-    from cascade.interfaces import (
-        CacheBackend,
-        Clock,
-        Connector,
-        EventBus,
-        Executor,
-        Middleware,
-        Redactor,
-        StateBackend,
-    )
-    from cascade.interfaces.gates import Gate
-    from cascade.runtime import Engine, Outbox, SqliteCache
+    from cascade.interfaces import Connector, Executor
+    from cascade.runtime import Engine, SqliteCache
     from cascade.sdk.overloads import awaits_targets, runs_targets
-    from cascade.spec import LazyResult, Resource
+    from cascade.spec import LazyResult
 else:  # what only a type checker needs takes a millisecond of each start
-
-    class TypedDict:
-        """Keeps the annotations as text: to make a real one of so many takes half a millisecond of each start."""
-
-        def __init_subclass__(cls, *, total: bool) -> None:
-            """Take what a real one takes."""
 
     def runs_targets(function: Any) -> Any:
         """Return the function."""
         return function
 
     awaits_targets = runs_targets
-
-
-class Settings(TypedDict, total=False):
-    """Settings of a run beside its target; see :class:`cascade.Engine` and its ``run``."""
-
-    executor: Executor | str | None
-    """Also a name: ``"thread"``, ``"process"``, ``"dask"``, or that of any other that is installed."""
-    executors: Mapping[str, Executor] | None
-    resources: Sequence[Resource]
-    cache_backend: CacheBackend | None
-    cache: str | os.PathLike[str] | None
-    """File of cached values: short for ``cache_backend=SqliteCache(file)``."""
-    state_backend: StateBackend | None
-    state: str | os.PathLike[str] | None
-    """Folder in which the run is recorded: short for ``state_backend=SqliteState(folder)``."""
-    require_control: bool
-    middleware: Sequence[Middleware]
-    gates: Sequence[Gate]
-    redactor: Redactor | None
-    outbox: Outbox | str | os.PathLike[str] | None
-    """Also the folder alone."""
-    labels: Mapping[str, str | float | bool] | None
-    host_report: bool
-    logs: str | None
-    bus: EventBus | None
-    clock: Clock | None
-    stop_timeout: float
-    close_timeout: float
-    run_id: str | None
-    name: str | None
-    tags: Mapping[str, str | float | bool] | None
-    on_failure: Literal["stop", "continue"]
-    progress: bool
-    resume: Literal["auto", "cancelled"]
-    on_change: Literal["refuse", "rerun", "keep"]
-    max_starts: int | None
-    forget_control: bool
-    workflow: str | None
-
-
-class AllSettings(Settings, total=False):
-    """Those that have a position in a call of :func:`run`, too."""
-
-    params: Mapping[str, Any] | None
-    system_resources: Mapping[str, float] | None
-    connector: Connector | str | None
-
 
 _POSITIONAL = ("target", "params", "system_resources", "connector")
 _DEFAULTS: Mapping[str, Any] = {

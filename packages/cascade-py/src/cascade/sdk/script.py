@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 from cascade.interfaces.errors import UsageError
 
 if TYPE_CHECKING:
-    from cascade.sdk.run import AllSettings
+    from cascade.sdk.run_settings import AllSettings
     from cascade.spec import LazyResult
 
 COMMAND_LINES = "cascade.command_lines"

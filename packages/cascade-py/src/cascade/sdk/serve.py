@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from cascade.interfaces.errors import ConfigurationError, UsageError
 from cascade.sdk import plugins
-from cascade.sdk.run import Settings, in_event_loop, open_engine, refuse_import, refuse_mistakes
+from cascade.sdk.run import in_event_loop, open_engine, refuse_import, refuse_mistakes
+from cascade.sdk.run_settings import Settings
 from cascade.sdk.signals import run_guarded
 from cascade.spec import Workflow
 
