@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "pause": "Stop tasks from starting.",
     "resume": "Lift a pause.",
     "limit": "Limit how many tasks run or start.",
+    "gate": "Hold work while a value of the plant is out of band.",
     "cancel": "Cancel a run, tasks, or an engine's runs.",
     "clear": "Lift constraints.",
     "history": "List recorded runs and their steps.",

@@ -6,10 +6,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cascade.interfaces.gates import is_gate
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.interfaces.wire import LOST, timestamp
 from cascade.wire.ended import InterruptedTask
 from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
+from cascade.wire.gates import gate_rows
 from cascade.wire.progress import PAUSED, RUNNING, Progress, progress_of
 from cascade.wire.reports import EffectiveEntry, Waiting
 from cascade.wire.run_view import RunView
@@ -166,6 +168,20 @@ def _constraint_row(view: View, topic: str, now: float) -> dict[str, Any]:
             for source, each in sorted(engines)
             if each.status in ("rejected", "refused", "unsupported")
         ],
+        **_gates(view, topic, register.type, now),
+    }
+
+
+def _gates(view: View, topic: str, kind: str, now: float) -> dict[str, Any]:
+    """Return what live engines say of a gate; nothing for a register of another type."""
+    if not is_gate(kind):
+        return {}
+    live = {engine.source for engine in view.live(now)}
+    found = [(source, row.gate) for source, row in gate_rows(view) if source in live and row.topic == topic]
+    return {
+        "gates": [
+            {"source": source, "state": gate.state, "text": gate.text} for source, gate in found if gate
+        ]
     }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from cascade.cli import link
 from cascade.cli._scopes import BareName
-from cascade.cli._steering import Change, Wait, exact_topics, setting, steer
+from cascade.cli._steering import Answers, Change, Wait, exact_topics, setting, steer
 from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import Address
@@ -83,9 +83,16 @@ def write(
     **waiting: Any,
 ) -> int:
     """Put a constraint into force; return the exit code."""
-    expires_at = None if ttl is None else round(time.time() + ttl, 3)
-    change = setting(scope, kind, params, name=name, by=by, expires_at=expires_at)
+    change = setting_of(scope, kind, params, ttl=ttl, name=name, by=by)
     return run(address, scope, [change.topic], lambda registers: change, **waiting)
+
+
+def setting_of(
+    scope: str, kind: str, params: Mapping[str, Any], *, ttl: float | None, name: str, by: str
+) -> Change:
+    """Return the change that puts a constraint into force, by the options of :func:`authored`."""
+    expires_at = None if ttl is None else round(time.time() + ttl, 3)
+    return setting(scope, kind, params, name=name, by=by, expires_at=expires_at)
 
 
 def lift(
@@ -101,20 +108,26 @@ def lift(
     short = constraint_topic(scope)
     # a broker may send no retained message for a wildcard
     exact = [constraint_topic(scope, kind), short] if kind else exact_topics(scope)
-    return run(address, scope, [*exact, REGISTERS], plan, **waiting)
+    return run(address, scope, exact, plan, everything=True, **waiting)
 
 
 def run(
     address: Address,
     scope: str,
-    filters: list[str],
+    filters: Sequence[str],
     plan: Plan,
     *,
     wait: bool,
     drained: bool,
     timeout: float,
+    everything: bool = False,
+    answers: Answers | None = None,
 ) -> int:
-    """Connect, change the registers and wait as the options say."""
+    """Connect, change the registers and wait as the options say.
+
+    :param everything: whether the plan needs all registers.
+    :param answers: prints what the engines say, if the command waits for them.
+    """
     if drained and not wait:
         raise CommandError("--drained has no effect without --wait", "write --wait --drained", code=USAGE)
     found = settings()
@@ -124,8 +137,15 @@ def run(
     async def work() -> int:
         async with link.connected(address) as connector:
             waiting = Wait(timeout, drained) if wait else None
-            return await steer(
-                connector, filters, plan, found.output, wait=waiting, bare_name=name, user=address.user
+            code = await steer(
+                connector,
+                [*filters, *([REGISTERS] if everything else [])],
+                plan,
+                found.output,
+                wait=waiting,
+                bare_name=name,
+                user=address.user,
             )
+            return code or (await answers(connector, found.output) if wait and answers is not None else code)
 
     return link.run(work(), debug=found.debug)

@@ -19,6 +19,6 @@ def command(scope: str, type: str, name: str, **options: Any) -> int:  # noqa: A
     """Lift the constraints of a scope: those of one TYPE, or all of them.
 
     SCOPE is global, project:ID, source:ID, workflow:NAME, run:ID or task:PATTERN; a bare name is an engine. TYPE is
-    pause, concurrency, rate_limit or cancel.
+    pause, concurrency, rate_limit, cancel or gate.NAME.
     """
     return lift(scope, lambda registers: clearing(scope, type, registers, name=name), kind=type, **options)

@@ -53,3 +53,5 @@ def command(address: Address, listen: float) -> None:
             output.note(
                 f"{row['type']} {row['scope']}: not on the broker, still obeyed by {', '.join(row['applied'])}"
             )
+        for gate in row.get("gates", ()):
+            output.note(f"{row['type']} {row['scope']}: {gate['state']} in {gate['source']}: {gate['text']}")

@@ -1,7 +1,18 @@
 """Steering: a register is written, and the reports show which engines obey it."""
 
 from cascade.cli._steering.compliance import ComplianceTracker
+from cascade.cli._steering.gates import Answers, gate_answers
 from cascade.cli._steering.publishing import Wait, steer
 from cascade.cli._steering.request import Change, clearing, exact_topics, setting
 
-__all__ = ["Change", "ComplianceTracker", "Wait", "clearing", "exact_topics", "setting", "steer"]
+__all__ = [
+    "Answers",
+    "Change",
+    "ComplianceTracker",
+    "Wait",
+    "clearing",
+    "exact_topics",
+    "gate_answers",
+    "setting",
+    "steer",
+]

@@ -77,11 +77,11 @@ class ComplianceTracker:
         return {source: answer for source, answer in answers.items() if answer.kind != GONE}
 
     def held(self, answers: Mapping[str, Answer]) -> list[dict[str, Any]]:
-        """Return the engines that obey, and the scopes of other pauses that still hold tasks of the scope there."""
+        """Return the engines that obey, and the scopes of other pauses, and the gates, that still hold tasks of the scope there."""
         if not self._change.clears or self._change.type not in ("", "pause"):
             return []
         found = {
-            source: sorted({row.scope for row in report.effective if self._holds(row)})
+            source: sorted({_holder(row) for row in report.effective if self._holds(row)})
             for source, answer in answers.items()
             if answer.kind == APPLIED and (report := self._report(source)) is not None
         }
@@ -225,8 +225,9 @@ class ComplianceTracker:
         )
 
     def _holds(self, row: EffectiveEntry) -> bool:
-        """Whether a row of what is in force pauses tasks that the change was to release."""
-        if row.type != "pause" or row.topic in (self._change.topic, *self._change.topics):
+        """Whether a row of what is in force holds tasks that the change was to release."""
+        is_closed = row.gate.holds if row.gate else False
+        if not (row.type == "pause" or is_closed) or row.topic in (self._change.topic, *self._change.topics):
             return False
         kind, _, value = row.scope.partition(":")
         ours, _, name = self._change.scope.partition(":")
@@ -336,6 +337,10 @@ def _obeys(report: ConstraintsReport, topic: str) -> bool:
     entry = report.applied.get(topic)
     listed = entry is not None and entry.status not in ("expired", NO_MATCH)
     return listed or any(row.topic == topic for row in report.effective)
+
+
+def _holder(row: EffectiveEntry) -> str:
+    return row.scope if row.type == "pause" else f"{row.type} of {row.scope}"
 
 
 def _shows(row: EffectiveEntry, change: Change) -> bool:

@@ -22,7 +22,7 @@ from cascade.interfaces.control_messages import store_message
 from cascade.interfaces.text import nearest
 from cascade.interfaces.topics import STORE_TOPIC, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Lost, Message
-from cascade.wire import Register, View
+from cascade.wire import Register, View, with_reported_gates
 
 ACKNOWLEDGE_SECONDS = 2.0
 """In which the broker has to take a message and to return it."""
@@ -96,7 +96,7 @@ class _ChangePublisher:
         if bare_name and bare_name not in self._view.engines:
             await self._check_name(bare_name, complete)
         shows_engines = any(engine.presence is not None for engine in self._view.engines.values())
-        change = plan(self._view.registers)
+        change = plan(with_reported_gates(self._view))
         answers = self._answers = ComplianceTracker(change, self._view, now=time.monotonic())
         await self._write(change, with_store=complete is not None)
         self._show_written(change)

@@ -42,7 +42,7 @@ class Changes:
         for kind, name, row in rows:
             key = (kind, *name)
             # an estimate changes all the time
-            lasting = {name: value for name, value in row.items() if name != "left_s"}
+            lasting = {name: _lasting(name, value) for name, value in row.items() if name != "left_s"}
             if self._shown.get(key) != lasting and not self._is_too_new(key, row, now):
                 self._shown[key] = lasting
                 yield kind, row
@@ -90,6 +90,11 @@ class Changes:
                             "error": task.error,
                         },
                     )
+
+
+def _lasting(name: str, value: Any) -> Any:
+    """Return what counts as a change of a row: of gates that they open or close, and not each value."""
+    return [(gate["source"], gate["state"]) for gate in value] if name == "gates" else value
 
 
 def _run_rows(view: View, now: float) -> Iterator[Mapping[str, Any]]:
@@ -160,4 +165,5 @@ def _constraint_state(row: Mapping[str, Any]) -> str:
         return f"not on the broker, still obeyed by {', '.join(row['applied'])}"
     obeyed = f"obeyed by {', '.join(row['applied'])}" if row["applied"] else "on the broker"
     by = f" by {row['by']}" if row["by"] else ""
-    return f"{obeyed}{by}"
+    gates = "".join(f"; {gate['source']}: {gate['text']} ({gate['state']})" for gate in row.get("gates", ()))
+    return f"{obeyed}{by}{gates}"

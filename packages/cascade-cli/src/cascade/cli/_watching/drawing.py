@@ -254,6 +254,8 @@ def _constraint(constraint: ConstraintLine, frame: Frame) -> Iterator[Text]:
     yield line
     if rest:
         yield _text(f"  {rest}", "dim")
+    for text in constraint.gates[:2]:
+        yield from (_text(f"    {part}", "yellow") for part in _wrapped(text, frame))
     if not constraint.on_broker:
         yield _text(f"    not on the broker, still obeyed by {_some(constraint.obeyed)}", "bold red")
     if constraint.refused:

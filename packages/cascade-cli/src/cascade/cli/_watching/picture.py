@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from cascade.cli._watching.rates import Rates
 from cascade.cli._watching.steps import steps
 from cascade.cli.durations import show_duration
 from cascade.interfaces.control_messages import lift_command
+from cascade.interfaces.gates import PREFIX, Gate, GateMistake, is_gate
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.interfaces.wire import LOST
 from cascade.wire import (
@@ -121,6 +123,8 @@ class ConstraintLine:
     refused: tuple[str, ...]
     on_broker: bool = True
     """Whether the broker holds it; engines may still obey what it has lost."""
+    gates: tuple[str, ...] = ()
+    """What engines say of a gate that is not open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,9 @@ def describe(kind: str, params: Mapping[str, Any]) -> str:
         return f"at most {str(limit)[:_LONGEST]} at a time"
     if kind == "rate_limit" and rate is not None:
         return f"at most {rate:g}/s" if _is_plain(rate) else f"at most {str(rate)[:_LONGEST]}"
+    if is_gate(kind):
+        with suppress(GateMistake):
+            return f"{kind}: {Gate.from_params(kind.removeprefix(PREFIX), params)}"
     return kind
 
 
@@ -273,24 +280,34 @@ def _waiting(
 
 
 def _reason(view: View, row: Waiting, wall: float) -> WaitingLine:
-    if row.why == "constraint":
+    if row.why == "constraint" and not row.text:
         found = parse_constraint_topic(row.topic)
         register: Register | None = view.registers.get(row.topic)
         what = describe(row.type, (register.params or {}) if register is not None else {})
         scope = f" ({found[0]})" if found else ""
         return WaitingLine(row.n, f"{what}{scope}", lift_command(row.topic, row.type))
-    if row.why == "resource":
-        return WaitingLine(row.n, f"resource {row.name} is taken", "")
-    if row.why == "rate":
-        return WaitingLine(row.n, f"the rate of {row.name}", "")
+    lift = lift_command(row.topic, row.type) if row.topic else ""
+    return WaitingLine(row.n, _reason_text(row, wall), lift)
+
+
+def _reason_text(row: Waiting, wall: float) -> str:
+    """Return the reason of a row that names no register, or one of a gate."""
+    if row.text:
+        since = seconds(row.since)
+        return row.text + ("" if since is None else f" (for {show_duration(wall - since)})")
     if row.why == "retry":
         until = seconds(row.until)
-        left = "" if until is None else f" in {show_duration(until - wall)}"
-        return WaitingLine(row.n, f"next attempt{left}", "")
+        return "next attempt" + ("" if until is None else f" in {show_duration(until - wall)}")
     if row.why == "slot" and row.name:
-        return WaitingLine(row.n, f"the limit of the map {row.name}", "")
-    texts = {"slot": "all worker slots are taken", "sync": "the engine waits for its constraints"}
-    return WaitingLine(row.n, texts.get(row.why, row.why), "")
+        return f"the limit of the map {row.name}"
+    texts = {
+        "resource": f"resource {row.name} is taken",
+        "rate": f"the rate of {row.name}",
+        "gate": f"the gate {row.name} is closed",
+        "slot": "all worker slots are taken",
+        "sync": "the engine waits for its constraints",
+    }
+    return texts.get(row.why, row.why)
 
 
 def _ended(view: View, run: RunView, progress: Progress, *, now: float, wall: float) -> EndedLine:
@@ -318,6 +335,9 @@ def _constraint(row: Mapping[str, Any], wall: float) -> ConstraintLine:
         obeyed=tuple(row["applied"]),
         refused=tuple(f"{each['source']} ({each['reason']})" for each in row["refused"]),
         on_broker="on_broker" not in row,
+        gates=tuple(
+            f"{each['source']}: {each['text']}" for each in row.get("gates", ()) if each["state"] != "open"
+        ),
     )
 
 
