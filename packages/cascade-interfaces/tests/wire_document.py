@@ -47,7 +47,8 @@ SCHEMAS = "#/components/schemas/"
 OPTIONAL = {
     "ActiveRun": {"tasks", "running", "waiting", "graph"},
     "HostReport": {"link", "labels"},
-    "RecentRun": {"error"},
+    "RecentRun": {"error", "known"},
+    "EndedRun": {"error", "known"},
 }
 """Keys that Cascade always writes and that another writer may leave out."""
 

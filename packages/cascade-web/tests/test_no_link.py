@@ -143,8 +143,9 @@ async def test_a_run_whose_engine_is_lost_is_not_counted_as_active(
             await expect(panel).to_contain_text("1 lost")
             await expect(panel).not_to_contain_text("active")
             await expect(shift).to_contain_text("last reported: 1 running, 1 waiting")
-            for name in ("Running", "Waiting"):
-                await expect(region(tab.page, name)).to_contain_text("The run is not active.")
+            await expect(shift).to_contain_text("ran when the link broke: ")
+            await expect(region(tab.page, "Running")).to_contain_text("ran when the link broke")
+            await expect(region(tab.page, "Waiting")).to_contain_text("The run is not active.")
             await expect(region(tab.page, "Waiting")).not_to_contain_text("reason")
             await let_pass(tab.page, "20:00")
             await expect(region(tab.page, "Timeline")).to_contain_text("1 task name over 5m")

@@ -335,13 +335,15 @@
   }
 
   /** Keep the user's choice; else show the first active run, and keep showing it when it ends. */
-  function choose(active) {
+  /** Show an active run; where none is, the latest that failed, else the latest. */
+  function choose(active, over) {
     if (page.chosen && view.runs.has(page.chosen)) {
       page.selected = page.chosen;
       return;
     }
     const stays = view.runs.has(page.selected) && (!active.length || active.some(({ key }) => key === page.selected));
-    if (!stays) page.selected = active[0]?.key ?? "";
+    const found = active[0] ?? over.find(({ run }) => run.end && ended.FAILED.includes(run.status)) ?? over[0];
+    if (!stays) page.selected = found?.key ?? "";
   }
 
   // Drawing

@@ -94,7 +94,8 @@ const panels = (() => {
     const state = make("span"), meta = metaLine(), numbers = pushed(), bar = new Bar();
     const cancel = action((button) => page.actions.cancel(item.run, button));
     open.onclick = () => page.actions.select(item.key);
-    const node = rowOf(line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel)));
+    const broken = make("div", { class: "error" });
+    const node = rowOf(line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel)), broken);
     return { node, update(found) {
       item = found;
       const { run, row, status } = item;
@@ -103,10 +104,12 @@ const panels = (() => {
       set(open, "aria-pressed", String(item.selected));
       set(node, "class", `row${item.selected ? " selected" : ""}`);
       setState(state, status, inWords(status));
-      setText(numbers, known && !isPartial ? `${count(finished)} of ${count(known)}${row.open ? " so far" : ""}${percent === null ? "" : ` · ${percent}%`}` : "");
+      setText(numbers, known && !isPartial ? `${ended.share(row)}${percent === null ? "" : ` · ${percent}%`}` : "");
       bar.update({ label: `Progress of ${title}`, tasks, known, open: percent === null, finished });
       show(bar.node, !isPartial);
       setText(meta, runNotes(page, item));
+      setText(broken, ended.broke(views.interruptedRows(page.view, run, page.now), run.reported?.running_more));
+      show(broken, broken.textContent !== "");
       announce(node, [title, inWords(status), numbers.textContent, shown(run.source)]);
       label(cancel, "Cancel…", `Cancel ${title}`, fields.registerTopic(`run:${run.run_id}`, "cancel"));
       cancel.disabled = page.actions.isOff(fields.registerTopic(`run:${run.run_id}`, "cancel"));
@@ -118,7 +121,7 @@ const panels = (() => {
   function runNotes(page, { run, row, status, short }) {
     const engine = page.view.engines.get(run.source);
     const left = row.left_s, alive = progress.isActive(row.status);
-    return dotted([shown(run.source, 60), `run ${shown(short)}`,
+    return dotted([ended.author(row.by), shown(run.source, 60), `run ${shown(short)}`,
       ...(run.name && run.target ? [shown(run.target, 60)] : []),
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
@@ -132,8 +135,8 @@ const panels = (() => {
     let item;
     const open = make("button", { type: "button", class: "link" }), state = make("span"), ago = pushed();
     open.onclick = () => page.actions.select(item.key);
-    const meta = metaLine(), error = make("div", { class: "error" });
-    const node = rowOf(line(open, state, ago), meta, error);
+    const meta = metaLine(), error = make("div", { class: "error" }), broken = make("div", { class: "error" });
+    const node = rowOf(line(open, state, ago), meta, error, broken);
     return { node, update(found) {
       item = found;
       const { run, row, short } = item;
@@ -144,7 +147,9 @@ const panels = (() => {
       setState(state, row.status);
       setText(ago, run.ended === null ? "" : page.ago(engine, run.ended));
       const lasted = words.between(run.started, run.ended), took = lasted ? [`took ${lasted}`] : [];
-      setText(meta, dotted([shown(run.source, 60), `run ${shown(short)}`, ...took, evidence.counted(run, tasksInWords(row.tasks))]));
+      setText(meta, dotted([ended.author(row.by), shown(run.source, 60), `run ${shown(short)}`, ...took, ended.share(row), evidence.counted(run, tasksInWords(row.tasks))]));
+      setText(broken, ended.broke(views.interruptedRows(page.view, run, page.now), run.end?.interrupted_more));
+      show(broken, broken.textContent !== "");
       setText(error, shown(run.error, 500));
       show(error, run.error !== "");
       announce(node, [title, row.status, shown(run.source), shown(run.error, 200)]);
@@ -303,7 +308,7 @@ const panels = (() => {
         : page.view.hasOnlyEvents() ? "None is set over MQTT." : "None: nothing is paused or limited."));
       this.running = rows("running", runningRow, () => this.runningEmpty);
       this.waiting = rows("waiting", waitingRow, () => this.waitingEmpty);
-      this.failures = rows("failures", failureRow, () => "None.");
+      this.failures = rows("failures", failureRow, () => "");
       this.tasks = rows("tasks", taskRow, () => this.tasksEmpty);
       this.values = rows("values", valueRow, () => "");
       this.logs = rows("logs", logRow, () => "");
@@ -374,6 +379,11 @@ const panels = (() => {
       const engine = view.engines.get(run.source), now = this.page.clockOf(engine);
       const row = views.runRow(view, run, this.page.now);
       setText(byId("details-title"), `${shown(titleOf(run))} on ${shown(run.source, 60)}`);
+      const isOver = !progress.isActive(row.status);
+      setText(byId("details-end"), isOver ? ended.summary(run, row) : "");
+      setText(byId("details-error"), shown(run.error, 500));
+      show(byId("details-end"), isOver);
+      show(byId("details-error"), run.error !== "");
       this.drawGraph(run, engine);
       this.drawTimeline(run, row, row.status === "Lost" ? engine?.runs?.seconds ?? null : now, engine);
       this.drawTasks(run, row, now, engine);
@@ -383,22 +393,21 @@ const panels = (() => {
     }
 
     drawGraph(run, engine) {
-      const graph = engine?.graph?.runs.find(({ run_id }) => run_id === run.run_id) ?? this.page.graphs.get(this.page.selected);
+      const graph = run.end?.graph ?? engine?.graph?.runs.find(({ run_id }) => run_id === run.run_id) ?? this.page.graphs.get(this.page.selected);
       const note = byId("graph-note");
       if (!graph?.nodes.length) {
         if (this.graph.key) this.graph.clear();
         if (engine?.onlyEvents) return setText(note, evidence.NO_REPORTS);
         return setText(note, run.status === runs.RUNNING ? "The engine has not reported its graph."
-          : "The broker keeps the graphs of active runs only, and this page was not open then.");
+          : "The broker keeps the graphs of active runs and of the latest that ended, and this page was not open when this one ran.");
       }
-      const totals = new Map((run.reported?.tasks ?? []).map((each) => [each.name, each]));
-      const more = this.graph.draw(graph, totals, `${run.source}\n${run.run_id}\n${graph.rev}\n${graph.nodes.length}\n${graph.edges.length}`) + graph.more;
+      const more = this.graph.draw(graph, ended.totalsOf(run), `${run.source}\n${run.run_id}\n${graph.rev ?? "end"}\n${graph.nodes.length}\n${graph.edges.length}`) + graph.more;
       return setText(note, [...(more ? [`${count(more)} more not drawn`] : []), "▶ running  ‖ waiting  ✕ failed", ...this.lateness(run)].join(" · "));
     }
 
     /** The last report of an active run may be older than its end: then counts by name are not the last ones. */
     lateness(run) {
-      if (run.status === runs.RUNNING || !run.reported) return [];
+      if (run.status === runs.RUNNING || !run.reported || run.end) return [];
       const named = run.reported.tasks.reduce((total, each) => total + endedOf(each.counts), 0);
       return named === endedOf(run.counts) ? [] : ["counts by name are of the last report before the end"];
     }
@@ -406,7 +415,7 @@ const panels = (() => {
     /** `moment` is the end of the bars of tasks that run: of an engine that is lost, its last report; of one without reports, its last event. */
     drawTimeline(run, row, moment, engine) {
       const active = run.status === runs.RUNNING ? run.reported : null, running = active?.running ?? [];
-      const bars = this.page.timelines.get(this.page.selected) ?? timelines.none(), canvas = byId("timeline");
+      const seenHere = this.page.timelines.get(this.page.selected), bars = seenHere ?? ended.bars(run), canvas = byId("timeline");
       const toLast = Boolean(engine?.onlyEvents) && run.status === runs.RUNNING, now = toLast ? bars.latest : moment;
       const isActive = run.status === runs.RUNNING, isEmpty = (!bars.lanes.size && !running.length) || (isActive && now === null);
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
@@ -415,25 +424,33 @@ const panels = (() => {
       if (isEmpty) return setNote("timeline", `The timeline shows events that arrive while the page is open; none has arrived yet.${lost}`);
       const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: !isActive, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
+      if (!seenHere && run.end) return setNote("timeline", "what failed or was interrupted: the page was not open when the rest ran");
       return setNote("timeline", seen + (toLast ? ", up to the last event" : "") + (lost ? `.${lost}` : ""));
     }
 
     drawTasks(run, row, now, engine) {
       const isActive = progress.isActive(row.status), report = isActive ? run.reported : null, onlyEvents = Boolean(engine?.onlyEvents);
+      const broken = views.interruptedRows(this.page.view, run, this.page.now);
+      const brokenMore = run.end?.interrupted_more ?? (run.reported?.running_more || 0);
+      show(byId("now"), isActive || broken.length > 0);
       const tasks = [...run.tasks.values()].filter(({ state }) => state === "RUNNING")
         .map((task) => ({ task_id: task.task_id, task_name: task.name, since: task.since, done: task.done, total: task.total, message: task.message, unit: task.unit, paused: false }))
         .sort((one, other) => (one.since ?? 0) - (other.since ?? 0));
       const running = report?.running.length ? report.running : tasks;
       this.runningEmpty = isActive ? (onlyEvents ? "No event of a task that runs has arrived." : "No task runs now.") : "The run is not active.";
-      this.running.draw(isActive ? running.map((each) => ({ row: each, now })) : [], ({ row: each }) => each.task_id);
+      const none = { done: null, total: null, message: "", unit: "", paused: false };
+      const rows = isActive ? running : broken.map((each) => ({ ...none, ...each }));
+      this.running.draw(rows.map((each) => ({ row: each, now: isActive ? now : run.ended ?? engine?.runs?.seconds ?? null })), ({ row: each }) => each.task_id);
       const fromEvents = isActive && onlyEvents && running.length ? "when its last event arrived" : "";
-      setNote("running", report?.running_more ? `the longest; ${count(report.running_more)} more` : fromEvents);
+      if (broken.length) setNote("running", `ran when the link broke${brokenMore ? `; ${count(brokenMore)} more` : ""}`);
+      else setNote("running", report?.running_more ? `the longest; ${count(report.running_more)} more` : fromEvents);
       this.waitingEmpty = isActive ? (onlyEvents ? evidence.NO_REPORTS : "The engine reports no waiting tasks.") : "The run is not active.";
       this.waiting.draw((report ? progress.waitingRows(this.page.view, run, this.page.now) : []).map((each) => ({ row: each, now })), ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
       setNote("waiting", report?.waiting_more ? `${count(report.waiting_more)} more reasons` : isActive && !onlyEvents ? "a task counts under each of its reasons" : "");
       this.tasksEmpty = onlyEvents ? evidence.NO_REPORTS : "The engine has not reported its tasks.";
-      this.tasks.draw((run.reported?.tasks ?? []).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);
-      setNote("tasks", [...(run.reported?.tasks_more ? [`${count(run.reported.tasks_more)} more names`] : []), ...this.lateness(run)].join(" · "));
+      this.tasks.draw(ended.tasksOf(run).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);
+      const more = (run.end ?? run.reported)?.tasks_more;
+      setNote("tasks", [...(more ? [`${count(more)} more names`] : []), ...this.lateness(run)].join(" · "));
     }
 
     drawValues(run) {
@@ -451,11 +468,10 @@ const panels = (() => {
     }
 
     drawFailures(run, row) {
-      const failures = [...run.failures].reverse();
-      show(byId("failures-section"), failures.length > 0);
-      this.failures.draw(failures, ({ task_id, attempt }) => `${task_id} ${attempt}`);
-      const all = row.counts.FAILED;
-      setNote("failures", all > failures.length ? `${count(failures.length)} of ${count(all)}: the others' errors did not reach this page` : "");
+      const found = ended.failures(run, row);
+      show(byId("failures-section"), found.rows.length + found.more > 0);
+      this.failures.draw(found.rows, ({ task_id, attempt }) => `${task_id} ${attempt}`);
+      setNote("failures", ended.failuresNote(found));
     }
   }
 

@@ -33,6 +33,12 @@ const timelines = (() => {
       return undefined;
     }
 
+    /** Add a bar of which both ends are known. */
+    mark(bar) {
+      this.lane(bar.name);
+      this.ended.push({ depth: 0, ...bar });
+    }
+
     begin(bar) {
       const lane = this.lane(bar.name);
       const depth = lane.free.length ? lane.free.pop() : lane.next++;
