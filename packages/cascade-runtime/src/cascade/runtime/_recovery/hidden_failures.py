@@ -55,9 +55,10 @@ class HiddenFailures:
 
     @cached_property
     def _unsettled(self) -> frozenset[str]:
-        """What the keys of all steps without a value begin with that are items, or below a call that returned them."""
+        """What the keys of steps without a value begin with, for each call around them that returned calls, and each map."""
         open_steps = self._journal.known_keys(StepState.FAILED, StepState.STARTED, StepState.RETRYING)
-        return frozenset(key[: part.start()] for key in open_steps for part in _PART.finditer(key))
+        returned = (key for key in open_steps if "~" in key)
+        return frozenset(key[: part.start()] for key in returned for part in _PART.finditer(key))
 
     def _is_unsettled(self, graph: RecordedGraph, call: Call) -> bool:
         return bool(self._unsettled) and scope_of(graph.key_of(call)) in self._unsettled
