@@ -30,7 +30,7 @@ def test_no_example_goes_unchecked() -> None:
         {"constraint", "store", "report", "gate", "gate_entry"},
     )
     watchers = {"runs", "graph", "ended", "summary", "host"}
-    starting = {"workflows", "request", "response"}
+    starting = {"workflows", "request", "response", "lease"}
     assert {kind for kind, _ in EXAMPLES} == here | control | watchers | starting
 
 

@@ -25,6 +25,7 @@ from cascade.wire import (
     Envelope,
     GraphReport,
     HostReport,
+    LeaseMessage,
     LifecycleBody,
     LogBody,
     Offline,
@@ -75,6 +76,7 @@ ABOUT = {
     "workflows": "What a service starts when it is asked, and how the latest run of each workflow ended.",
     "request": "Asks a service, or every one with @all in the place of its name, to start a workflow.",
     "response": "What became of a request.",
+    "lease": "A claim of a lease, or a renewal by its holder: the one of several machines that starts ticks.",
     "ack": "Up to which event a collector has stored an engine's events, and which it lacks.",
 }
 """What each channel is for."""
@@ -89,9 +91,10 @@ PARAMETERS = {
     "nonce": "A random text.",
     "workflow": "The name of a workflow that a service offers.",
     "id": "The id of a request.",
+    "name": "The name of a lease.",
 }
 
-BY_NAMED = "by named processes"
+BY_NAMED = "by named processes; others repeat it instead"
 """Who retains a message, where not all do."""
 
 CONSTRAINTS: dict[str, Any] = {"constraint": ConstraintMessage, "constraintByHand": ConstraintByHand}
@@ -116,6 +119,7 @@ CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
     "workflows": ("cascade/state/{source}/workflows", {"workflowsReport": WorkflowsReport}, 1, True, "send"),
     "request": ("cascade/requests/{source}/{workflow}", {"request": StartRequest}, 1, False, "receive"),
     "response": ("cascade/responses/{source}/{id}", {"response": StartResponse}, 1, False, "send"),
+    "lease": ("cascade/leases/{name}", {"lease": LeaseMessage}, 0, "if it is a renewal; a claim never is", "send"),
     "ack": ("cascade/ack/{source}", {"acknowledgement": Acknowledgement}, 1, True, "receive"),
 }  # fmt: skip
 """By name: address, messages, QoS, whether it is retained, and what an engine does with it."""
@@ -123,7 +127,7 @@ CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
 EXAMPLES = {
     "birth": "status", "offline": "status", "constraint": "constraint", "store": "store", "constraintsReport": "report",
     "runsReport": "runs", "graphReport": "graph", "endedReport": "ended", "summary": "summary", "hostReport": "host", "acknowledgement": "ack",
-    "event": "envelope", "workflowsReport": "workflows", "request": "request", "response": "response",
+    "event": "envelope", "workflowsReport": "workflows", "request": "request", "response": "response", "lease": "lease",
 }  # fmt: skip
 """By message: the kind of the examples on the protocol's page."""
 
@@ -193,9 +197,7 @@ def document() -> dict[str, Any]:
         operations[name] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{name}"},
-            **(
-                {"description": f"Retained {retain}; others repeat it instead."} if retain == BY_NAMED else {}
-            ),
+            **({"description": f"Retained {retain}."} if isinstance(retain, str) else {}),
             "bindings": {"mqtt": {"qos": qos, "retain": bool(retain), "bindingVersion": "0.2.0"}},
         }
     return {

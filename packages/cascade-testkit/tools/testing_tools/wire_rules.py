@@ -81,6 +81,8 @@ class Deliveries:
             elif _is_will_of_unnamed(heard.payload):
                 return []
         retained = wanted["retain"] and ("description" not in operation or source in self._named)
+        if channel == "lease":
+            retained = b'"claim": true' not in heard.payload
         found = []
         unclear = "description" in operation and heard.qos is None  # over NATS names need no presence
         if heard.retain is not None and heard.retain != retained and not unclear:

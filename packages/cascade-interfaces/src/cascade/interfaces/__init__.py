@@ -38,7 +38,7 @@ _MODULES = {
         MapLengthError MissingItemError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
         RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
-    "events": """DataEvent Event EventBus Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",
+    "events": """DataEvent Event EventBus Lifecycle LifecycleEvent LogEvent ProgressEvent RunLease RunStatus Tag TaskState TaskStateEvent""",
     "executor": """AbandonedCalls Executor""",
     "failures": """Failure RunResult""",
     "redaction": """Redactor describe""",

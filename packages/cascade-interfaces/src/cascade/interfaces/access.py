@@ -129,6 +129,8 @@ def _engine(user: str, project: str) -> Iterator[tuple[Verb, str]]:
     for each in (user, "@all"):
         yield "read", f"cascade/requests/{each}/+"
         yield "write", f"cascade/responses/{each}/#"
+    # which of several machines starts ticks
+    yield from _both("cascade/leases/+")
 
 
 def _reads(telemetry: str) -> Iterator[tuple[Verb, str]]:

@@ -23,6 +23,11 @@ class StepInfo(NamedTuple):
     """Attempt of the run, counted from 1; a run that is continued has more than one."""
     start: int = 1
     """Attempt of the step, counted from 1; a retry is the next one."""
+    lease_term: int | None = None
+    """Term of the lease with which the clock has started the run; None without a lease.
+
+    Send it to a system that refuses what has a lower one: then an earlier holder that woke up late does no harm.
+    """
 
     @property
     def idempotency_key(self) -> str:

@@ -50,6 +50,14 @@ MAX_LINE = 1_000
 _NO_TAGS: Mapping[str, Tag] = {}
 
 
+class RunLease(NamedTuple):
+    """The lease with which the clock has started a run."""
+
+    name: str
+    term: int
+    """Grows with each holder, so that a system can refuse what an earlier holder still sends."""
+
+
 class TaskStateEvent(NamedTuple):
     """A task changed its state."""
 
@@ -105,6 +113,8 @@ class LifecycleEvent(NamedTuple):
     """Steps that earlier attempts of the run have recorded; only for its start."""
     by: str = ""
     """Author of the cancel that ended the run, as its message claims; only for its end."""
+    lease: RunLease | None = None
+    """If the clock has started the run with one; only for its start."""
 
 
 class ProgressEvent(NamedTuple):

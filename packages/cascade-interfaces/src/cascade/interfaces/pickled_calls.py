@@ -68,7 +68,7 @@ def pack_call(
 
     :raises TaskNotPicklableError: naming the task, and the argument that cannot be pickled.
     """
-    step_fields = (step.run_id, step.key, step.name, step.attempt, step.start) if step is not None else None
+    step_fields = tuple(step) if step is not None else None
     try:
         return pack((function, args, kwargs, step_fields))
     except Exception as exc:

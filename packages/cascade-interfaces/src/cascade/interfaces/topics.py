@@ -232,6 +232,15 @@ def parse_response_topic(topic: str) -> tuple[str | None, str] | None:
     return _parse_addressed_topic(topic, _RESPONSES)
 
 
+def lease_topic(name: str) -> str:
+    """Return the topic of a lease.
+
+    >>> lease_topic("hall-2")
+    'cascade/leases/hall-2'
+    """
+    return f"cascade/leases/{encode_level(name)}"
+
+
 def is_response_to(topic: str, request_topic: str) -> bool:
     """Return whether a topic is below the responses of the source, or of every one, that a request names.
 

@@ -13,6 +13,9 @@ Missed = Literal["none", "one", "all"]
 
 MAX_EVERY = 365 * 86_400
 """Seconds: an interval is shorter."""
+MAX_LEASE_TTL = 86_400
+"""Seconds."""
+DEFAULT_LEASE_TTL = "30s"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -132,6 +135,24 @@ def every_seconds(text: object, setting: str = "workflow(every=)") -> int:
     if not 0 < seconds < MAX_EVERY:
         raise ConfigurationError(setting, "needs 1s to less than a year", value=text)
     return seconds
+
+
+def check_lease(name: object, ttl: object, *, scheduled: bool) -> None:
+    """Check the lease of a workflow.
+
+    :raises ConfigurationError: if the name cannot be part of a topic, the ttl is not from a second to a day, or there are no ticks.
+    """
+    if every_seconds(ttl, "workflow(lease_ttl=)") > MAX_LEASE_TTL:
+        raise ConfigurationError("workflow(lease_ttl=)", "needs 1s to 1d", value=ttl)
+    if name is None:
+        if ttl != DEFAULT_LEASE_TTL:
+            raise ConfigurationError("workflow(lease_ttl=)", "belongs to lease=, which is missing")
+        return
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name, re.ASCII):
+        problem = "needs 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+        raise ConfigurationError("workflow(lease=)", problem, value=name)
+    if not scheduled:
+        raise ConfigurationError("workflow(lease=)", "is for the ticks of cron= or every=, which are missing")
 
 
 def check_zone(name: object, setting: str = "workflow(tz=)") -> None:

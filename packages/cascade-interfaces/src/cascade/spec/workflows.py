@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, Literal, ParamSpec, TypeVar, get_args, overload
 
 from cascade.interfaces.errors import ConfigurationError, TaskDefinitionError
-from cascade.spec.schedules import Missed, check_schedule
+from cascade.spec.schedules import DEFAULT_LEASE_TTL, Missed, check_lease, check_schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +32,9 @@ class Workflow(Generic[P, R]):
     :param missed: what becomes of ticks that came due while the machine slept or a pause was in force, and of those of
         ``cron`` while the service was away: ``"none"`` drops them, ``"one"`` starts the newest, ``"all"`` the newest hundred
         one after another, oldest first.
+    :param lease: a name that several machines share: only the one that holds it starts ticks. It needs an MQTT broker; requests
+        are not affected.
+    :param lease_ttl: for how long the others listen before they take the lease over: ``"1s"`` to ``"1d"``.
     :raises ConfigurationError: if the name is not a Python identifier, or another value is wrong.
     :raises TaskDefinitionError: if ``function`` cannot be called, or is a coroutine function or a class.
     """
@@ -49,6 +52,8 @@ class Workflow(Generic[P, R]):
         every: str | None = None,
         tz: str | None = None,
         missed: Missed = "one",
+        lease: str | None = None,
+        lease_ttl: str = DEFAULT_LEASE_TTL,
     ) -> None:
         if not callable(function) or isinstance(function, type) or inspect.iscoroutinefunction(function):
             raise TaskDefinitionError(
@@ -63,6 +68,7 @@ class Workflow(Generic[P, R]):
         if overlap not in get_args(Overlap):
             raise ConfigurationError("workflow(overlap=)", "needs 'skip', 'queue' or 'allow'", value=overlap)
         check_schedule(cron, every, tz, missed)
+        check_lease(lease, lease_ttl, scheduled=cron is not None or every is not None)
         functools.update_wrapper(self, function)
         self.function = function
         """The function itself."""
@@ -76,6 +82,8 @@ class Workflow(Generic[P, R]):
         """When a service starts it by itself."""
         self.missed: Missed = missed
         """What becomes of ticks that came due and could not start."""
+        self.lease, self.lease_ttl = lease, lease_ttl
+        """Which lease a machine needs to start ticks."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what the function returns: the target of a run."""
@@ -97,6 +105,8 @@ def workflow(
     every: str | None = None,
     tz: str | None = None,
     missed: Missed = "one",
+    lease: str | None = None,
+    lease_ttl: str = DEFAULT_LEASE_TTL,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(
     function: Callable[P, R] | None = None,
@@ -109,6 +119,8 @@ def workflow(
     every: str | None = None,
     tz: str | None = None,
     missed: Missed = "one",
+    lease: str | None = None,
+    lease_ttl: str = DEFAULT_LEASE_TTL,
 ) -> Workflow[P, R] | Callable[[Callable[P, R]], Workflow[P, R]]:
     """Offer a function that makes a target, such as ``@cs.workflow`` or ``@cs.workflow(cron="0 3 * * *", tz="Europe/Berlin")``.
 
@@ -121,7 +133,16 @@ def workflow(
 
     def decorate(decorated: Callable[P, R]) -> Workflow[P, R]:
         return Workflow(
-            decorated, name=name, overlap=overlap, answer=answer, cron=cron, every=every, tz=tz, missed=missed
+            decorated,
+            name=name,
+            overlap=overlap,
+            answer=answer,
+            cron=cron,
+            every=every,
+            tz=tz,
+            missed=missed,
+            lease=lease,
+            lease_ttl=lease_ttl,
         )
 
     return decorate if function is None else decorate(function)

@@ -91,6 +91,9 @@ def _nobody(offers: list[Offer]) -> Connector:
     """
     from cascade.runtime import LocalConnector
 
+    if leased := [each for each in offers if each.lease is not None]:
+        problem = f"is missing, and {leased[0].name} has lease={leased[0].lease!r}; pass connector='mqtt://broker?source_id=press-line-3'"
+        raise ConfigurationError("serve(connector=)", problem)
     if not any(each.cron or each.every for each in offers):
         raise ConfigurationError(
             "serve(connector=)",
@@ -148,6 +151,8 @@ def offer_of(workflow: Workflow[..., Any] | Callable[..., Any]) -> Offer:
         every=made.every,
         tz=made.tz,
         missed=made.missed,
+        lease=made.lease,
+        lease_ttl=made.lease_ttl,
     )
 
 

@@ -82,6 +82,7 @@ class Run:
         self._rules = rules
         self._bar = bar
         self._recording: RunRecording | None = None
+        self._lease_term = None if identity.lease is None else identity.lease.term
 
     async def execute(self) -> tuple[list[Any], Exception | None]:
         """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
@@ -233,6 +234,7 @@ class Run:
             middleware=self._parts.middleware,
             offers_resources=bool(self._parts.resources),
             recording=self._recording,
+            lease_term=self._lease_term,
         )
 
     def _resource_scope(self, executors: RunExecutors, still_running: StillRunning) -> ResourceScope:
@@ -258,6 +260,7 @@ class Run:
                 events,
                 self._recording,
                 self._identity.workflow,
+                self._lease_term,
             ),
             runner,
             params=self._params,

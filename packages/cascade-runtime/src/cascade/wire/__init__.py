@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from cascade.wire.events import TaskStateBody as TaskStateBody
     from cascade.wire.gates import gate_rows as gate_rows
     from cascade.wire.gates import with_reported_gates as with_reported_gates
+    from cascade.wire.leases import LeaseMessage as LeaseMessage
+    from cascade.wire.leases import parse_lease as parse_lease
     from cascade.wire.message import Message as Message
     from cascade.wire.message import to_wire as to_wire
     from cascade.wire.parsed import Cleared as Cleared
@@ -93,6 +95,7 @@ _MODULES = {
     "engine_view": "EngineView",
     "events": "Body DataBody Envelope LifecycleBody LogBody ProgressBody TaskStateBody",
     "gates": "gate_rows with_reported_gates",
+    "leases": "LeaseMessage parse_lease",
     "message": "Message to_wire",
     "parsed": """Cleared EventMessage Parsed Presence Register Report Store parse parse_ack parse_event parse_register
         parse_report""",

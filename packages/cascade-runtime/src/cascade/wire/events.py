@@ -30,10 +30,17 @@ class TaskStateBody(Message, frozen=True, kw_only=True, tag_field="type", tag="T
     node: str = ""
 
 
+class LeaseOfRun(Message, frozen=True, kw_only=True):
+    """The lease with which the clock has started a run."""
+
+    name: str
+    term: Whole
+
+
 class LifecycleBody(Message, frozen=True, kw_only=True, tag_field="type", tag="LifecycleEvent"):
     """``body`` of a run's start or end.
 
-    ``name``, ``tags`` and ``kept`` only at the start and only when they are set, ``status``, ``error`` and ``by`` only at the end.
+    ``name``, ``tags``, ``kept`` and ``lease`` only at the start and only when they are set, ``status``, ``error`` and ``by`` only at the end.
     """
 
     event: Annotated[str, Meta(extra_json_schema={"enum": [event.value for event in Lifecycle]})]
@@ -45,6 +52,7 @@ class LifecycleBody(Message, frozen=True, kw_only=True, tag_field="type", tag="L
     error: str | UnsetType = UNSET
     by: str = ""
     """Author of the cancel that ended the run."""
+    lease: LeaseOfRun | None = None
 
 
 class ProgressBody(Message, frozen=True, kw_only=True, tag_field="type", tag="ProgressEvent"):

@@ -103,6 +103,21 @@ class OfferedSchedule(Message, frozen=True, kw_only=True):
     """What is wrong with the clock."""
 
 
+class OfferedLease(Message, frozen=True, kw_only=True):
+    """The lease that a machine needs to start a workflow by the clock, as far as this one knows."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    ttl: Number
+    """Seconds."""
+    held: bool = False
+    """Whether the engine that reports holds it."""
+    holder: str = ""
+    """The source that has renewed it last; empty if none is known, as are ``term`` and ``since``."""
+    term: Whole = 0
+    since: str = ""
+    """When the term began."""
+
+
 class OfferedWorkflow(Message, frozen=True, kw_only=True):
     """A workflow that an engine starts when it is asked."""
 
@@ -123,6 +138,8 @@ class OfferedWorkflow(Message, frozen=True, kw_only=True):
     schedule: OfferedSchedule | None = None
     missed: Annotated[str, Meta(extra_json_schema={"enum": ["", "none", "one", "all"]})] = ""
     """With a schedule: what becomes of ticks that were missed."""
+    lease: OfferedLease | None = None
+    """With a schedule: the ticks of several machines start on the one that holds it."""
 
 
 class WorkflowsReport(Report, frozen=True, kw_only=True):

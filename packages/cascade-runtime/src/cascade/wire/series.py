@@ -20,7 +20,16 @@ from cascade.interfaces.events import (
 from cascade.interfaces.redaction import MASK
 from cascade.interfaces.topics import EVENTS, telemetry_topic
 from cascade.interfaces.wire import MAX_DEPTH, VERSION, new_token, timestamp
-from cascade.wire.events import Body, DataBody, Envelope, LifecycleBody, LogBody, ProgressBody, TaskStateBody
+from cascade.wire.events import (
+    Body,
+    DataBody,
+    Envelope,
+    LeaseOfRun,
+    LifecycleBody,
+    LogBody,
+    ProgressBody,
+    TaskStateBody,
+)
 from cascade.wire.message import to_wire
 
 MAX_MESSAGE = 200
@@ -126,6 +135,7 @@ def _lifecycle(event: LifecycleEvent, clean: Clean) -> LifecycleBody:
         status=event.status.value if event.status is not None else "",
         error=clean(event.error) if event.status is not None else UNSET,
         by=clean(event.by)[:_MAX_NAME] if event.by else "",
+        lease=LeaseOfRun(name=event.lease.name, term=event.lease.term) if event.lease is not None else None,
     )
 
 

@@ -19,7 +19,7 @@ from cascade.cli.params import DURATION
 from cascade.interfaces import ConfigurationError
 from cascade.spec import Workflow
 
-_OF_A_WORKFLOW = ("cron", "every", "tz", "overlap", "missed")
+_OF_A_WORKFLOW = ("cron", "every", "tz", "overlap", "missed", "lease", "lease_ttl")
 
 
 @make(name="serve")
@@ -52,6 +52,16 @@ _OF_A_WORKFLOW = ("cron", "every", "tz", "overlap", "missed")
     type=click.Choice(["none", "one", "all"]),
     help="Of the ticks that were missed, start none, the newest (one, unless given), or the newest hundred (all).",
 )
+@click.option(
+    "--lease",
+    metavar="NAME",
+    help="Only the machine that holds this lease starts ticks; needs an MQTT broker.",
+)
+@click.option(
+    "--lease-ttl",
+    metavar="DURATION",
+    help="How long the others listen before they take the lease over; 30s unless given.",
+)
 def command(files: tuple[str, ...], *, drain: float, **options: Any) -> int:
     """Start the workflows of Python files when a message asks for it, or by the clock.
 
@@ -81,7 +91,7 @@ def _changed(workflows: Sequence[Workflow[..., Any]], given: Mapping[str, Any]) 
     """
     if len(workflows) > 1:
         names = ", ".join(each.name for each in workflows)
-        options = " and ".join(f"--{name}" for name in given)
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise CommandError(f"{options} cannot be for {names}", "name one workflow: FILE.py:NAME", code=USAGE)
     (found,) = workflows
     declared = {name: getattr(found, name) for name in _OF_A_WORKFLOW}
@@ -91,6 +101,6 @@ def _changed(workflows: Sequence[Workflow[..., Any]], given: Mapping[str, Any]) 
     try:
         return Workflow(found.function, name=found.name, answer=found.answer, **{**declared, **given})
     except ConfigurationError as error:
-        option = error.setting.partition("(")[2].removesuffix("=)")
+        option = error.setting.partition("(")[2].removesuffix("=)").replace("_", "-")
         found_value = "" if error.value is None else f", not {str(error.value)[:100]!r}"
         raise CommandError(f"--{option}: {error.problem}{found_value}", code=USAGE) from error

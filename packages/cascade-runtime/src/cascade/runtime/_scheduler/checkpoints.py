@@ -48,6 +48,7 @@ class CheckpointGate:
         self._controller, self._events = parts.controller, parts.events
         self.run_id = parts.run_id
         self.run_attempt = run_attempt
+        self.lease_term = parts.lease_term
         self._clock = parts.clock
         self._stopped = stopped
         # when a task's progress was last reported
@@ -257,7 +258,7 @@ class RemoteCall:
     def step(self) -> StepInfo:
         """Which step the call is."""
         gate, node = self._gate, self.node
-        return StepInfo(gate.run_id, node.key, node.name, gate.run_attempt, self._attempt)
+        return StepInfo(gate.run_id, node.key, node.name, gate.run_attempt, self._attempt, gate.lease_term)
 
     def progress(self, done: float, total: float | None = None, message: str = "", unit: str = "") -> None:
         """Report how far the call is; from any thread."""

@@ -75,6 +75,7 @@ class EventEmitter:
                 name=self._run.name,
                 tags=self._run.tags,
                 kept=self._kept,
+                lease=self._run.lease,
                 token=self.token,
                 run_attempt=self._attempt,
             )

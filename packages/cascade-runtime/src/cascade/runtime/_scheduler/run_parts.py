@@ -23,3 +23,4 @@ class RunParts(NamedTuple):
     recording: Recording | None = None
     """None if the engine does not record runs."""
     workflow: str = ""
+    lease_term: int | None = None

@@ -60,8 +60,10 @@ class TaskRunner:
         middleware: Sequence[Middleware] = (),
         offers_resources: bool = False,
         recording: Recording | None = None,
+        lease_term: int | None = None,
     ) -> None:
         self._run_id = run_id
+        self._lease_term = lease_term
         self._executors = executors
         self._make_scope = resource_scope
         self._offers_resources = offers_resources
@@ -234,7 +236,7 @@ class TaskRunner:
 
     async def _with_middleware(self, call: Wrapped, node: Node, context: AttemptContext) -> Any:
         """Call the engine's middleware: each gets the next one to call, the last one the task itself."""
-        step = StepInfo(self._run_id, node.key, node.name, self.run_attempt, node.attempt)
+        step = StepInfo(self._run_id, node.key, node.name, self.run_attempt, node.attempt, self._lease_term)
         call_next: Callable[[], Awaitable[Any]] = partial(call, node, context)
         for around in self._middleware:
             call_next = partial(around, step, call_next)

@@ -29,7 +29,7 @@ def step() -> StepInfo:
     if place is None or in_worker.get():
         raise UsageError("cs.step() works only inside a task, in a process that knows the step")
     gate, node, attempt = place
-    return StepInfo(gate.run_id, node.key, node.name, gate.run_attempt, attempt)
+    return StepInfo(gate.run_id, node.key, node.name, gate.run_attempt, attempt, gate.lease_term)
 
 
 def publish(name: str, data: Any) -> None:

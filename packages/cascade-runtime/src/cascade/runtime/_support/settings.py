@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from numbers import Real
 from typing import Any, Literal, NamedTuple, get_args
 
 from cascade.interfaces import ConfigurationError, Connector
-from cascade.interfaces.events import Tag
+from cascade.interfaces.events import RunLease, Tag
 from cascade.interfaces.logs import mask_logs_with
 from cascade.interfaces.redaction import Redactor
 
@@ -145,6 +146,10 @@ MOST_TAGS = 32
 _LARGE = 2**63  # readers of the messages may have integers of 64 bits
 
 
+lease_of_runs: ContextVar[RunLease | None] = ContextVar("cascade lease of runs", default=None)
+"""With which runs begin that are started in this context: a service sets it."""
+
+
 class RunIdentity(NamedTuple):
     """One run's id, the name and tags that observers see, and the workflow by which constraints cover it."""
 
@@ -152,6 +157,8 @@ class RunIdentity(NamedTuple):
     name: str
     tags: Mapping[str, Tag]
     workflow: str = ""
+    lease: RunLease | None = None
+    """If the clock has started it with one."""
 
 
 def checked_identity(run_id: object, name: object, tags: object, workflow: object = None) -> RunIdentity:
@@ -163,7 +170,7 @@ def checked_identity(run_id: object, name: object, tags: object, workflow: objec
     given_tags = checked_tags("run(tags=)", {} if tags is None else tags)
     checked_id = os.urandom(16).hex() if run_id is None else _text("run(run_id=)", run_id)
     given_workflow = "" if workflow is None else _text("run(workflow=)", workflow)
-    return RunIdentity(checked_id, given_name, given_tags, given_workflow)
+    return RunIdentity(checked_id, given_name, given_tags, given_workflow, lease_of_runs.get())
 
 
 def _text(setting: str, value: object) -> str:

@@ -15,7 +15,7 @@ from cascade.interfaces import UsageError
 from cascade.interfaces.text import nearest
 from cascade.runtime.starting import Startable
 from cascade.spec import Overlap
-from cascade.spec.schedules import Missed
+from cascade.spec.schedules import DEFAULT_LEASE_TTL, Missed
 from cascade.wire.requests import StartRequest
 
 MAX_WAITING = 10
@@ -89,6 +89,11 @@ class RequestedRun:
         """The id of the run."""
         return f"{self.workflow}~{self.id}"
 
+    @property
+    def is_tick(self) -> bool:
+        """Whether the clock has started it: the id of a request has no colon."""
+        return ":" in self.id
+
 
 class Refused(NamedTuple):
     """The request starts nothing."""
@@ -124,6 +129,8 @@ class Offer:
     every: str | None = None
     tz: str | None = None
     missed: Missed = "one"
+    lease: str | None = None
+    lease_ttl: str = DEFAULT_LEASE_TTL
     skipped: tuple[float, str, str] | None = None
     """The latest tick that did not start: its time, the code and the reason."""
 

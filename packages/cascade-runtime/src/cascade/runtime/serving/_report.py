@@ -9,7 +9,7 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import VERSION, timestamp
 from cascade.runtime.serving._intake import Offer
 from cascade.wire.message import encoded_size, to_wire
-from cascade.wire.requests import LastRun, OfferedSchedule, OfferedWorkflow, WorkflowsReport
+from cascade.wire.requests import LastRun, OfferedLease, OfferedSchedule, OfferedWorkflow, WorkflowsReport
 
 MAX_BYTES = 64 * 1024
 """Of a report: what does not fit is counted under ``more``."""
@@ -27,11 +27,13 @@ def workflows_report(
     now: float,
     problem: str = "",
     schedule_of: Callable[[str], OfferedSchedule | None] = lambda workflow: None,
+    lease_of: Callable[[str], OfferedLease | None] = lambda workflow: None,
 ) -> dict[str, Any]:
     """Return the body of ``cascade/state/{source}/workflows``."""
     rows, room, more = list[OfferedWorkflow](), MAX_BYTES - _HEAD, 0
     for offer in offers:
-        row = _row(offer, schedule_of(offer.name), accepting=accepting, redactor=redactor)
+        schedule, lease = schedule_of(offer.name), lease_of(offer.name)
+        row = _row(offer, schedule, lease, accepting=accepting, redactor=redactor)
         room -= encoded_size(row)
         if room < 0:
             more += 1
@@ -52,7 +54,12 @@ def workflows_report(
 
 
 def _row(
-    offer: Offer, schedule: OfferedSchedule | None, *, accepting: bool, redactor: Redactor
+    offer: Offer,
+    schedule: OfferedSchedule | None,
+    lease: OfferedLease | None,
+    *,
+    accepting: bool,
+    redactor: Redactor,
 ) -> OfferedWorkflow:
     last = None
     if offer.last is not None and (outcome := offer.last.outcome) is not None:
@@ -68,4 +75,5 @@ def _row(
         last_success="" if offer.last_success is None else timestamp(offer.last_success),
         schedule=schedule,
         missed="" if schedule is None else offer.missed,
+        lease=lease,
     )

@@ -32,6 +32,7 @@ from cascade.interfaces import (
     TaskCancelledError,
     supports,
 )
+from cascade.interfaces.events import RunLease
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.topics import parse_request_topic, request_filters, state_topic
@@ -40,6 +41,7 @@ from cascade.runtime._graph.plan import check_inputs
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.runtime._support.settings import lease_of_runs
 from cascade.runtime.serving._intake import (
     REMEMBERED,
     REMEMBERED_SECONDS,
@@ -52,6 +54,7 @@ from cascade.runtime.serving._intake import (
     RequestedRun,
     State,
 )
+from cascade.runtime.serving._leases import Leases
 from cascade.runtime.serving._refusals import RefusalLog
 from cascade.runtime.serving._report import workflows_report
 from cascade.runtime.serving._responses import Asker, Responses, sendable
@@ -60,7 +63,7 @@ from cascade.runtime.serving._systemd import notify
 from cascade.runtime.serving._ticking import Ticking
 from cascade.runtime.starting import Target
 from cascade.spec import targets_of
-from cascade.wire.requests import StartRequest, parse_request
+from cascade.wire.requests import OfferedLease, StartRequest, parse_request
 
 RunTarget = Callable[[Target, Mapping[str, Any], RequestedRun], Awaitable[Any]]
 """Runs a target with the values of its inputs, under the id and the workflow of a request."""
@@ -111,11 +114,13 @@ class Service:
         self._redactor = redactor or Redactor.DEFAULT
         remembered = (REMEMBERED, REMEMBERED_SECONDS) if store is None else (MAX_REMEMBERED, KEPT_SECONDS)
         self._intake = Intake(offers, pause_of=pause_of, remembered=remembered)
+        self._leases = Leases(offers, connector=connector, clock=self._clock, changed=self._lease_changed)
         self._ticking = Ticking(
             self._intake,
             clock=self._clock,
             pause_of=pause_of,
             store=store,
+            leases=self._leases,
             start=self._start_tick,
             report=self._report,
         )
@@ -142,6 +147,7 @@ class Service:
         reader = asyncio.create_task(self._read(), name=f"cascade requests {self._source}")
         ticking = None
         if self._ticking.has_schedule:
+            self._leases.start()
             ticking = asyncio.create_task(self._ticking.run(), name=f"cascade ticks {self._source}")
             ticking.add_done_callback(self._done)
         # also without a link: the broker may come later, and a service manager would not wait for it
@@ -155,6 +161,7 @@ class Service:
                     await cancel([ticking], timeout=STOP_SECONDS)
                 await self._stop()
             finally:
+                await self._leases.stop()
                 await cancel([reader, *self._tasks], timeout=STOP_SECONDS)
                 unsubscribe()
                 if self._store is not None:
@@ -268,6 +275,14 @@ class Service:
 
         :param accepted: whether that was answered already: then a run that cannot begin has failed.
         """
+        if (lease := self._leases.of_run(run)) is not None:
+            if (term := await lease.begin(run.workflow, run.id)) is None:
+                self._recorded.discard(run.run_id)
+                problem = f"another machine holds the lease {lease.name}"
+                await self._end(run, Outcome(RunStatus.CANCELLED.value, self._clock.now(), problem))
+                return
+            # nothing is awaited between that and the start
+            lease_of_runs.set(RunLease(lease.name, term))
         began = self._clock.monotonic()
         value: Any = msgspec.UNSET
         error: Exception | None = None
@@ -405,12 +420,23 @@ class Service:
             now=self._clock.now(),
             problem=_DEAF if self._is_deaf else "",
             schedule_of=self._ticking.schedule_of,
+            lease_of=self._lease_of,
         )
         self._reports.publish(state_topic(self._source, "workflows"), body, qos=1, retain=True)
+
+    def _lease_of(self, workflow: str) -> OfferedLease | None:
+        lease = self._leases.of(workflow)
+        return None if lease is None else lease.row()
+
+    def _lease_changed(self) -> None:
+        self._ticking.look()
+        self._report()
 
     async def _stop(self) -> None:
         """Refuse what comes, let active runs end, and leave the others to the next process."""
         self._intake.stopping = True
+        # the runs that go on keep it until they have ended
+        self._leases.close()
         notify("STOPPING=1")
         self._report()
         if self._tasks:

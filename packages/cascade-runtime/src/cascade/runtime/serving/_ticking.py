@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from cascade.interfaces import Clock, ConfigurationError, StateUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.clock import EARLIEST, call_later_on, elapsed_of, pause
 from cascade.runtime.serving._intake import Code, Intake, Offer, Refused, RequestedRun
+from cascade.runtime.serving._leases import Leases
 from cascade.runtime.serving._schedules import CronSchedule, tick_id
 from cascade.runtime.serving._store import Mark, RequestStore
 from cascade.runtime.serving._timetable import Due, Entry, Timetable
@@ -42,12 +44,15 @@ class Ticking:
         clock: Clock,
         pause_of: Callable[[str], str],
         store: RequestStore | None,
+        leases: Leases,
         start: Callable[[RequestedRun], None],
         report: Callable[[], None],
     ) -> None:
         self._intake, self._clock, self._elapsed = intake, clock, elapsed_of(clock)
         self._pause_of, self._store, self._start, self._report = pause_of, store, start, report
-        self._timetable = Timetable(_entries(intake.offers.values()))
+        self._leases = leases
+        self._timetable = Timetable(_entries(intake.offers.values()), elsewhere=self._is_elsewhere)
+        self._pause: asyncio.Future[None] | None = None
         self._clock_is = _Clock(unset=False, synchronised=True)
         self._problem = ""
         self._held: dict[str, str] = {}
@@ -78,10 +83,17 @@ class Ticking:
             now = self._clock.now()
             if self._note_clock(now):
                 self._report()
+            self._note_elsewhere(now)
             for due in self._timetable.due(now, self._elapsed(), self._pause_of):
                 await self._begin(due)
             self._note_held()
-            await pause(call_later, self._timetable.wake_up(self._clock.now(), self._elapsed()))
+            self._pause = pause(call_later, self._timetable.wake_up(self._clock.now(), self._elapsed()))
+            await self._pause
+
+    def look(self) -> None:
+        """Look now whether something is due: a lease has moved."""
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
     def schedule_of(self, workflow: str) -> OfferedSchedule | None:
         """Return what a report says of a workflow's schedule."""
@@ -123,6 +135,19 @@ class Ticking:
                 if (following := self._intake.withdrawn(run)) is not None:
                     self._start(following)
         self._report()
+
+    def _is_elsewhere(self, workflow: str) -> bool:
+        """Return whether the ticks of a workflow need a lease that this machine does not have."""
+        lease = self._leases.of(workflow)
+        return lease is not None and lease.term is None
+
+    def _note_elsewhere(self, now: float) -> None:
+        """Take over which ticks have begun on other machines."""
+        for workflow in self._leases:
+            lease = self._leases.of(workflow)
+            if lease is not None and (time := lease.ticks.get(workflow)) is not None:
+                at = datetime.fromisoformat(time).timestamp()
+                self._timetable.began_elsewhere(workflow, at, now, self._elapsed())
 
     def _free_id(self, entry: Entry, at: float) -> str:
         """Return the id of a tick; one of ``every`` starts also if the clock was set back to a time that has a run."""

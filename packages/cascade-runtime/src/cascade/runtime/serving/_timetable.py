@@ -50,6 +50,8 @@ class Entry:
     """The next tick: on the wall clock for ``cron``, in elapsed seconds for ``every``."""
     paused: str = ""
     """The scope of the pause that keeps a tick from starting."""
+    elsewhere: bool = False
+    """Whether a tick is due that another machine may start."""
     began: float = 0.0
     """When the service began, on the wall clock."""
 
@@ -59,9 +61,15 @@ class Timetable:
 
     ``now`` is always the wall clock, in seconds since the epoch; ``elapsed`` a clock that never goes back, and counts sleep
     where the system can.
+
+    :param elsewhere: whether another machine may start the ticks of a workflow; they wait until :meth:`began_elsewhere` says that
+        it did, or this machine may.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(
+        self, entries: Iterable[Entry], *, elsewhere: Callable[[str], bool] = lambda workflow: False
+    ) -> None:
+        self._elsewhere = elsewhere
         self.entries = {each.workflow: each for each in entries}
 
     def begin(self, now: float, elapsed: float, marks: Mapping[str, float]) -> None:
@@ -88,6 +96,8 @@ class Timetable:
         """Return the seconds until :meth:`due` has to be asked again."""
         seconds = MAX_WAKE_UP
         for each in self.entries.values():
+            if each.elsewhere:
+                continue
             if each.paused:
                 seconds = min(seconds, PAUSED_WAKE_UP)
             else:
@@ -106,16 +116,32 @@ class Timetable:
         """The scope of the pause that keeps a due tick from starting, by workflow."""
         return {each.workflow: each.paused for each in self.entries.values() if each.paused}
 
+    def began_elsewhere(self, workflow: str, at: float, now: float, elapsed: float) -> None:
+        """Note a tick that has begun on some machine: no earlier one starts here, and ``every`` counts from it."""
+        entry = self.entries.get(workflow)
+        if entry is None or at > now + ON_TIME:
+            return
+        if entry.cron is None:
+            entry.due = max(entry.due, elapsed - (now - at) + entry.every)
+        elif entry.mark is not None and entry.mark < at:
+            entry.mark, entry.due = at, entry.cron.after(at)
+
+    def _waits(self, entry: Entry, scope: str) -> bool:
+        """Return whether a tick that is due is decided later: a pause covers it, or another machine may start it."""
+        entry.elsewhere = self._elsewhere(entry.workflow)
+        if entry.missed == "none" or not (scope or entry.elsewhere):
+            return False
+        entry.paused = "" if entry.elsewhere else scope
+        return True
+
     def _cron_due(
         self, entry: Entry, cron: CronSchedule, now: float, pause_of: Callable[[str], str]
     ) -> Due | None:
         self._set(entry, now)
         if entry.due > now or entry.mark is None:
-            entry.paused = ""
+            entry.paused, entry.elsewhere = "", False
             return None
-        scope = pause_of(entry.workflow)
-        if scope and entry.missed != "none":
-            entry.paused = scope
+        if self._waits(entry, scope := pause_of(entry.workflow)):
             return None
         ticks = cron.between(entry.mark, now, most=MAX_MISSED)
         decided = self._decide(entry, ticks, now, scope)
@@ -137,10 +163,9 @@ class Timetable:
         self, entry: Entry, now: float, elapsed: float, pause_of: Callable[[str], str]
     ) -> Due | None:
         if entry.due > elapsed:
+            entry.paused, entry.elsewhere = "", False
             return None
-        scope = pause_of(entry.workflow)
-        if scope and entry.missed != "none":
-            entry.paused = scope
+        if self._waits(entry, scope := pause_of(entry.workflow)):
             return None
         number = int((elapsed - entry.due) // entry.every) + 1
         last = entry.due + (number - 1) * entry.every
@@ -152,6 +177,9 @@ class Timetable:
     def _decide(self, entry: Entry, ticks: list[float], now: float, scope: str) -> Due:
         """Return what becomes of ticks that are due."""
         name = entry.workflow
+        if entry.elsewhere:
+            entry.elsewhere = False
+            return Due(name, (), True)
         if scope:
             return Due(name, (), True, tuple(ticks), f"a pause of {scope} was in force")
         was_paused, entry.paused = entry.paused, ""

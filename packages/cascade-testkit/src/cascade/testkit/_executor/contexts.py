@@ -118,7 +118,7 @@ class Contexts(Harness):
 class Recorded:
     """A context of the engine that keeps what it hears."""
 
-    step = StepInfo("run-7", "resize:0[17]", "resize", 2, 3)
+    step = StepInfo("run-7", "resize:0[17]", "resize", 2, 3, 7)
 
     def __init__(self, directive: Directive = Directive.RUN) -> None:
         self.said: list[tuple[float, float | None, str, str]] = []
