@@ -58,6 +58,7 @@ MATRIX: dict[str, tuple[set[str], set[str]]] = {
     "cascade/requests/@all/audit": ({"hmi"}, {"press-3", "ann"}),
     "cascade/responses/press-3/7": ({"press-3"}, {"hmi", "ann"}),
     "cascade/responses/press-4/7": (set(), {"hmi", "ann"}),
+    "cascade/leases/hall-2": ({"press-3"}, {"press-3", "ann"}),
     "elsewhere": (set(), set()),
 }
 

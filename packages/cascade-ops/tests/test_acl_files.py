@@ -133,6 +133,7 @@ topic read cascade/requests/press/+
 topic write cascade/responses/press/#
 topic read cascade/requests/@all/+
 topic write cascade/responses/@all/#
+topic readwrite cascade/leases/+
 
 user ann
 topic readwrite cascade/sync/ann/+

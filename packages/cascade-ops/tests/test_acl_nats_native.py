@@ -30,7 +30,9 @@ PATIENT = "from cascade.connectors.nats import _link\n_link.OPEN_TIMEOUT = 60.0\
 KEPT = {
     topic
     for topic in MATRIX
-    if not topic.startswith(("cascade/telemetry/", "cascade/requests/", "cascade/responses/"))
+    if not topic.startswith(
+        ("cascade/telemetry/", "cascade/requests/", "cascade/responses/", "cascade/leases/")
+    )
 }
 PAUSE = constraint_topic("global", "pause")
 

@@ -21,7 +21,7 @@ NATS_PORT = 4222
 _SESSIONS_END = "336h"
 _WILDCARDS = {"+": "*", "#": ">"}
 _BUCKET = "cascade"
-_NOT_KEPT = ("cascade/telemetry/", "cascade/requests/", "cascade/responses/")
+_NOT_KEPT = ("cascade/telemetry/", "cascade/requests/", "cascade/responses/", "cascade/leases/")
 """What the server's own clients never keep in the bucket."""
 _TRIED = "cascade/sync/"
 """What only ``cascade doctor`` keeps there: a user who may write no other key must not write this one, as a message to any
