@@ -584,6 +584,11 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: cs.run(add(1), run_id=""), "run(run_id=): needs a text of 1 to 200 characters, not ''"),
     (lambda: cs.run(add(1), name=5), "run(name=): needs a text of 1 to 200 characters, not 5"),
+    (lambda: cs.run(add(1), workflow=""), "run(workflow=): needs a text of 1 to 200 characters, not ''"),
+    (
+        lambda: cs.run(add(1), traceparent="7"),
+        "run(traceparent=): needs a text such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01, not '7'",
+    ),
     (
         lambda: cs.run(add(1), tags="nightly"),
         "run(tags=): needs a dict from texts to texts, numbers or booleans, not 'nightly'",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import cascade as cs
-from cascade.interfaces import Connector, Message, ReplyTo
+from cascade.interfaces import Connector, LifecycleEvent, Message, ReplyTo
 from cascade.interfaces.topics import constraint_topic
 from cascade.testkit import eventually
 from cascade.wire import View
@@ -65,6 +65,9 @@ def packing(boxes: list[Box]) -> cs.LazyResult[int]:
 
 def broken(number: int) -> Any:
     raise RuntimeError(f"no part {number}")
+
+
+TRACES = [f"00-4bf92f3577b34da6a3ce929d0e0e473{number}-00f067aa0ba902b7-01" for number in range(2)] + ["7"]
 
 
 @pytest.fixture(autouse=True)
@@ -376,12 +379,15 @@ async def test_an_id_is_answered_from_its_record_after_a_restart_and_never_runs_
 
 
 async def test_what_a_stop_interrupted_goes_on_after_the_restart(tmp_path: Path) -> None:
-    """The run that was active and those that waited; who waits for the end hears of it then."""
+    """The run that was active and those that waited, each in the trace of its request; who waits for the end hears of it then."""
     GATE.clear()
-    settings: dict[str, Any] = {"state": tmp_path / "runs", "drain": 0.0, "stop_timeout": 0.0}
+    bus, traces = cs.EventBus(), set[tuple[str, str]]()
+    bus.subscribe(LifecycleEvent, lambda event: traces.add((event.run_id, event.traceparent)))
+    settings: dict[str, Any] = {"state": tmp_path / "runs", "drain": 0.0, "stop_timeout": 0.0, "bus": bus}
     async with service(queued, **settings) as client:
         for number in range(3):
-            await client.ask("queued", id=str(number), params={"number": number}, wait=number != 1)
+            asked: dict[str, Any] = {"wait": number != 1, "traceparent": TRACES[number]}
+            await client.ask("queued", id=str(number), params={"number": number}, **asked)
         await eventually(lambda: CALLS)
         await client.answers(1)
     GATE.set()  # the call of the first process ends
@@ -394,6 +400,10 @@ async def test_what_a_stop_interrupted_goes_on_after_the_restart(tmp_path: Path)
         ends = await client.answers(2)
         assert {each["id"]: each["outcome"] for each in ends} == {"0": "Succeeded", "2": "Succeeded"}
         await eventually(lambda: set(CALLS) == {0, 1, 2})
+    # the last event of a run has none, and a text that is no traceparent is ignored
+    assert traces == {
+        (f"queued~{number}", trace) for number in range(3) for trace in ("", TRACES[number])
+    } - {("queued~2", TRACES[2])}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ _OF_ENGINE_RUN = (  # the other settings are the engine's
     "max_starts",
     "forget_control",
     "workflow",
+    "traceparent",
 )
 
 

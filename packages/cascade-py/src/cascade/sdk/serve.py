@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cascade.runtime.serving import Offer
     from cascade.sdk.run import OpenedEngine
 
-_OF_EACH_RUN = ("run_id", "name", "workflow")
+_OF_EACH_RUN = ("run_id", "name", "workflow", "traceparent")
 """Settings of a single run: a service has many."""
 
 
@@ -116,7 +116,12 @@ async def _serve(
         offers,
         connector=link,
         run=lambda target, params, run: engine.run(
-            target, params, run_id=run.run_id, workflow=run.workflow, **of_run
+            target,
+            params,
+            run_id=run.run_id,
+            workflow=run.workflow,
+            traceparent=run.traceparent,
+            **of_run,
         ),
         bus=engine.bus,
         clock=settings.get("clock"),

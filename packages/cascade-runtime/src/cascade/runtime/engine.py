@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         max_starts: int | None
         forget_control: bool
         workflow: str | None
+        traceparent: str | None
 
     class RunOptions(RunDetails, total=False):
         """The keywords of a run that raises its failures."""
@@ -215,6 +216,7 @@ class Engine:
         max_starts: int | None = 5,
         forget_control: bool = False,
         workflow: str | None = None,
+        traceparent: str | None = None,
     ) -> Any:
         """Run what ``target`` needs and return its value; a list of targets gives a list, a tuple a tuple.
 
@@ -230,7 +232,8 @@ class Engine:
         begins without the constraints that the ``state_backend`` remembers of an earlier process.
         ``progress`` shows the run on stderr: a line that changes on a terminal, and a last line everywhere.
         Observers see ``run_id`` (random if none is given), ``name`` and ``tags``. With ``workflow="audit"``
-        constraints of the scope ``workflow:audit`` cover the run, too.
+        constraints of the scope ``workflow:audit`` cover the run, too. ``traceparent`` (W3C Trace Context) makes the run
+        a part of a trace that has begun elsewhere: its first event has it.
 
         :raises InvalidTargetError: if a target is not a lazy result; nothing was started then.
         :raises ConfigurationError: if the engine has runs on another event loop, or one with this
@@ -262,7 +265,7 @@ class Engine:
             raise ConfigurationError(
                 "run(on_failure=)", f"needs 'stop', 'continue' or 'return', not {on_failure!r}"
             )
-        identity = checked_identity(run_id, name, tags, workflow)
+        identity = checked_identity(run_id, name, tags, workflow, traceparent)
         rules = checked_rules(resume, on_change, max_starts, forget_control)
         with (
             self._on_one_loop(),

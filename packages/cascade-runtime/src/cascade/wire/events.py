@@ -40,7 +40,7 @@ class LeaseOfRun(Message, frozen=True, kw_only=True):
 class LifecycleBody(Message, frozen=True, kw_only=True, tag_field="type", tag="LifecycleEvent"):
     """``body`` of a run's start or end.
 
-    ``name``, ``tags``, ``kept`` and ``lease`` only at the start and only when they are set, ``status``, ``error`` and ``by`` only at the end.
+    ``name``, ``tags``, ``kept``, ``lease`` and ``traceparent`` only at the start and only when they are set, ``status``, ``error`` and ``by`` only at the end.
     """
 
     event: Annotated[str, Meta(extra_json_schema={"enum": [event.value for event in Lifecycle]})]
@@ -48,6 +48,8 @@ class LifecycleBody(Message, frozen=True, kw_only=True, tag_field="type", tag="L
     tags: Tags = field(default_factory=dict)
     kept: Whole = 0
     """Steps whose result is kept from an earlier attempt."""
+    traceparent: str = ""
+    """Of the request that started the run: its trace."""
     status: Annotated[str, Meta(extra_json_schema={"enum": [status.value for status in RunStatus]})] = ""
     error: str | UnsetType = UNSET
     by: str = ""

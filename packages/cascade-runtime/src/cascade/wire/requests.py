@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType, ValidationError, convert, field
+from msgspec.structs import replace
 
+from cascade.interfaces.traces import read_traceparent
 from cascade.wire.message import Message, Number, Rows, Whole
 from cascade.wire.reading import json_object
 from cascade.wire.reports import Report, Status
@@ -31,6 +33,8 @@ class StartRequest(Message, frozen=True, kw_only=True):
     """Who asks."""
     wait: bool = False
     """Whether the response is sent when the run has ended."""
+    traceparent: str = ""
+    """Of the trace to which the run belongs, as W3C Trace Context has it; a wrong one is ignored."""
 
 
 class StartResponse(Message, frozen=True, kw_only=True):
@@ -169,7 +173,8 @@ def parse_request(payload: bytes | bytearray) -> StartRequest:
         raise ValueError(_problem(error)) from error
     if request.expires_at is not None and not 0 <= request.expires_at < _LATEST:
         raise ValueError("expires_at: needs seconds since the epoch, not milliseconds")
-    return request
+    traceparent = read_traceparent(request.traceparent)
+    return request if traceparent == request.traceparent else replace(request, traceparent=traceparent)
 
 
 def parse_response(payload: bytes | bytearray) -> StartResponse | None:

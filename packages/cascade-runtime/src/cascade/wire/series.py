@@ -132,6 +132,7 @@ def _lifecycle(event: LifecycleEvent, clean: Clean) -> LifecycleBody:
         name=clean(event.name) if event.name else "",
         tags=clean_tags(event.tags, clean),
         kept=event.kept,
+        traceparent=event.traceparent,
         status=event.status.value if event.status is not None else "",
         error=clean(event.error) if event.status is not None else UNSET,
         by=clean(event.by)[:_MAX_NAME] if event.by else "",

@@ -46,6 +46,7 @@ WITHOUT_OPTION: Mapping[str, str] = {
     "host_report": _OF_THE_CODE,
     "stop_timeout": _OF_THE_CODE,
     "close_timeout": _OF_THE_CODE,
+    "traceparent": "a program that has a trace gives it",
 }
 """Keywords that only ``cs.settings`` and ``cs.main`` take, and why."""
 

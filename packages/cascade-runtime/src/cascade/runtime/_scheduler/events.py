@@ -76,6 +76,7 @@ class EventEmitter:
                 tags=self._run.tags,
                 kept=self._kept,
                 lease=self._run.lease,
+                traceparent=self._run.traceparent,
                 token=self.token,
                 run_attempt=self._attempt,
             )

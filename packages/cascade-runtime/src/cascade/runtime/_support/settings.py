@@ -13,6 +13,7 @@ from cascade.interfaces import ConfigurationError, Connector
 from cascade.interfaces.events import RunLease, Tag
 from cascade.interfaces.logs import mask_logs_with
 from cascade.interfaces.redaction import Redactor
+from cascade.interfaces.traces import read_traceparent
 
 _METHODS = {
     "executor": ("run", "settle"),
@@ -151,7 +152,7 @@ lease_of_runs: ContextVar[RunLease | None] = ContextVar("cascade lease of runs",
 
 
 class RunIdentity(NamedTuple):
-    """One run's id, the name and tags that observers see, and the workflow by which constraints cover it."""
+    """One run's id, what observers see of it besides, and the workflow by which constraints cover it."""
 
     run_id: str
     name: str
@@ -159,9 +160,12 @@ class RunIdentity(NamedTuple):
     workflow: str = ""
     lease: RunLease | None = None
     """If the clock has started it with one."""
+    traceparent: str = ""
 
 
-def checked_identity(run_id: object, name: object, tags: object, workflow: object = None) -> RunIdentity:
+def checked_identity(
+    run_id: object, name: object, tags: object, workflow: object = None, traceparent: object = None
+) -> RunIdentity:
     """Return what identifies a run; without an id it gets a random one.
 
     :raises ConfigurationError: naming the argument that cannot be used.
@@ -170,7 +174,19 @@ def checked_identity(run_id: object, name: object, tags: object, workflow: objec
     given_tags = checked_tags("run(tags=)", {} if tags is None else tags)
     checked_id = os.urandom(16).hex() if run_id is None else _text("run(run_id=)", run_id)
     given_workflow = "" if workflow is None else _text("run(workflow=)", workflow)
-    return RunIdentity(checked_id, given_name, given_tags, given_workflow, lease_of_runs.get())
+    return RunIdentity(
+        checked_id, given_name, given_tags, given_workflow, lease_of_runs.get(), _trace(traceparent)
+    )
+
+
+def _trace(traceparent: object) -> str:
+    if traceparent in (None, ""):
+        return ""
+    found = read_traceparent(traceparent) if isinstance(traceparent, str) else ""
+    if not found:
+        example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        raise ConfigurationError("run(traceparent=)", f"needs a text such as {example}", value=traceparent)
+    return found
 
 
 def _text(setting: str, value: object) -> str:

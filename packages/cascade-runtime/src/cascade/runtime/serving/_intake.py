@@ -83,6 +83,8 @@ class RequestedRun:
     """Whether the end was sent."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """The converted values."""
+    traceparent: str = ""
+    """Of the request: the trace of its run."""
 
     @property
     def run_id(self) -> str:
@@ -199,6 +201,7 @@ class Intake:
             by=request.by,
             waits=request.wait,
             values=values,
+            traceparent=request.traceparent,
         )
         self._take(offer, run)
         return Accepted(run, True)

@@ -57,6 +57,7 @@ class _Row(msgspec.Struct):
     outcome: tuple[str, float, str, float | None] | None = None
     value: Any = None
     has_value: bool = False
+    traceparent: str = ""
 
 
 class RequestStore:
@@ -196,6 +197,7 @@ def _encoded(run: RequestedRun) -> bytes:
     row = _Row(
         *(run.workflow, run.id, dict(run.params), run.digest, run.received, run.by, run.state.value),
         *(run.waits, run.answered),
+        traceparent=run.traceparent,
     )
     if outcome is not None:
         row.outcome = (outcome.status, outcome.ended, outcome.error, outcome.duration_ms)
@@ -212,4 +214,5 @@ def _decoded(body: bytes) -> RequestedRun:
     return RequestedRun(
         *(row.workflow, row.id, row.params, row.digest, row.received, row.by, State(row.state), outcome),
         *(row.waits, row.answered),
+        traceparent=row.traceparent,
     )
