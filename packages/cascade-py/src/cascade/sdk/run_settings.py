@@ -70,6 +70,7 @@ class OtherSettings(TypedDict, total=False):
     max_starts: int | None
     forget_control: bool
     workflow: str | None
+    traceparent: str | None
 
 
 class Settings(OtherSettings, total=False):
