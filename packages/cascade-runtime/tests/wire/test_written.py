@@ -23,6 +23,7 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
+from cascade.interfaces.events import RunLease
 from cascade.wire import Series, to_wire
 from cascade.wire import body_of as read_body
 
@@ -56,6 +57,8 @@ def event_of(body: dict[str, Any], run_id: str, seconds: float) -> Event:
     fields["event"] = Lifecycle(fields["event"])
     if "status" in fields:
         fields["status"] = RunStatus(fields["status"])
+    if "lease" in fields:
+        fields["lease"] = RunLease(**fields["lease"])
     return LifecycleEvent(run_id=run_id, timestamp=seconds, **fields)
 
 
