@@ -38,7 +38,7 @@ class Machine:
         self.now, self.offset, self.wake_ups = START, 0.0, 0
         self.mark: float | None = None
         self.starts: list[float] = []
-        self.dropped: list[float] = []
+        self.dropped: list[tuple[float, str]] = []
         self.table: Timetable | None = None
 
     def begin(self) -> None:
@@ -64,32 +64,37 @@ class Machine:
         while self.now < end:
             for due in self.table.due(self.now, self.now - self.offset, lambda _: scope):
                 self.starts += due.starts
-                self.dropped += due.dropped
+                self.dropped += [(at, due.reason) for at in due.dropped]
             pause = self.table.wake_up(self.now, self.now - self.offset)
             assert 0 < pause <= MAX_WAKE_UP
             self.wake_ups += 1
             self.now = min(end, self.now + pause)
 
 
-def model(kind: str, missed: str, states: list[tuple[State, int]]) -> tuple[list[float], list[float]]:
-    """Return the ticks that start, and those that do not, minute by minute."""
+def model(
+    kind: str, missed: str, states: list[tuple[State, int]]
+) -> tuple[list[float], list[tuple[float, str]]]:
+    """Return the ticks that start, and those that do not and why, minute by minute."""
     starts: list[float] = []
-    dropped: list[float] = []
+    dropped: list[tuple[float, str]] = []
     backlog: list[float] = []
     now, before, began = START, "off", START
+    held = False
 
-    def release(on_time: int) -> None:
+    def release(on_time: int, why: str = "") -> None:
+        why = why or f'{"a pause was in force" if held else "it was missed"} (missed="{missed}")'
         most = {"none": on_time, "one": 1, "all": 100}[missed]
         count = min(most, len(backlog))
         ticks = backlog[-100:]
         starts.extend(ticks[len(ticks) - count :])
-        dropped.extend(ticks[: len(ticks) - count])
+        dropped.extend((each, why) for each in ticks[: len(ticks) - count])
         backlog.clear()
 
     for state, length in states:
         if "off" in (state, before) and kind == "every":
             # an interval counts from the start of the process
             backlog.clear()
+        held = held and state != "off"
         if before == "off" and state in ("on", "paused"):
             began = now
         for minute in range(length):
@@ -105,7 +110,8 @@ def model(kind: str, missed: str, states: list[tuple[State, int]]) -> tuple[list
             if state == "on" and backlog:
                 release(int(not waited))
             elif state == "paused" and missed == "none":
-                release(0)
+                release(0, "a pause of global was in force")
+            held = bool(backlog) and (held or state == "paused")
         now += length * 60
         before = state if state != "asleep" or before != "off" else "off"
     return starts, dropped
