@@ -197,6 +197,33 @@ async def test_the_clock_needs_no_connector() -> None:
     await asyncio.wait({serving})
 
 
+class CountingClock(ManualClock):
+    """Counts the timers that ring."""
+
+    rung = 0
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Any:
+        def ring() -> None:
+            self.rung += 1
+            callback()
+
+        return super().call_later(seconds, ring)
+
+
+async def test_an_idle_service_wakes_up_once_in_30_s() -> None:
+    """To see whether the clock was set; without a connector nobody hears a report, so none is made."""
+    clock = CountingClock(THREE + 60)
+    serving = asyncio.create_task(cs.aserve(audit, clock=clock))
+    await eventually(lambda: clock._timers)
+    for _ in range(3600):
+        clock.advance(1.0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert 100 < clock.rung < 130
+    serving.cancel()
+    await asyncio.wait({serving})
+
+
 async def test_a_schedule_of_a_workflow_that_needs_a_parameter_is_refused() -> None:
     """A clock gives none."""
 

@@ -76,6 +76,8 @@ async def aserve(
     offers = [offer_of(each) for each in workflows]
     if connector is None:
         connector = _nobody(offers)
+        # a report that nobody hears would only wake the machine
+        settings["host_report"] = False
     link = plugins.connector(connector) if isinstance(connector, str) else connector
     opened = await open_engine(settings, link)
     try:
