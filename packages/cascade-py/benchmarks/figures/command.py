@@ -30,6 +30,7 @@ GROUPS = (
     "control",
     "fleet",
     "serving",
+    "ticking",
     "executors",
     "journal",
     "recorded",
