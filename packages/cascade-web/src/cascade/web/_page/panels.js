@@ -308,7 +308,7 @@ const panels = (() => {
         : page.view.hasOnlyEvents() ? "None is set over MQTT." : "None: nothing is paused or limited."));
       this.running = rows("running", runningRow, () => this.runningEmpty);
       this.waiting = rows("waiting", waitingRow, () => this.waitingEmpty);
-      this.failures = rows("failures", failureRow, () => "");
+      this.failures = rows("failures", failureRow, () => "Not known here.");
       this.tasks = rows("tasks", taskRow, () => this.tasksEmpty);
       this.values = rows("values", valueRow, () => "");
       this.logs = rows("logs", logRow, () => "");
