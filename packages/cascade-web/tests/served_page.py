@@ -12,6 +12,7 @@ from websockets.typing import Origin, Subprotocol
 
 from cascade.testkit.ports import free_port
 from cascade.web._assembly import assemble, script_names
+from cascade.web._history import History
 from cascade.web._relay import relay
 from cascade.web._relay_access import RelayAccess
 from cascade.web._server import WebServer

@@ -44,17 +44,19 @@ def page() -> str:
     return assemble().html
 
 
-def assemble(broker: str = "") -> Page:
+def assemble(broker: str = "", *, history: bool = False) -> Page:
     """Make the page of its parts.
 
     :param broker: the only address that the page may use: a path of the server that it comes from, or a URL. Without
         one, whoever opens the page names the broker.
+    :param history: whether the server that it comes from answers questions about the past.
     """
     style = _read("style.css")
     script = "\n".join(_read(name) for name in script_names(_read("scripts.txt")))
-    policy = content_policy(style, [_LOADER, script], _sources(broker))
+    policy = content_policy(style, [_LOADER, script], _sources(broker, history=history))
+    meta = f'<meta name="broker" content="{escape(broker)}">' if broker else ""
     parts = {
-        "broker": f'<meta name="broker" content="{escape(broker)}">' if broker else "",
+        "broker": meta + ('\n<meta name="history" content="/history">' if history else ""),
         "policy": f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         "style": f"<style>{style}</style>",
         "scripts": f'<template id="packed">{_packed(script)}</template>\n<script>{_LOADER}</script>',
@@ -78,12 +80,16 @@ def _packed(script: str) -> str:
     return base64.b64encode(zlib.compress(script.encode(), 9)).decode()
 
 
-def _sources(broker: str) -> str:
+def _sources(broker: str, *, history: bool) -> str:
     """Return what the page may connect to, as a source list of its policy."""
     if not broker:
         return "ws: wss:"
     if broker.startswith("/"):
         return "'self'"
+    return f"{_place_of(broker)} 'self'" if history else _place_of(broker)
+
+
+def _place_of(broker: str) -> str:
     scheme, _, place = broker.partition("://")
     host = place.partition("/")[0]
     # a source cannot be an IPv6 address (CSP 3, 2.3.1)

@@ -14,12 +14,14 @@ from websockets.typing import Subprotocol
 
 from cascade.cli.listening import refused
 from cascade.web._assembly import Page
+from cascade.web._history import History
 from cascade.web._relay import CLOSE_SECONDS, relay
 from cascade.web._relay_access import RelayAccess
 from cascade.web._upstream import NoBroker, Upstream, log
 
 USUAL_PORT: Final = 8765
 RELAY: Final = "/mqtt"
+HISTORY: Final = "/history"
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of one WebSocket message from a browser."""
 
@@ -31,15 +33,19 @@ _WAITING = 4  # messages from a browser that wait while the broker takes no more
 
 
 class WebServer:
-    """Answers requests: the page at ``/``, and at ``/mqtt`` a WebSocket to the broker.
+    """Answers requests: the page at ``/``, at ``/mqtt`` a WebSocket to the broker, at ``/history`` one to the past.
 
     :param upstream: the broker of the relay; None: without a relay.
+    :param history: the runs of a collector's file; None: without.
     """
 
-    def __init__(self, page: Page, upstream: Upstream | None, access: RelayAccess) -> None:
+    def __init__(
+        self, page: Page, upstream: Upstream | None, access: RelayAccess, history: History | None = None
+    ) -> None:
         self._page = page
         self._upstream = upstream
         self._access = access
+        self._history = history
 
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[None]:
@@ -53,7 +59,7 @@ class WebServer:
                 host,
                 port,
                 process_request=self._answer,
-                subprotocols=[Subprotocol("mqtt")],
+                subprotocols=[Subprotocol("mqtt"), Subprotocol("cascade.history")],
                 # the broker's messages are small, and on a local network time counts
                 compression=None,
                 close_timeout=CLOSE_SECONDS,
@@ -66,8 +72,12 @@ class WebServer:
             )
         except OSError as error:
             raise refused(error, host, port, usual=USUAL_PORT) from error
-        async with server:
-            yield
+        try:
+            async with server:
+                yield
+        finally:
+            if self._history is not None:
+                self._history.close()
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return the answer to a request, or None to open a WebSocket."""
@@ -81,20 +91,28 @@ class WebServer:
             return response
         if path == "/":
             return _document(connection, self._page)
-        if path != RELAY or self._upstream is None:
+        offered = {RELAY: self._upstream, HISTORY: self._history}
+        if offered.get(path) is None:
             return connection.respond(HTTPStatus.NOT_FOUND, "The page is at /.\n")
         if not self._access.admits_origin(hosts[0], request.headers.get("Origin")):
             return connection.respond(HTTPStatus.FORBIDDEN, _WRONG_ORIGIN)
         return None
 
     async def _carry(self, websocket: ServerConnection) -> None:
-        """Relay for one browser. What is wrong is the reason of the close: of an HTTP status a page sees nothing."""
+        """Serve one browser. What is wrong is the reason of the close: of an HTTP status a page sees nothing."""
         assert websocket.request is not None
-        assert self._upstream is not None
         offered = ",".join(websocket.request.headers.get_all("Sec-WebSocket-Protocol"))
         if not self._access.admits_token(offered):
             await websocket.close(CloseCode.POLICY_VIOLATION, _NO_TOKEN)
             return
+        if websocket.request.path.partition("?")[0] == HISTORY:
+            assert self._history is not None
+            await self._history.serve(websocket)
+        else:
+            await self._relay(websocket)
+
+    async def _relay(self, websocket: ServerConnection) -> None:
+        assert self._upstream is not None
         try:
             reader, writer = await self._upstream.connect()
         except NoBroker as error:

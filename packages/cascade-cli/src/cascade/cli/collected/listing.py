@@ -23,10 +23,13 @@ _CHUNK = f"SELECT {_KEY} FROM summary WHERE began >= ? AND ({_KEY}) < (?, ?, ?, 
 _LAST = f"{_CHUNK} OFFSET ?"
 _MATCHING = f"SELECT * FROM ({_CHUNK}) WHERE {{}}"
 _ONE = """
-SELECT s.name, s.status, s.began, s.ended, s.error, s.attempts, s.counts, e.token, e.payload
+SELECT s.name, s.status, s.began, s.ended, s.error, s.attempts, s.latest, s.counts, e.token, e.payload
 FROM summary s LEFT JOIN ending e USING (run_id, source, org_id, project_id)
 WHERE s.run_id = ? AND s.source = ? AND s.org_id = ? AND s.project_id = ?
 """
+_FIND = (
+    "SELECT run_id, source, org_id, project_id FROM summary WHERE run_id = ?{} ORDER BY began DESC LIMIT 1"
+)
 _PRESENCE = "SELECT payload FROM change WHERE topic = ? ORDER BY received DESC LIMIT 1"
 _COUNTS = """
 SELECT state, count(*) FROM (
@@ -120,9 +123,24 @@ def runs_page(
         chunks.grow()
 
 
+def find_run(
+    file: CollectedFile,
+    run_id: str,
+    source: str | None,
+    org_id: str | None = None,
+    project_id: str | None = None,
+) -> RunKey | None:
+    """Return the latest run with an id, of any engine where none is named; None if there is none."""
+    names = {"source": source, "org_id": org_id, "project_id": project_id}
+    given = {name: value for name, value in names.items() if value is not None}
+    condition = "".join(f" AND {name} = ?" for name in given)
+    found = file.rows(_FIND.format(condition), (run_id, *given.values()))
+    return RunKey(*found[0]) if found else None
+
+
 def run_row(file: CollectedFile, run: RunKey) -> dict[str, Any] | None:
     """Return one run as its engine reports how it ended, or as far as its events say; None if it is not in the file."""
-    for name, status, began, ended, error, attempts, counts, token, payload in file.rows(_ONE, run):
+    for name, status, began, ended, error, attempts, latest, counts, token, payload in file.rows(_ONE, run):
         row = {
             **run._asdict(),
             "token": "",
@@ -132,7 +150,8 @@ def run_row(file: CollectedFile, run: RunKey) -> dict[str, Any] | None:
             "error": error or "",
             "started": iso(began),
             "ended": None if ended is None else iso(ended),
-            "attempt": attempts,
+            "latest": iso(latest),
+            "attempt": max(attempts, 1),
             "counts": json.loads(counts) if counts else dict(file.rows(_COUNTS, run)),
         }
         ending = json.loads(payload) if payload else {}

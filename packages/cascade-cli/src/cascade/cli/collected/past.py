@@ -1,16 +1,19 @@
-"""One run in a collector's file, as the messages that a page shows of a run that has ended."""
+"""One run in a collector's file, as the messages that show it to a watcher."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from cascade.cli.collected.file import CollectedFile
 from cascade.cli.collected.fold import CollectedRun
 from cascade.cli.collected.listing import LOST, RUNNING, RunKey, run_row
 from cascade.cli.collected.reading import Chunks, Steps
+from cascade.interfaces.topics import state_topic, status_topic
+from cascade.interfaces.wire import VERSION
 
 FAILURES = 20
 """Failed tasks of a report at most."""
@@ -29,23 +32,58 @@ _ENDING = f"SELECT payload FROM ending WHERE {_OF_RUN}"
 
 
 def past_run(file: CollectedFile, run: RunKey) -> Steps[dict[str, Any] | None]:
-    """Return a run: its ``row``, as in the report ``ended``; ``bars`` of its time line; ``said``: log lines and values.
+    """Return the ``messages`` of the wire that show a run, and the ``bars`` of its time line; None if it is not in the file.
 
-    None if it is not in the file.
+    The messages are what a broker would have kept: the report of the run's end, or of a run without one the report
+    of its last moment; then its log lines and values.
     """
     listed = run_row(file, run)
     if listed is None:
         return None
     yield
-    folded = yield from folded_run(file, run)
+    steps = (yield from folded_run(file, run)).steps
     ending: dict[str, Any] = next((json.loads(payload) for (payload,) in file.rows(_ENDING, run)), {})
-    is_reported = bool(listed["token"])
-    steps = folded.steps
-    row = {**_of_events(steps), **(ending if is_reported else {}), **listed}
-    row["token"] = listed["token"] or folded.token
-    if row["status"] not in (RUNNING, LOST):
-        row["interrupted"] = []
-    return {"row": row, "bars": _bars(steps), "said": _said(file, run), "problem": file.problem}
+    row = {**_of_events(steps), **(ending if listed["token"] else {}), **listed}
+    said = file.rows(_SAID, (*run, LINES))
+    yield
+    return {
+        "run": [*run],
+        "messages": [*_report(row), *(_unnumbered(topic, payload) for topic, payload in reversed(said))],
+        "bars": _bars(steps),
+        "problem": file.problem,
+    }
+
+
+def _unnumbered(topic: str, payload: str) -> dict[str, str]:
+    """Return a message without its number: those before the latest ones are left out, and not lost."""
+    message = json.loads(payload)
+    message.pop("seq", None)
+    return {"topic": topic, "payload": json.dumps(message)}
+
+
+def _report(row: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the report in which an engine lists such a run."""
+    source = row["source"]
+    head = {
+        "v": VERSION,
+        "source": source,
+        "session": "",
+        "presence": "",
+        "ts": row["ended"] or row["latest"],
+    }
+    if row["status"] != RUNNING:
+        row = {**row, "ended": row["ended"] or row["latest"]}
+        if row["status"] != LOST:
+            row["interrupted"] = []
+        kind, found = "ended", {**head, "runs": [row]}
+    else:
+        active = {**row, "running": row["interrupted"], "running_more": row["interrupted_more"], "open": True}
+        place = {"org_id": row["org_id"], "project_id": row["project_id"]}
+        kind, found = "runs", {**head, **place, "runs": [active], "recent": []}
+    messages = {state_topic(source, kind): found}
+    if kind == "runs":
+        messages[status_topic(source)] = {"status": "online", "session": ""}
+    return [{"topic": topic, "payload": json.dumps(message)} for topic, message in messages.items()]
 
 
 def folded_run(file: CollectedFile, run: RunKey) -> Steps[CollectedRun]:
@@ -128,14 +166,16 @@ def _failure(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bars(steps: list[dict[str, Any]]) -> list[list[Any]]:
-    """Return id, name, begin, end and state of the latest calls."""
+    """Return id, name, begin, end (seconds since the epoch) and state of the latest calls."""
     begun = sorted((step for step in steps if step["began"]), key=lambda step: step["began"])
     return [
-        [step["key"], step["name"], step["began"], step["ended"], step["state"].upper()]
+        [step["key"], step["name"], _seconds(step["began"]), _seconds(step["ended"]), step["state"].upper()]
         for step in begun[-BARS:]
     ]
 
 
-def _said(file: CollectedFile, run: RunKey) -> list[dict[str, str]]:
-    rows = file.rows(_SAID, (*run, LINES))
-    return [{"topic": topic, "payload": payload} for topic, payload in reversed(rows)]
+def _seconds(text: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(text or "").timestamp()
+    except (ValueError, OverflowError):
+        return None

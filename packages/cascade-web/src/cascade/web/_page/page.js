@@ -34,6 +34,8 @@
     clockOf: (engine) => (skews.has(engine?.source) ? shownWall() - skews.get(engine.source) : null),
     since, ago, asOf,
     selected: "",
+    // the page of a run of the past, while one is open
+    past: null,
     timelines: new timelines.Timelines(),
     // by run: the latest graph, also of runs that have ended since
     graphs: new Map(),
@@ -146,6 +148,75 @@
         .map((kind) => `cascade/state/${fields.encodeLevel(engine.source)}/${kind}`)])];
   }
 
+  // The past
+
+  const asksHistory = document.querySelector('meta[name="history"]')?.content ?? "";
+  let list = null, night = null, source = null, wanted = null;
+  const fragment = () => new URLSearchParams(location.hash.slice(1));
+  const linkOf = (run) => history_.link(run.run_id, run.source, fragment().get("token"));
+
+  function startHistory() {
+    wanted = readWanted();
+    if (!asksHistory) return;
+    source = new history_.Source(own(asksHistory), givenToken(), () => { dirty = true; });
+    list = new history_.List(source, page, (run) => { window.history.pushState(null, "", linkOf(run)); open(run); });
+    night = new nights.Night(source, linkOf);
+    show(byId("past-section"), true);
+    show(byId("night-section"), true);
+  }
+
+  /** Return the run that the address names, `#run=night-7`, as a question. */
+  function readWanted() {
+    const run_id = fragment().get("run"), on = fragment().get("on");
+    return run_id ? { run_id, ...(on ? { source: on } : {}) } : null;
+  }
+
+  function follow() {
+    wanted = readWanted();
+    if (!wanted) closePast();
+    dirty = true;
+  }
+
+  /** Show the run that a link names: the live one, or that of the past once the broker is known not to have it. */
+  function seek() {
+    if (!wanted) return;
+    const found = [...view.runs].find(([, run]) => run.run_id === wanted.run_id && (!wanted.source || run.source === wanted.source));
+    if (found && (found[1].status === runs.RUNNING || !source)) {
+      wanted = null;
+      page.past = null;
+      page.selected = page.chosen = found[0];
+      return;
+    }
+    // before everything has arrived, it may still prove to be a live one
+    if (source && ["connecting", "syncing"].includes(link?.state)) return;
+    if (source) open(wanted);
+    else if (link?.isReady) {
+      report("past", `The run ${shownRun(wanted)} is not on the broker. Past runs need a collector: cascade web --history FILE.sqlite.`);
+      wanted = null;
+    }
+  }
+
+  const shownRun = ({ run_id, source: on }) => words.shown(run_id, 80) + (on ? ` on ${words.shown(on, 60)}` : "");
+
+  function open(run) {
+    wanted = null;
+    report("past", "");
+    source.ask("run", run, (answer) => {
+      page.past = answer.error ? null : history_.opened(page, answer);
+      report("past", answer.error ? `${words.shown(answer.error, 500)}.` : answer.problem || (page.past ? "" : `The run ${shownRun(run)} cannot be read.`));
+      if (page.past) byId("details").scrollIntoView({ block: "nearest" });
+    });
+  }
+
+  function closePast() {
+    if (!page.past) return;
+    page.past = null;
+    report("past", "");
+    const token = fragment().get("token");
+    window.history.replaceState(null, "", token ? `#token=${encodeURIComponent(token)}` : location.pathname + location.search);
+    dirty = true;
+  }
+
   // Connection
 
   const isServed = /^https?:$/.test(location.protocol);
@@ -164,7 +235,7 @@
   const isForeign = isServed && inLink !== "" && !inLink.startsWith(own("/"));
 
   /** Return the token in the URL's fragment, `#TOKEN` or `#token=TOKEN`, or an empty text. Only our own relay gets it. */
-  const givenToken = () => /^#(?:token=)?([\w-]+)$/.exec(location.hash)?.[1] ?? "";
+  const givenToken = () => fragment().get("token") ?? /^#([\w-]+)$/.exec(location.hash)?.[1] ?? "";
 
   function connect(address, { username = "", password = "" } = {}) {
     if (link?.isLinked) frozen ??= link.lastKnown();
@@ -329,6 +400,7 @@
   }
 
   function select(key) {
+    closePast();
     page.selected = key;
     page.chosen = key;
     dirty = true;
@@ -425,7 +497,10 @@
     drawProblems();
     drawSteering();
     starter.look();
+    seek();
     everything.draw();
+    list?.draw(page.past?.selected ?? "");
+    night?.draw();
     if (byId("start").open) dialog.draw();
     if (byId("limit").open) checkLimit();
     byId("limit-write").disabled = byId("cancel-write").disabled = !link?.isReady;
@@ -473,11 +548,14 @@
     document.addEventListener("visibilitychange", () => { if (!document.hidden) link?.check(); });
     narrow.addEventListener("change", arrange);
     window.addEventListener("online", () => link?.check());
+    window.addEventListener("hashchange", follow);
+    window.addEventListener("popstate", follow);
+    byId("details-close").onclick = closePast;
   }
 
   /** On a narrow screen the runs of before come last, for eyes and for keys. */
   function arrange() {
-    byId(narrow.matches ? "work" : "lists").append(byId("recent-section"));
+    byId(narrow.matches ? "work" : "lists").append(byId("recent-section"), byId("past-section"));
   }
 
   function start() {
@@ -495,6 +573,7 @@
     byId("connection").open = !address || isForeign;
     if (isForeign) report("address", `The link names the broker ${words.shown(address, 80)}. Connect only if you know it.`);
     else if (address) connect(address);
+    startHistory();
     requestAnimationFrame(frame);
   }
 

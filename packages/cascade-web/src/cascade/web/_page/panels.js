@@ -324,7 +324,10 @@ const panels = (() => {
       this.workflows.draw();
       this.drawRuns();
       this.drawConstraints();
+      const live = this.page;
+      this.page = live.past ?? live;
       this.drawDetails();
+      this.page = live;
     }
 
     drawEngines() {
@@ -374,6 +377,7 @@ const panels = (() => {
       const { view, selected } = this.page;
       const run = view.runs.get(selected);
       show(byId("details"), Boolean(run));
+      show(byId("details-close"), Boolean(this.page.isPast));
       if (!run) return;
       // null before a report has come
       const engine = view.engines.get(run.source), now = this.page.clockOf(engine);
@@ -464,7 +468,7 @@ const panels = (() => {
       const lines = this.page.view.logs.filter(({ source, run_id }) => source === run.source && run_id === run.run_id).reverse();
       show(byId("logs-section"), lines.length > 0);
       this.logs.draw(lines, (line) => this.lines.of(line));
-      setNote("logs", lines.length ? "the latest first; lines from before this page was open are not here" : "");
+      setNote("logs", lines.length ? `the latest first${this.page.isPast ? "" : "; lines from before this page was open are not here"}` : "");
     }
 
     drawFailures(run, row) {
@@ -475,5 +479,5 @@ const panels = (() => {
     }
   }
 
-  return { Panels, titleOf };
+  return { Panels, recentRow, titleOf };
 })();

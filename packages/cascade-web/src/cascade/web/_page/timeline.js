@@ -67,6 +67,14 @@ const timelines = (() => {
       bars.add({ ...content, seconds });
     }
 
+    /** Keep the bars of a run of the past: id, name, begin, end and state of its calls. */
+    keep(key, token, rows) {
+      const bars = new Bars(token), states = rows.filter(([, , start]) => start !== null)
+        .flatMap(([task_id, name, start, end, state]) => [{ task_id, name, seconds: start, state: "RUNNING" }, ...(end === null ? [] : [{ task_id, name, seconds: end, state }])]);
+      states.sort((one, other) => one.seconds - other.seconds).forEach((each) => bars.add(each));
+      this.byRun.set(key, bars);
+    }
+
     get(key) { return this.byRun.get(key) ?? null; }
   }
 
