@@ -192,7 +192,7 @@ def test_workers_are_the_size_that_is_given_or_that_the_pool_states(
         (
             SimpleNamespace(submit=lambda *_: None),
             ExecutorUnavailable,
-            r"submit\(\) returned None, which is no future",
+            r"submit\(\) returned None, and not a future",
         ),
         (
             SimpleNamespace(submit=lambda: None),

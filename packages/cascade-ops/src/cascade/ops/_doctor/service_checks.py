@@ -68,7 +68,7 @@ def _deaf(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "requests_unheard",
             f"{some(found)} offers workflows and {said}",
-            "nobody can start them; or this client may not ask, or not read the answer, and the broker does not say so",
+            "they cannot be started; or this client may not ask, or not read the answer, and the broker does not say so",
             "let the service read its requests and write its responses, as cascade acl --engine does",
             (
                 *(f"topic read {each}" for each in rules),

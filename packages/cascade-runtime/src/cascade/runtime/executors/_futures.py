@@ -165,7 +165,7 @@ class FuturesExecutor:
         except Exception as exc:
             raise self._unavailable(f"{type(exc).__name__}: {exc}") from exc
         if not callable(getattr(future, "result", None)) or not callable(getattr(future, "cancel", None)):
-            raise self._unavailable(f"submit() returned {future!r:.80}, which is no future")
+            raise self._unavailable(f"submit() returned {future!r:.80}, and not a future")
         return future
 
     def _unavailable(self, cause: str) -> ExecutorUnavailable:

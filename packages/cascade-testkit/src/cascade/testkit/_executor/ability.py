@@ -12,6 +12,6 @@ class Ability(Enum):
     STOPS = "stops a running call when it is given up"
     COUNTS = "knows in settle() how many calls that were given up still run"
     TRACKS = "reports when a call that was abandoned while it ran has ended"
-    STEPS = "tells a call which step it is"
+    STEPS = "passes its step on to a call"
     CONTEXTS = "passes on progress and values of its calls, and has them obey pause and cancel"
     SURVIVES = "fails a call whose worker was killed, does not run it again, and goes on"
