@@ -157,7 +157,7 @@ def test_an_address_and_a_port_are_read(text: str, value: tuple[str, int] | None
 @pytest.mark.parametrize(
     ("begun", "words"),
     [
-        ("", ["global", "project:", "source:", "run:", "task:"]),
+        ("", ["global", "project:", "source:", "workflow:", "run:", "task:"]),
         ("s", ["source:"]),
         ("g", ["global"]),
         ("x", []),

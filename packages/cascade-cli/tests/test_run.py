@@ -163,7 +163,7 @@ def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascad
         (["job.py", "--broker", "file:events.jsonl", "--name", "a"], "a file connector takes no name; leave --name out"),
         (["job.py", "--broker", "nonsense"], "the broker's address is not a URL; write mqtt://host:1883, or mqtts://, ws://, wss://, nats:// or tls://"),
         (["job.py", "--broker", "mqtt://host:port"], "url: "),
-        (["job.py", "--executor", "proces"], "no executor named 'proces' (installed: dask, process, thread); did you mean 'process'?"),
+        (["job.py", "--executor", "proces"], "no executor named 'proces' (installed: dask, futures, process, thread); did you mean 'process'?"),
         (["broken.py"], "broken.py cannot be imported: line 3: ValueError: [red]odd\\u001b]0;title; --debug shows the traceback"),
         (["syntax.py"], "syntax.py cannot be imported: line 1: SyntaxError: "),
         (["leaves.py"], "leaves.py cannot be imported: line 1: SystemExit: 5; --debug shows the traceback"),

@@ -364,7 +364,11 @@ class TestNamed:
             ),
         )
         client.subscribe.assert_awaited_once_with(
-            [("cascade/status/press-line-3", 1), ("cascade/state/press-line-3/runs", 0)]
+            [
+                ("cascade/status/press-line-3", 1),
+                ("cascade/state/press-line-3/runs", 0),
+                ("cascade/state/press-line-3/ended", 0),
+            ]
         )
         birth, *reports = client.publish.await_args_list
         assert [each.args for each in reports] == [

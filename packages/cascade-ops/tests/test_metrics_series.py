@@ -228,7 +228,7 @@ async def test_the_metrics_follow_presence_and_reports_and_no_events(feed: Feed)
     """Events come from the collector, which has stored them."""
     async with served(Address("mqtt://broker.example"), "127.0.0.1", 0):
         await eventually(lambda: feed.filters)
-    reports = {f"cascade/state/+/{kind}" for kind in ("runs", "constraints", "summary")}
+    reports = {f"cascade/state/+/{kind}" for kind in ("runs", "constraints", "summary", "workflows")}
     assert {*feed.filters} == {"cascade/status/+", *reports}
 
 

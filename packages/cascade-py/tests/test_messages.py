@@ -691,18 +691,18 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.executor("das"),
-        "no executor named 'das' (installed: dask, process, thread); did you mean 'dask'?",
+        "no executor named 'das' (installed: dask, futures, process, thread); did you mean 'dask'?",
     ),
     (
         lambda: cs.executor("slurm"),
-        "no executor named 'slurm' (installed: dask, process, thread); install a package that has an entry point 'slurm' in the group 'cascade.executors'",
+        "no executor named 'slurm' (installed: dask, futures, process, thread); install a package that has an entry point 'slurm' in the group 'cascade.executors'",
     ),
     (lambda: DaskExecutor(5), "DaskExecutor(address=): needs a text like tcp://host:8786, not 5"),
     (lambda: DaskExecutor(workers=0), "DaskExecutor(workers=): needs a whole number from 1, not 0"),
     (lambda: DaskExecutor(connect_timeout=0), "DaskExecutor(connect_timeout=): needs seconds above 0, not 0"),
     (
         lambda: cs.run(add(1), executor="threads"),
-        "no executor named 'threads' (installed: dask, process, thread); did you mean 'thread'?",
+        "no executor named 'threads' (installed: dask, futures, process, thread); did you mean 'thread'?",
     ),
     (
         lambda: cs.run(add(1), redactor="iban"),
@@ -1051,7 +1051,7 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.run(add(1), executor="process:4"),
-        "no executor named 'process:4' (installed: dask, process, thread); did you mean 'process'?",
+        "no executor named 'process:4' (installed: dask, futures, process, thread); did you mean 'process'?",
     ),
     (
         lambda: cs.run(add(1), executor=cs.executor),

@@ -175,10 +175,13 @@ async def test_every_message_matches_a_channel(fresh_broker: Broker) -> None:
             ack = {"v": "1.0", "by": "collector-1", "upto": {"to-cancel-0": 1}, "missing": {}}
             await tool.publish("cascade/ack/press", ack, 1, retain=True)
             await eventually(lambda: seen("ack") != [] and any(not each["runs"] for each in seen("summary")))
-            serving = asyncio.create_task(cs.aserve(count, connector=f"{fresh_broker.url}?source_id=oven"))
+            daily = cs.workflow(count, name="daily", every="1d", lease="hall-2", lease_ttl="1s")
+            serving = asyncio.create_task(
+                cs.aserve(count, daily, connector=f"{fresh_broker.url}?source_id=oven")
+            )
             await eventually(lambda: seen("workflows") != [])
             await tool.publish("cascade/requests/oven/count", {"id": "r1", "params": {"number": 2}}, 1)
-            await eventually(lambda: seen("response") != [])
+            await eventually(lambda: seen("response") != [] and seen("lease") != [])
             serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
