@@ -62,6 +62,14 @@ async def test_what_a_killed_process_was_doing_is_known_before_and_after_its_nex
 
         killed = program(broker, "waits")
         await eventually(lambda: [len(row["running"]) for row in latest("runs")["runs"]] == [4], BOUND)
+        # the events may come later than the report, and what has not left dies with the process
+        await eventually(
+            lambda: (
+                [row["counts"] for row in run_rows(fold(recorder), 0.0)]
+                == [latest("runs")["runs"][0]["counts"]]
+            ),
+            BOUND,
+        )
         killed.kill()
         killed.wait()
         await eventually(lambda: recorder.of(status_topic(NAME))[-1].json()["status"] == "offline", BOUND)
