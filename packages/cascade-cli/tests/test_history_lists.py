@@ -111,8 +111,8 @@ def test_a_person_reads_how_a_run_ended_then_its_failures_then_its_steps(person:
         ["plan:0", "completed", "0", "0", "3"],
     ]
     lines = person.types("history", "night", "--values")[1]
-    head, *rows = cells(lines[lines.index("Steps") + 1 :])
-    assert head[-1] == "value"
+    titles, *rows = cells(lines[lines.index("Steps") + 1 :])
+    assert titles[-1] == "value"
     assert [row[-1] for row in rows] == ["n=1, 2", "7", "unreadable: of another version"]
 
 

@@ -105,6 +105,11 @@ class Flaky:
         return flaky()
 
 
+@cs.workflow(every="1d", lease="hall-2", lease_ttl="1s")
+def by_the_clock() -> cs.LazyResult[list[int]]:
+    return double.map(x=[1])
+
+
 @cs.workflow
 def count(number: int = 1) -> cs.LazyResult[list[int]]:
     """Double a few numbers."""
@@ -175,9 +180,8 @@ async def test_every_message_matches_a_channel(fresh_broker: Broker) -> None:
             ack = {"v": "1.0", "by": "collector-1", "upto": {"to-cancel-0": 1}, "missing": {}}
             await tool.publish("cascade/ack/press", ack, 1, retain=True)
             await eventually(lambda: seen("ack") != [] and any(not each["runs"] for each in seen("summary")))
-            daily = cs.workflow(count, name="daily", every="1d", lease="hall-2", lease_ttl="1s")
             serving = asyncio.create_task(
-                cs.aserve(count, daily, connector=f"{fresh_broker.url}?source_id=oven")
+                cs.aserve(count, by_the_clock, connector=f"{fresh_broker.url}?source_id=oven")
             )
             await eventually(lambda: seen("workflows") != [])
             await tool.publish("cascade/requests/oven/count", {"id": "r1", "params": {"number": 2}}, 1)

@@ -57,8 +57,8 @@ def told() -> tuple[str, str, list[str]]:
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("cascade.worker").addHandler(handler)
-    checkpoint(done=1, total=2)
-    checkpoint(done=2, total=2)
+    checkpoint(done=1, total=2)  # type: ignore[unused-awaitable]
+    checkpoint(done=2, total=2)  # type: ignore[unused-awaitable]
     try:
         publish("value", 1)
     except UsageError as exc:

@@ -134,7 +134,7 @@ async def test_a_cancelled_run_names_its_author(hub: LocalHub, reader: Reader, s
             lambda: any(data.get("runs") and data["runs"][0]["running"] for data in reader.of_kind("runs"))
         )
         reader.raw.clear()
-        payload = {"type": "cancel", "params": {}, "id": "x", **({"by": by} if by else {})}
+        payload: dict[str, object] = {"type": "cancel", "params": {}, "id": "x", **({"by": by} if by else {})}
         topic = constraint_topic(scope, "cancel")
         hub.publish(topic, json.dumps(payload | {"expires_at": 4e9}).encode(), retain=True)
         with pytest.raises((RunCancelledError, TaskCancelledError)):
