@@ -40,7 +40,7 @@ def _late(number: int, folder: str) -> float:
         [sys.executable, _PROGRAM, str(number), folder], check=True, stdout=subprocess.PIPE, text=True
     )
     times = json.loads(done.stdout)
-    return quantiles(times[4:], n=100, method="inclusive")[-1] * 1e3
+    return float(quantiles(times[4:], n=100, method="inclusive")[-1]) * 1e3
 
 
 def _wake_ups(seconds: float) -> float:
