@@ -16,6 +16,8 @@ JOB = """
 import asyncio, logging, sys
 import cascade as cs
 
+logging.getLogger("shop").setLevel("INFO")
+
 @cs.task
 async def resize(n: int) -> None:
     logging.getLogger("shop").log(20 + 10 * (n % 2), "image %d", n)
