@@ -204,7 +204,7 @@ class RunView:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Tasks by state: from the events if all have arrived, else from the report if there is one.
+        """Tasks by state: from the events if all have arrived and no report has seen more tasks end, else from the report.
 
         Of a run that has ended, those of the report: it is not seen when the last events are missing.
         """
@@ -222,8 +222,11 @@ class RunView:
     @property
     def _counted_by(self) -> ActiveRun | RecentRun | None:
         """The row of a report that counts, or None where the events do."""
+        if self.recent is not None or self.reported is None:
+            return self.recent
         complete = self._exact and (self.token, EVENTS) in self._series and not self.missing
-        return self.recent or (None if complete else self.reported)
+        # The last events of a process that was killed have not left it: no gap shows that, but its last report does.
+        return None if complete and _ended(self.reported.counts) <= _ended(self._counts) else self.reported
 
     @property
     def known(self) -> int:
@@ -374,3 +377,8 @@ def _task(body: TaskStateBody, at: float | None) -> TaskView:
         item=body.item,
         node=body.node,
     )
+
+
+def _ended(counts: Mapping[str, int]) -> int:
+    """Return how many tasks have ended: that number never falls."""
+    return sum(counts.get(state, 0) for state in ENDED_STATES)

@@ -181,7 +181,7 @@ const runs = (() => {
       this.tasks.clear();
     }
 
-    /** Tasks by state: from the events if all have arrived, else from the report if there is one. */
+    /** Tasks by state: from the events if all have arrived and no report has seen more tasks end, else from the report. */
     get counts() {
       return this.countedBy?.counts ?? bare([...this.folded].filter(([, count]) => count));
     }
@@ -192,7 +192,10 @@ const runs = (() => {
     /** The row of a report that counts, or null where the events do. */
     get countedBy() {
       const complete = this.exact && this.series.has(`${this.token}\n events`) && !this.missing;
-      return this.recent ?? (complete ? null : this.reported);
+      // The last events of a process that was killed have not left it: no gap shows that, but its last report does.
+      if (this.recent || !this.reported) return this.recent;
+      const ended = (counts) => [...TERMINAL].reduce((sum, state) => sum + (counts[state] ?? 0), 0);
+      return complete && ended(this.reported.counts) <= ended(Object.fromEntries(this.folded)) ? null : this.reported;
     }
 
     /** Tasks that the engine knows, as it has last reported; 0 before that. */
