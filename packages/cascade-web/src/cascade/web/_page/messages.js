@@ -139,8 +139,10 @@ const messages = (() => {
   const HEAD = { session: text, presence: text, seconds: (data) => seconds(data) };
 
   const appliedEntry = shaped({ status: str, reason: str, id: str, by: str });
+  const gateValue = (data, key) => (data[key] == null ? null : typeof data[key] === "string" ? data[key] : num(data, key));
+  const gateEntry = shaped({ state: str, holds: bool, value: gateValue, since: str, text: str });
   const effectiveEntry = shaped({ scope: str, type: str, params: row.mapping, topic: str, id: str,
-    expires_at: maybe, by: str });
+    expires_at: maybe, by: str, gate: (data, key) => (Object.hasOwn(data, key) ? gateEntry(row.mapping(data, key)) : null) });
 
   const inside = (key, part, read) => (data) => read(row.mapping(data, key), part);
   const rowsAt = (read) => (data, key) => rowsOf(row.list(data, key), read);
