@@ -190,8 +190,10 @@ const messages = (() => {
   const textOrNull = (data, key) => (data[key] === null ? null : Object.hasOwn(data, key) ? str(data, key) : null);
   const skippedTick = shaped({ at: str, code: str, reason: str });
   const schedule = shaped({ cron: textOrNull, every: textOrNull, tz: textOrNull, text: str, next: textOrNull, skipped: nullable(skippedTick), problem: str });
+  const lease = shaped({ name: str, ttl: num, held: bool, holder: str, term: int, since: str }, "name");
   const offerRow = shaped({ name: str, doc: str, params: row.mapping, overlap: str, accepting: bool, digest: str,
-    last: nullable(shaped({ run_id: str, status: str, ended: time })), last_success: str, schedule: nullable(schedule), missed: str }, "name");
+    last: nullable(shaped({ run_id: str, status: str, ended: time })), last_success: str, schedule: nullable(schedule), missed: str,
+    lease: nullable(lease) }, "name");
   const memory = shaped({ total: orNull, available: orNull });
   const READERS = {
     constraints: shaped({ ...HEAD, sync: text, in_scope_running: orZero, more: orZero, contested: orFalse, effective: rowsIn(effectiveEntry),
@@ -202,7 +204,7 @@ const messages = (() => {
     ended: shaped({ ...HEAD, runs: rowsIn(endedRow) }),
     summary: shaped({ up: (data, key) => Boolean(whole(data, key) || flag(data, key)), paused: orFalse, last_status: text,
       seconds: HEAD.seconds, runs: orZero, running: orZero, waiting: orZero, completed: orZero, failed: orZero }),
-    workflows: shaped({ ...HEAD, more: orZero, workflows: rowsIn(offerRow) }),
+    workflows: shaped({ ...HEAD, more: orZero, problem: text, workflows: rowsIn(offerRow) }),
     host: shaped({ ...HEAD, os: text, machine: text, python: text, cascade: text, cpus: whole, rss: whole, load1: fields.number,
       memory: (data, key) => rowOf(data[key], memory) ?? memory({}), labels: (data, key) => rowOf({ tags: data[key] ?? {} }, tags) ?? bare(),
       link: (data, key) => rowOf({ counts: data[key] ?? {} }, counts) ?? bare() }),
