@@ -70,6 +70,25 @@ def test_a_tick_that_did_not_run_is_named_with_the_reason(
     assert all(each.warning == (each.name != "tick_not_run") for each in found)
 
 
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_machine_without_the_lease_misses_no_tick_while_another_one_holds_it(*, is_live: bool) -> None:
+    """The one that held it before has gone; its last report is of before the tick. Without a holder the tick is missed."""
+    view = View()
+    for source, held, birth, at in (
+        ("press", False, LOST, TODAY),
+        ("oven", True, ONLINE if is_live else LOST, NEXT),
+    ):
+        lease = {"name": "hall-2", "ttl": 30.0, "held": held}
+        schedule = {"cron": "0 3 * * *", "tz": "Europe/Berlin", "text": "At 03:00", "next": at}
+        row = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+        body = {"v": "1.0", "source": source, "session": "s", "ts": TODAY}
+        body["workflows"] = [row | {"schedule": schedule, "lease": lease}]  # type: ignore[assignment]
+        for topic, payload in ((f"state/{source}/workflows", body), (f"status/{source}", birth)):
+            view.fold(f"cascade/{topic}", json.dumps(payload).encode(), now=1.0, retained=True)
+    names = [each.name for each in findings(replace(good(), view=view), now=NOW)]
+    assert names == ([] if is_live else ["tick_not_run"])
+
+
 @cs.task
 def report_parts() -> None: ...
 

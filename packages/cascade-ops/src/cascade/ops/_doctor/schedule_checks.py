@@ -68,8 +68,21 @@ def _planned(view: View) -> Iterator[_Planned]:
 
 
 def _due(planned: list[_Planned], now: float, monotonic: float) -> Iterator[str]:
-    """Yield ticks that are due by a report, and whose service has not said why they do not start."""
+    """Yield ticks that are due by a report, and whose service has not said why they do not start.
+
+    A machine that needs a lease starts none while another one holds it.
+    """
+    holders = {
+        each.row.lease.name: each.engine.source
+        for each in planned
+        if each.row.lease is not None and each.row.lease.held and each.engine.is_live(monotonic)
+    }
     for each in planned:
+        if (
+            each.row.lease is not None
+            and holders.get(each.row.lease.name, each.engine.source) != each.engine.source
+        ):
+            continue
         at, skipped = seconds(each.schedule.next or ""), each.schedule.skipped
         is_held = skipped is not None and skipped.code == "paused" and skipped.at in ("", each.schedule.next)
         if at is None or at > now - LATE_SECONDS or (is_held and each.engine.is_live(monotonic)):
