@@ -299,3 +299,39 @@ def test_a_service_starts_by_the_clock_and_workflows_says_when_next(plant: Plant
     for process in services:
         process.send_signal(signal.SIGTERM)
     assert [process.wait(60 * busyness()) for process in services] == [143, 143]
+
+
+@pytest.mark.full
+def test_one_of_two_machines_holds_the_lease_and_the_other_takes_it_over(
+    plant: Plant, tmp_path: Path
+) -> None:
+    """ps and workflows say who holds it; after a kill the other machine starts the ticks."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    lease = ("--every", "1s", "--lease", "hall-2", "--lease-ttl", "1s")
+    boxes = {
+        name: served(plant, tmp_path, "--name", name, "jobs.py:fixed", *lease) for name in ("left", "right")
+    }
+
+    def holders() -> list[str]:
+        rows = [row for row in plant.json("ps") if row["source"] in boxes]
+        return [row["source"] for row in rows for held in row["leases"] if held["name"] == "hall-2"]
+
+    def rows() -> dict[str, Any]:
+        return {row["source"]: row for row in plant.json("workflows") if row["source"] in boxes}
+
+    def is_shown() -> bool:
+        return {row["lease"].get("holder") for row in rows().values()} == {*holders()} != set()
+
+    eventually(is_shown, "both know the holder")
+    (holder,) = holders()
+    lease_of = rows()[holder]["lease"]
+    assert (lease_of["name"], lease_of["ttl"], lease_of["held"], lease_of["term"]) == ("hall-2", 1.0, True, 1)
+    eventually(lambda: rows()[holder]["last"], "the holder has started a tick")
+    other = next(name for name in boxes if name != holder)
+    assert f"name=hall-2 ttl=1.0 holder={holder} " in plant.cascade("workflows", other).stdout
+    assert rows()[other]["last"] is None
+    boxes[holder].kill()
+    eventually(lambda: holders() == [other], "the other machine has taken it over")
+    eventually(lambda: rows()[other]["last"], "and starts the ticks")
+    boxes[other].send_signal(signal.SIGTERM)
+    assert boxes[other].wait(60 * busyness()) == 143

@@ -19,7 +19,7 @@ def offer_rows(view: View, now: float) -> list[dict[str, Any]]:
             "schedule": None if row.schedule is None else to_wire(row.schedule),
             "next": None if row.schedule is None else row.schedule.next,
             "missed": row.missed or None,
-            "lease": None,
+            "lease": None if row.lease is None else to_wire(row.lease),
         }
         for source, engine in sorted(view.engines.items())
         for row in (engine.workflows.workflows if engine.workflows is not None else ())

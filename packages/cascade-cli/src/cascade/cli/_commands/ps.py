@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cascade.cli._commands._listed import SINCE, listing
+from typing import Any
+
+from cascade.cli._commands._listed import SINCE, listing, show_age
 from cascade.cli._steering.publishing import contested_names
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
@@ -10,6 +12,11 @@ from cascade.cli.command import settings
 from cascade.cli.link import Address
 from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, WORKFLOWS, read
 from cascade.wire import EngineView, engine_rows
+
+
+def _held(leases: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{lease['name']} for {show_age(lease['since'])}" for lease in leases)
+
 
 COLUMNS = (
     Column("source", "engine"),
@@ -22,6 +29,7 @@ COLUMNS = (
     Column("host"),
     Column("pid", right=True),
     Column("workflows"),
+    Column("leases", "leases", _held),
 )
 
 
@@ -32,7 +40,12 @@ def command(address: Address, listen: float) -> None:
     view, now = read(address, STATUS, CONSTRAINTS, RUNS, WORKFLOWS, listen=listen)
     empty = "no engines; one without a name reports every 10 s while it runs: cascade ps --listen 12s waits for it"
     rows = [
-        {**row, "workflows": _offered(view.engines[row["source"]], now)} for row in engine_rows(view, now)
+        {
+            **row,
+            "workflows": _offered(view.engines[row["source"]], now),
+            "leases": _leases(view.engines[row["source"]], now),
+        }
+        for row in engine_rows(view, now)
     ]
     output = settings().output
     output.rows(rows, COLUMNS, empty=empty)
@@ -49,3 +62,15 @@ def _offered(engine: EngineView, now: float) -> list[str]:
     if engine.workflows is None or not engine.is_live(now):
         return []
     return [row.name for row in engine.workflows.workflows if row.accepting]
+
+
+def _leases(engine: EngineView, now: float) -> list[dict[str, Any]]:
+    """Return the leases that an engine says it holds, each once, with the term and since when."""
+    if engine.workflows is None or not engine.is_live(now):
+        return []
+    held = {
+        row.lease.name: row.lease
+        for row in engine.workflows.workflows
+        if row.lease is not None and row.lease.held
+    }
+    return [{"name": name, "term": lease.term, "since": lease.since} for name, lease in sorted(held.items())]

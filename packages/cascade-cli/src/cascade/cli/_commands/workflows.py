@@ -35,12 +35,23 @@ def _schedule(schedule: Any) -> str:
     return f"{schedule['text']}{zone}{'; ' if schedule.get('problem') else ''}{schedule.get('problem', '')}"
 
 
+def _lease(lease: Any) -> str:
+    """Return who holds a lease, as far as the engine of the row knows."""
+    if lease is None:
+        return ""
+    if not lease.get("holder"):
+        return f"{lease['name']}, held by no machine"
+    since = f" for {show_age(lease['since'])}" if lease.get("since") else ""
+    return f"{lease['name']}, held by {lease['holder']}{since}"
+
+
 COLUMNS = (
     Column("name", "workflow"),
     Column("source", "engine"),
     Column("params", "parameters", _parameters),
     Column("schedule", "schedule", _schedule),
     Column("next", "next start"),
+    Column("lease", "lease", _lease),
     Column("overlap"),
     Column("accepting"),
     Column("last", "last run", _last),

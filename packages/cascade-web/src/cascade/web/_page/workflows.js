@@ -38,12 +38,20 @@ const workflows = (() => {
     texts.forEach((text, at) => setText(place.children[at], text));
   }
 
-  function notes(page, { engine, row: { last, schedule }, why }) {
+  /** Return who holds a lease, as far as an engine knows. */
+  function leaseText(page, engine, { name, holder, since }) {
+    const from = fields.seconds({ since }, "since");
+    if (!holder) return `lease ${shown(name, 60)}, held by no machine`;
+    return `lease ${shown(name, 60)}, held by ${shown(holder, 60)}${from ? ` since ${words.moment(from)}` : ""}`;
+  }
+
+  function notes(page, { engine, row: { last, schedule, lease }, why }) {
     const next = schedule && fields.seconds(schedule, "next"), skipped = schedule?.skipped;
     return [why ? `${shown(engine.source, 60)} ${why}` : shown(engine.source, 60),
       ...(last ? [`last run ${shown(last.status, 20)}${last.ended === null ? "" : ` ${page.ago(engine, last.ended)}`}`] : []),
       ...(next ? [`next ${words.moment(next)}`] : []),
       ...(schedule ? [`${shown(schedule.text)}${schedule.tz ? ` (${shown(schedule.tz, 40)})` : ""}`] : []),
+      ...(lease ? [leaseText(page, engine, lease)] : []),
       ...(skipped ? [`not started at ${words.moment(fields.seconds(skipped, "at") ?? NaN) || shown(skipped.at, 40)}: ${shown(skipped.reason)}`] : []),
       ...(schedule?.problem ? [shown(schedule.problem)] : [])].join(" · ");
   }
