@@ -15,7 +15,7 @@ from cascade.cli.errors import CommandError
 APPLICATION_ID = 0x4353434F
 VERSION = 2
 BUSY_SECONDS = 2.0
-"""In which another program has to finish what nobody may read meanwhile."""
+"""Seconds in which another program has to end a change during which the file cannot be read."""
 _EACH = 2_000
 """Steps of SQLite's machine between two looks at the clock."""
 
