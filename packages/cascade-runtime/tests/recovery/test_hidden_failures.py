@@ -73,6 +73,7 @@ SHAPES: dict[str, Callable[[], LazyResult[Any]]] = {
     "what comes before": lambda: add(add().after(upload()).run_if(wanted(), otherwise=7)),
     "a map": lambda: total(add.map(x=[1, upload()]).run_if(wanted(), otherwise=[7])),
     "items of a map": lambda: total(add.map(x=[declined(), 3])),
+    "a skipped call": lambda: add(add().after(add().after(upload()).run_if(wanted()))),
     "far behind": lambda: add(add(add(declined()), y=1)),
     "the choice of a route": lambda: total(Router(wanted(), {False: declined(), True: add()})),
     "what a route needs": lambda: total(Router(wanted(), {False: add(declined()), True: add()})),
@@ -141,3 +142,15 @@ async def test_a_failure_that_is_no_step_is_found_again(tmp_path: Path) -> None:
         assert "list index out of range" in await night.fails()
         assert ran == expected
         assert night.status() is RecordedStatus.FAILED
+
+
+async def test_a_map_without_items_has_nothing_behind_it(tmp_path: Path) -> None:
+    """What its items would take runs in no attempt, also where the run failed elsewhere."""
+    night = Night(tmp_path, lambda: total(add.partial(y=declined()).map(x=[])))
+    broken.add("last")
+    for expected in ({"total": 1, "last": 1}, {"last": 1}):
+        assert await night.fails() == "last"
+        assert ran == expected
+    broken.clear()
+    assert await night.attempt() == [[], 9]
+    assert ran == {"last": 1}

@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 from cascade.interfaces import Failure, StepState, TaskState, TaskStateEvent
+from cascade.interfaces.events import ENDED_STATES
 from cascade.runtime import Engine, SqliteCache, SqliteState
 from cascade.spec import LazyResult
 from testing_tools.workflows.check import outcome, texts
@@ -173,9 +174,10 @@ async def _run(case: Case, kill_at: int | None) -> None:
 
     def note(event: TaskStateEvent) -> None:
         nonlocal count
-        (retried.add if event.state is TaskState.RETRYING else retried.discard)(event.task_id)
-        if event.state is TaskState.RUNNING and event.attempt > 1:
+        if event.state is TaskState.RETRYING or (event.state is TaskState.RUNNING and event.attempt > 1):
             retried.add(event.task_id)
+        elif event.state in ENDED_STATES:
+            retried.discard(event.task_id)
         line = f"{case.attempts}\t{event.task_id}\t{event.task_name}\t{event.state.value}\n"
         os.write(log, line.encode())
         if kill_at is not None and count >= kill_at and not retried:

@@ -1,13 +1,14 @@
 """Calls behind recorded values that have to be built nevertheless, because a step behind them may have failed. No I/O.
 
 A call settles once everything that it needs has. So a failure hides behind a value in two ways only: a call whose condition
-was false gave another value in place of its own, or the failed step belongs to the calls that a recorded step returned.
+was false gave another value in place of its own or was skipped before one that only comes after it, or the failed step belongs
+to the calls that a recorded step returned.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 
 from cascade.interfaces import Journal, StepState
@@ -34,7 +35,7 @@ class HiddenFailures:
             if (
                 _has_other_value(call)
                 or self._is_unsettled(graph, call)
-                or any(needed in doubtful for needed, _ in dependencies_of(call, search))
+                or any(needed in doubtful for needed in _needed(call, search, routes=True))
             ):
                 doubtful.add(call)
         return [*doubtful]
@@ -50,7 +51,7 @@ class HiddenFailures:
             graph.doubtful.discard(call)
             if call not in wanted and self._has_to_be_built(graph, call):
                 found.append(call)
-            stack += [needed for needed, role in dependencies_of(call, search) if role != "route"]
+            stack += _needed(call, search)
         return found
 
     @cached_property
@@ -74,9 +75,19 @@ class HiddenFailures:
         return not was_made
 
 
+def _needed(call: Call, search: Search, *, routes: bool = False) -> Iterator[Call]:
+    """Yield what a call waits for, with ``routes`` also what it may take; a map without items takes nothing."""
+    is_empty = isinstance(call, MapCall) and any(
+        type(column) is tuple and not column for column in call.kwargs.values()
+    )
+    for needed, role in dependencies_of(call, search):
+        if role == "before" or (not is_empty and (routes or role != "route")):
+            yield needed
+
+
 def _has_other_value(call: Call) -> bool:
-    """Return whether a call has a value although its condition is false."""
-    return call.condition is not None and not call.condition.skips
+    """Return whether a call settles although its condition is false: with another value, or skipped behind ``after``."""
+    return call.condition is not None
 
 
 _PART = re.compile(r"[\[~]")
