@@ -125,6 +125,7 @@ async def test_no_work_of_an_older_term_is_behind_a_newer_one(
     seconds: float, seed: int, tmp_path: Path
 ) -> None:
     """By the logs of the workers alone, each line written to disk with the time before the check."""
+    require_mosquitto()
     random, done = Random(seed), dict[str, int]()
     with Mosquitto(durable=True) as broker:
         async with fleet(broker, tmp_path) as boxes:

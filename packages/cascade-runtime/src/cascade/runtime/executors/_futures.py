@@ -31,7 +31,7 @@ class Pool(Protocol):
     """What :class:`FuturesExecutor` needs of a pool."""
 
     def submit(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Return at once a future of ``function(*args)``: an object with ``result()`` and ``cancel()``."""
+        """Return at once a future of ``function(*args)``: an object with ``result()``."""
         ...
 
 
@@ -47,8 +47,8 @@ class FuturesExecutor:
     in a module that the workers can import, or cloudpickle must be installed on both sides, and the workers need
     cascade-runtime. ``cs.step`` works there; ``cs.checkpoint`` reports nothing and does not wait, and ``cs.publish`` raises.
 
-    A call that is abandoned before it has started never starts if the pool can cancel it; one that runs goes on to its end, and
-    ``settle`` counts it until then.
+    A call that is abandoned before the pool has it never starts; one that the pool has goes on to its end, and ``settle`` counts
+    it until then.
 
     :param workers: how many calls the pool gets at the same time; by default the size that the pool states, or one for each
         core of this machine.
@@ -150,7 +150,8 @@ class FuturesExecutor:
         try:
             result, error = await call.outcome
         except asyncio.CancelledError:
-            if not future.cancel() and not call.ended.done():
+            # The pool's own cancel is not used: its queue is short, and executorlib's scheduler does not survive one.
+            if not call.ended.done():
                 self._abandoned.add(call.ended)
             raise
         if error is None:
@@ -164,7 +165,7 @@ class FuturesExecutor:
             future = self._pool.submit(function, *args)
         except Exception as exc:
             raise self._unavailable(f"{type(exc).__name__}: {exc}") from exc
-        if not callable(getattr(future, "result", None)) or not callable(getattr(future, "cancel", None)):
+        if not callable(getattr(future, "result", None)):
             raise self._unavailable(f"submit() returned {future!r:.80}, and not a future")
         return future
 
