@@ -19,6 +19,7 @@ import pytest
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Mosquitto
 from cascade.testkit.chaos import ChaosProxy
+from cascade.testkit.fixtures import require_mosquitto
 
 TTL = 2.0
 BOXES = 5

@@ -184,3 +184,14 @@ def test_a_small_step_back_starts_no_tick_again() -> None:
     assert ask(table, noon) == [noon]
     assert ask(table, noon - 2) == []
     assert ask(table, noon) == []
+
+
+@pytest.mark.parametrize(("passed", "starts"), [(2.0, 1), (0.5, 0)])
+def test_a_tick_between_a_step_back_and_the_next_look_starts(passed: float, starts: int) -> None:
+    """The clock is set back to just before an hour that a step forward had left out; one that shows only later times had none."""
+    table = Timetable([Entry("hourly", CronSchedule("0 * * * *", "UTC"))])
+    hour = 13 * 3_600.0 + 21_000 * 86_400
+    table.begin(hour + 86_400 - 1_800, 0.0, {})
+    assert table.due(hour + 86_400 - 1_790, 10.0, lambda name: "") == []
+    found = [at for due in table.due(hour + 1.0, 10.0 + passed, lambda name: "") for at in due.starts]
+    assert found == [hour] * starts

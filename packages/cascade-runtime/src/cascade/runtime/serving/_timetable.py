@@ -70,26 +70,30 @@ class Timetable:
         self, entries: Iterable[Entry], *, elsewhere: Callable[[str], bool] = lambda workflow: False
     ) -> None:
         self._elsewhere = elsewhere
+        self._looked = 0.0  # elapsed, when the clocks were read last
         self.entries = {each.workflow: each for each in entries}
 
     def begin(self, now: float, elapsed: float, marks: Mapping[str, float]) -> None:
         """Begin, with the latest tick that an earlier process has decided for each workflow."""
+        self._looked = elapsed
         for each in self.entries.values():
             each.began = now
             if each.cron is None:
                 each.due = elapsed + each.every
             else:
                 each.mark = marks.get(each.workflow)
-                self._set(each, now)
+                self._set(each, now, now)
 
     def due(self, now: float, elapsed: float, pause_of: Callable[[str], str]) -> list[Due]:
         """Return what has come due, once."""
-        found = (
-            self._cron_due(each, each.cron, now, pause_of)
+        # A clock that was set back has shown no earlier time since it was read last.
+        since, self._looked = now - min(elapsed - self._looked, MAX_WAKE_UP), elapsed
+        found = [
+            self._cron_due(each, each.cron, now, since, pause_of)
             if each.cron is not None
             else self._every_due(each, now, elapsed, pause_of)
             for each in self.entries.values()
-        )
+        ]
         return [each for each in found if each is not None]
 
     def wake_up(self, now: float, elapsed: float) -> float:
@@ -135,9 +139,9 @@ class Timetable:
         return True
 
     def _cron_due(
-        self, entry: Entry, cron: CronSchedule, now: float, pause_of: Callable[[str], str]
+        self, entry: Entry, cron: CronSchedule, now: float, since: float, pause_of: Callable[[str], str]
     ) -> Due | None:
-        self._set(entry, now)
+        self._set(entry, now, since)
         if entry.due > now or entry.mark is None:
             entry.paused, entry.elsewhere = "", False
             return None
@@ -149,13 +153,16 @@ class Timetable:
         entry.due = cron.after(entry.mark)
         return decided
 
-    def _set(self, entry: Entry, now: float) -> None:
-        """Follow the wall clock: one that is not set is not believed, and one that was set back begins again."""
+    def _set(self, entry: Entry, now: float, since: float) -> None:
+        """Follow the wall clock: one that is not set is not believed, and one that was set back begins again.
+
+        :param since: the earliest time that a clock that was set back may have shown.
+        """
         if now < EARLIEST or entry.cron is None:
             entry.due = math.inf
             return
         if entry.mark is None or entry.mark > now + ON_TIME:
-            entry.mark, entry.due = now, math.inf
+            entry.mark, entry.due = now if entry.mark is None else since, math.inf
         if math.isinf(entry.due):
             entry.due = entry.cron.after(entry.mark)
 
