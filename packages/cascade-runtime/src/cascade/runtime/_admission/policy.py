@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cascade.runtime._admission.capacities import SystemResources
+from cascade.runtime._admission.gate_index import GateGroup, GateIndex
 from cascade.runtime._admission.gates import (
     AnyGate,
     CancelGate,
     Gate,
-    GateGroup,
-    GateIndex,
     PlantGate,
     RateLimitGate,
-    Wakeups,
     make_gate,
     update_gate,
 )
@@ -41,6 +39,7 @@ from cascade.runtime._admission.requests import (
     StartRequest,
     WaitQueue,
 )
+from cascade.runtime._admission.wakeups import Wakeups
 from cascade.spec.policies import Rate
 
 # most checks in one call of admit(), for each request that it may return
