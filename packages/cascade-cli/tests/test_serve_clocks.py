@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cascade.runtime import SqliteState
 from cascade.testkit.waiting import busyness
 from testing_tools.engines import CASCADE, eventually
 
@@ -125,8 +126,9 @@ class Machine:
         eventually(lambda: self.beats() > beats, "the service runs")
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """End the service."""
+        """End the service; not in the middle of a tick, whose step would run again."""
         assert self.process is not None
+        eventually(self._has_recorded_all, "what ran is recorded")
         process, self.process = self.process, None
         process.send_signal(number)
         assert process.wait(60 * busyness()) == (143 if number == signal.SIGTERM else -number)
@@ -147,6 +149,14 @@ class Machine:
         self.set(moment, before=1.0)
         eventually(lambda: any(f"minute~{moment} " in line for line in self._lines()), f"it is {moment}")
         eventually(lambda: self.ticks() == sorted(expected), f"{moment}: {self.ticks()}, not {expected}")
+
+    def _has_recorded_all(self) -> bool:
+        ended = {
+            each.run_id
+            for each in SqliteState(self.folder / "runs").runs()
+            if each.status.value == "Succeeded"
+        }
+        return ended >= {*self.ticks()}
 
     def log(self) -> str:
         """What the service printed."""
