@@ -91,8 +91,8 @@ class Row:
     def rank(self) -> tuple[bool, ...]:
         """Its place in a report: the engine's own scopes and pauses first, then problems, then what is in force."""
         pauses = self.works and self.content is not None and isinstance(self.content.rule, Pause)
-        rest = not self.own and self.problem is None
-        return not self.own, not pauses, self.own or rest, rest and not self.works
+        rest = not self.own and not pauses and self.problem is None
+        return not self.own, not pauses, self.own or pauses or rest, rest and not self.works
 
     @property
     def entry(self) -> dict[str, str]:
