@@ -1,4 +1,4 @@
-"""Imports point one way: interfaces <- runtime <- py, and interfaces <- connectors, executors, testkit; cli is on top, ops and web on cli."""
+"""Imports point one way: interfaces <- runtime <- py, and interfaces <- connectors, executors, observers, testkit; cli is on top, ops and web on cli."""
 
 import ast
 import graphlib
@@ -22,6 +22,7 @@ ARROWS = {
     "cascade-runtime": frozenset({BASE}),
     "cascade-connector-": frozenset({BASE}),
     "cascade-executor-": frozenset({BASE}),
+    "cascade-observer-": frozenset({BASE}),
     "cascade-testkit": frozenset({BASE}),
     SDK: frozenset({BASE, "cascade-runtime"}),
     "cascade-cli": frozenset({BASE, "cascade-runtime", SDK}),

@@ -980,7 +980,7 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.Engine("mqtt://broker"),
-        "Engine() got 1 positional argument; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, gates=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
+        "Engine() got 1 positional argument; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, gates=, observers=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
     ),
     (
         lambda: cs.MqttConnector("broker"),
@@ -1088,7 +1088,7 @@ FIRST_DAY: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.Engine(mqtt="broker"),
-        "Engine() got an unexpected keyword argument 'mqtt'; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, gates=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
+        "Engine() got an unexpected keyword argument 'mqtt'; it takes connector=, executor=, executors=, resources=, system_resources=, cache_backend=, state_backend=, require_control=, middleware=, gates=, observers=, redactor=, outbox=, labels=, host_report=, logs=, bus=, clock=, stop_timeout=, close_timeout=",
     ),
     (lambda: cs.rnu(add(1)), "module 'cascade' has no attribute 'rnu'; did you mean run?"),
     (
@@ -1413,6 +1413,9 @@ ELSEWHERE = {
     ),
     **dict.fromkeys(("DaskExecutor(address=, cluster=)", "DaskExecutor(cluster=)"), "test_dask_surface.py"),
     "FuturesExecutor(pool=)": "test_futures_executor.py",
+    **dict.fromkeys(
+        ("takes a list; write observers=[", "takes a list; write observers=[OtelObserver()]"), "test_otel.py"
+    ),
     **dict.fromkeys(
         (
             "cs.serve(...) cannot run inside a running event loop; write: await cs.aserve(...)",

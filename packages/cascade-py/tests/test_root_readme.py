@@ -125,7 +125,7 @@ def test_until_a_release_every_page_describes_how_to_install_from_a_clone() -> N
     pages = [
         page for page in PACKAGES.glob("*/README.md") if 'pip install "cascade-' in page.read_text("utf-8")
     ]
-    assert len(pages) == 8
+    assert len(pages) == 9
     for page in pages:
         line = re.findall(
             r"^Nothing is released yet; from a clone: `pip install (.*)`\.$",

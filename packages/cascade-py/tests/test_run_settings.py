@@ -52,7 +52,8 @@ OF_ENGINE = parameters(cs.Engine) - {"connector", "system_resources"}
 
 def test_each_setting_reaches_the_engine_or_its_run(given: dict[str, Any]) -> None:
     """Every keyword of both, unchanged, and the four that have a position; nothing else is added."""
-    target, settings = one(), {name: object() for name in OF_ENGINE | OF_RUN}
+    # a list of observers is made anew, because a name may stand for one
+    target, settings = one(), {name: object() for name in OF_ENGINE | OF_RUN} | {"observers": []}
     assert run(target, {"x": 2}, {"gpu": 3.0}, None, **settings) == "value"
     assert given["arguments"] == (target, {"x": 2})
     assert given["run"] == {name: settings[name] for name in OF_RUN}

@@ -35,7 +35,7 @@ _MODULES = {
     "connector": """Connector MessageCallback Payload Subscription""",
     "errors": """CascadeError ConfigurationError ConnectorNotFoundError ConnectorUnavailable ExecutorNotFoundError
         ExecutorUnavailable ExternalError InputsError InvalidPayloadError InvalidTargetError InvalidTopicError
-        MapLengthError MissingItemError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
+        MapLengthError MissingItemError ObserverNotFoundError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
         RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
     "events": """DataEvent Event EventBus Lifecycle LifecycleEvent LogEvent ProgressEvent RunLease RunStatus Tag TaskState TaskStateEvent""",

@@ -28,6 +28,8 @@ class StepInfo(NamedTuple):
 
     Send it to a system that refuses what has a lower one: then an earlier holder that woke up late does no harm.
     """
+    traceparent: str = ""
+    """W3C trace context of the attempt, for a request to another service; empty if no observer traces the run."""
 
     @property
     def idempotency_key(self) -> str:
@@ -47,6 +49,9 @@ step_in_worker: ContextVar[StepInfo | None] = ContextVar("cascade step in a work
 
 in_worker: ContextVar[bool] = ContextVar("cascade call in a worker", default=False)
 """Whether a worker of an executor calls the code that asks: then its engine is in another process."""
+
+traceparent: ContextVar[str] = ContextVar("cascade traceparent", default="")
+"""The trace context of the attempt that runs, where its engine is in this process."""
 
 Middleware = Callable[[StepInfo, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """An async callable ``around(step, call_next)`` that wraps every attempt of every task.

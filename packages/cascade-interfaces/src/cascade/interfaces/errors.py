@@ -247,6 +247,12 @@ class ExecutorNotFoundError(PluginNotFoundError):
     kind = "executor"
 
 
+class ObserverNotFoundError(PluginNotFoundError):
+    """No installed package offers an observer of this name."""
+
+    kind = "observer"
+
+
 class ConnectorUnavailable(ExternalError, ConnectionError):
     """A connector that the caller requires could not be connected.
 

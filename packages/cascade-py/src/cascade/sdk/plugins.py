@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces.errors import ConfigurationError, ConnectorNotFoundError, ExecutorNotFoundError
+from cascade.interfaces.errors import (
+    ConfigurationError,
+    ConnectorNotFoundError,
+    ExecutorNotFoundError,
+    ObserverNotFoundError,
+)
 from cascade.interfaces.text import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
     from cascade.interfaces import Connector, Executor
+    from cascade.interfaces.observer import Observer
 
 CONNECTORS = "cascade.connectors"
 EXECUTORS = "cascade.executors"
+OBSERVERS = "cascade.observers"
 
 _EXTRAS = {
     CONNECTORS: {
@@ -21,8 +29,13 @@ _EXTRAS = {
         **dict.fromkeys(("nats", "tls"), "nats"),
     },
     EXECUTORS: {"dask": "dask"},
+    OBSERVERS: {"otel": "otel"},
 }
-_ERRORS = {CONNECTORS: ConnectorNotFoundError, EXECUTORS: ExecutorNotFoundError}
+_ERRORS = {
+    CONNECTORS: ConnectorNotFoundError,
+    EXECUTORS: ExecutorNotFoundError,
+    OBSERVERS: ObserverNotFoundError,
+}
 
 
 def connector(name: str, /, **settings: Any) -> Connector:
@@ -66,6 +79,18 @@ def executor(name: str, /, *arguments: Any, **settings: Any) -> Executor:
     """
     instance: Executor = find(EXECUTORS, name).load()(*arguments, **settings)
     return instance
+
+
+def observers(given: Iterable[Observer | str]) -> list[Observer]:
+    """Make the observers that only a name stands for.
+
+    :raises ConfigurationError: if ``given`` is not a list, or a name is that of no installed observer, with what to install.
+    """
+    if isinstance(given, str):
+        raise ConfigurationError(
+            "run(observers=)", f"takes a list; write observers=[{given!r}], not {given!r}"
+        )
+    return [find(OBSERVERS, each).load()() if isinstance(each, str) else each for each in given]
 
 
 def find(group: str, name: str, *, of: str = "") -> EntryPoint:

@@ -35,6 +35,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "require_control": False,
     "middleware": (),
     "gates": (),
+    "observers": (),
     "host_report": True,
     "stop_timeout": 2.0,
     "close_timeout": 30.0,
@@ -152,6 +153,8 @@ async def open_engine(settings: Mapping[str, Any], connector: Connector | str | 
         from cascade.runtime import Outbox
 
         given["outbox"] = Outbox(folder)
+    if observers := given.get("observers"):
+        given["observers"] = plugins.observers(observers)
     made = [_take_cache(given), _take_executor(given)]
     try:
         return OpenedEngine(_engine(given), of_run, made)

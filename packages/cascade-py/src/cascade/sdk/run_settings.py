@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         StateBackend,
     )
     from cascade.interfaces.gates import Gate
+    from cascade.interfaces.observer import Observer
     from cascade.runtime import Outbox
     from cascade.spec import Resource
 else:
@@ -51,6 +52,8 @@ class OtherSettings(TypedDict, total=False):
     require_control: bool
     middleware: Sequence[Middleware]
     gates: Sequence[Gate]
+    observers: Sequence[Observer | str]
+    """Also names: ``"otel"``, or that of any other that is installed."""
     redactor: Redactor | None
     outbox: Outbox | str | os.PathLike[str] | None
     """Also the folder alone."""

@@ -19,6 +19,7 @@ from cascade.spec import Resource
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, StateBackend, SupportsControlMemory
     from cascade.interfaces.gates import Gate
+    from cascade.interfaces.observer import Observer
     from cascade.runtime._admission.limits import TokenBucket
     from cascade.runtime._outbox.outbox import Outbox
     from cascade.spec.policies import Rate
@@ -45,6 +46,7 @@ class EngineParts:
         executors: Mapping[str, Executor] | None,
         resources: Sequence[Resource],
         middleware: Sequence[Middleware],
+        observers: Sequence[Observer],
         cache_backend: CacheBackend | None,
         state_backend: StateBackend | None,
         stop_timeout: float,
@@ -55,6 +57,7 @@ class EngineParts:
         self.control, self.admission = control, admission
         self.executor, self.executors = executor, dict(executors or {})
         self.resources, self.middleware = tuple(resources), tuple(middleware)
+        self.observers = tuple(observers)
         self.cache_backend, self.state_backend = cache_backend, state_backend
         self.clock, self.stop_timeout, self.close_timeout = clock, stop_timeout, close_timeout
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import (
+    Middleware,
     RunCancelledError,
     RunStatus,
     TaskCancelledError,
@@ -83,6 +84,7 @@ class Run:
         self._bar = bar
         self._recording: RunRecording | None = None
         self._lease_term = None if identity.lease is None else identity.lease.term
+        self._around: tuple[Middleware, ...] = ()
 
     async def execute(self) -> tuple[list[Any], Exception | None]:
         """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
@@ -97,7 +99,7 @@ class Run:
                 try:
                     await self._open_recording()
                     try:
-                        with self._events_recorded(telemetry):
+                        with self._events_recorded(telemetry), self._followed():
                             return await self._observe(start_timeout), None
                     finally:
                         if self._recording is not None:
@@ -181,6 +183,20 @@ class Run:
         finally:
             still_running.report(self._id)
 
+    @contextmanager
+    def _followed(self) -> Iterator[None]:
+        """Pass the events on to the engine's observers."""
+        parts = self._parts
+        if not parts.observers:
+            yield
+            return
+        from cascade.interfaces.observer import ObservedRun
+        from cascade.runtime._observers.run_observers import followed
+
+        run = ObservedRun(self._id, target_name(self._targets), parts.redactor.one_line)
+        with followed(parts.bus, parts.observers, run) as self._around:
+            yield
+
     async def _open_recording(self) -> None:
         """Open what is recorded of the run, if the engine records runs."""
         parts = self._parts
@@ -231,7 +247,7 @@ class Run:
             partial(self._resource_scope, executors, still_running),
             cache_backend=self._parts.cache,
             clock=self._parts.clock,
-            middleware=self._parts.middleware,
+            middleware=(*self._around, *self._parts.middleware),
             offers_resources=bool(self._parts.resources),
             recording=self._recording,
             lease_term=self._lease_term,

@@ -45,6 +45,7 @@ from cascade.spec import LazyResult, Resource, targets_of
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, Failure, RunResult, StateBackend
     from cascade.interfaces.gates import Gate
+    from cascade.interfaces.observer import Observer
     from cascade.runtime._observers.progress_bar import ProgressBar
     from cascade.runtime._outbox.outbox import Outbox
 
@@ -97,6 +98,7 @@ class Engine:
     :param middleware: async callables ``around(step, call_next)`` that wrap every attempt of every
         task, the first one outermost; see :data:`cascade.interfaces.Middleware`.
     :param gates: hold every run while a value of the plant is out of band, or at the wrong hours; see :func:`cascade.gate`.
+    :param observers: follow the runs inside this process; see :class:`cascade.interfaces.observer.Observer`.
     :param redactor: masks secrets in what is sent and logged; without one, passwords, keys and tokens of
         the usual names and forms.
     :param outbox: keeps events on disk until the broker has them, so that they survive a lost link and the process.
@@ -130,6 +132,7 @@ class Engine:
         require_control: bool = False,
         middleware: Sequence[Middleware] = (),
         gates: Sequence[Gate] = (),
+        observers: Sequence[Observer] = (),
         redactor: Redactor | None = None,
         outbox: Outbox | None = None,
         labels: Mapping[str, Tag] | None = None,
@@ -147,7 +150,7 @@ class Engine:
         self._parts = engine_parts(
             connector=connector, bus=self.bus, clock=clock, redactor=redactor, system_resources=system_resources,
             require_control=require_control, labels=labels, host_report=host_report, logs=logs, outbox=outbox,
-            executor=executor, executors=executors, resources=resources, middleware=middleware, gates=gates,
+            executor=executor, executors=executors, resources=resources, middleware=middleware, gates=gates, observers=observers,
             cache_backend=cache_backend, state_backend=state_backend,
             stop_timeout=stop_timeout, close_timeout=close_timeout,
         )  # fmt: skip

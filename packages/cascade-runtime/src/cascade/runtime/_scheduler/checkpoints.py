@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Directive, StepInfo, TaskState, UsageError
-from cascade.interfaces.call_context import in_call, in_worker
+from cascade.interfaces.call_context import in_call, in_worker, traceparent
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.events import ProgressReport
@@ -245,9 +245,11 @@ class TimeLimits:
 class RemoteCall:
     """One call of a task in another process: the :class:`cascade.interfaces.CallContext` of its executor."""
 
-    __slots__ = ("_attempt", "_gate", "directive", "node")
+    __slots__ = ("_attempt", "_gate", "_trace", "directive", "node")
 
     def __init__(self, gate: CheckpointGate, node: Node, attempt: int) -> None:
+        # in the context of the attempt: an executor may pack the call in another thread
+        self._trace = traceparent.get()
         self._gate = gate
         self._attempt = attempt
         self.node = node
@@ -258,7 +260,15 @@ class RemoteCall:
     def step(self) -> StepInfo:
         """Which step the call is."""
         gate, node = self._gate, self.node
-        return StepInfo(gate.run_id, node.key, node.name, gate.run_attempt, self._attempt, gate.lease_term)
+        return StepInfo(
+            gate.run_id,
+            node.key,
+            node.name,
+            gate.run_attempt,
+            self._attempt,
+            gate.lease_term,
+            self._trace,
+        )
 
     def progress(self, done: float, total: float | None = None, message: str = "", unit: str = "") -> None:
         """Report how far the call is; from any thread."""

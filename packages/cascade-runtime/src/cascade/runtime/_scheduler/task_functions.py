@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from cascade.interfaces import StepInfo, UsageError
-from cascade.interfaces.call_context import in_call, in_worker, step_in_worker
+from cascade.interfaces.call_context import in_call, in_worker, step_in_worker, traceparent
 from cascade.runtime._scheduler.checkpoints import current
 
 MAX_BYTES = 16 * 1024
@@ -29,7 +29,9 @@ def step() -> StepInfo:
     if place is None or in_worker.get():
         raise UsageError("cs.step() works only inside a task, in a process that knows the step")
     gate, node, attempt = place
-    return StepInfo(gate.run_id, node.key, node.name, gate.run_attempt, attempt, gate.lease_term)
+    return StepInfo(
+        gate.run_id, node.key, node.name, gate.run_attempt, attempt, gate.lease_term, traceparent.get()
+    )
 
 
 def publish(name: str, data: Any) -> None:

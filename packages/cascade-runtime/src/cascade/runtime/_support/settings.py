@@ -21,6 +21,7 @@ _METHODS = {
     "state_backend": ("open",),
     "bus": ("publish", "subscribe", "wants"),
     "clock": ("now", "monotonic"),
+    "observer": ("follow",),
 }
 """What an engine calls of the objects that it is given."""
 
@@ -33,6 +34,7 @@ _REMEDIES = {
     "state_backend": "pass a state, such as cs.SqliteState('runs')",
     "bus": "pass a cs.EventBus()",
     "clock": "pass an object with now() and monotonic()",
+    "observer": "pass observers, such as cascade.observers.otel.OtelObserver()",
 }
 
 
@@ -51,6 +53,11 @@ def check_settings(*, connector: Any, middleware: object, outbox: object, **sett
                 _check_methods("executor", f"executors[{mode!r}]", executor)
         elif name == "system_resources":
             _mapping(name, value, "system_resources={'gpu': 2}")
+        elif name == "observers":
+            if not isinstance(value, Sequence) or isinstance(value, str):
+                raise ConfigurationError(f"Engine({name}=)", "takes a list; write observers=[OtelObserver()]")
+            for each in value:
+                _check_methods("observer", "observers", each)
         elif name == "resources":
             if not isinstance(value, Sequence) or isinstance(value, str):
                 raise ConfigurationError(f"Engine({name}=)", "takes a list; write resources=[database]")

@@ -1,0 +1,258 @@
+"""Runs as traces: each attempt of a step is a span with a computed id below the run's, and nothing here changes a run."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+import cascade as cs
+from cascade.interfaces.events import TaskState, TaskStateEvent
+from cascade.observers.otel import OtelObserver
+from cascade.runtime import Engine, ThreadExecutor
+from testing_tools.workflows.check import check_workflows
+
+ASKED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@cs.task
+def worked(n: int) -> str:
+    """Return the trace context of the step, and the span below which its code would make others."""
+    current = trace.get_current_span().get_span_context()
+    return f"{cs.step().traceparent} {current.trace_id:032x} {current.span_id:016x}"
+
+
+@cs.task
+async def fails(secret: str) -> None:
+    raise ValueError(f"password={secret}")
+
+
+def kept(**settings: Any) -> tuple[TracerProvider, InMemorySpanExporter]:
+    """Return a provider and what keeps its spans."""
+    provider, exporter = TracerProvider(**settings), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider, exporter
+
+
+@pytest.mark.parametrize(
+    "examples", [pytest.param(15, marks=pytest.mark.process), pytest.param(1_000, marks=pytest.mark.nightly)]
+)
+def test_the_spans_of_any_workflow_are_its_attempts(examples: int, tmp_path: Path) -> None:
+    """One for each attempt that ran, below the one of its run; all ids are computed and none comes twice."""
+    provider, exporter = kept()
+    ran: dict[str, set[tuple[str, int]]] = defaultdict(set)
+
+    def note(event: TaskStateEvent) -> None:
+        if event.state is TaskState.RUNNING:
+            ran[event.run_id].add((event.task_id, event.attempt))
+
+    def make(**settings: Any) -> Engine:
+        engine = Engine(observers=[OtelObserver(provider)], **settings)
+        engine.bus.subscribe(TaskStateEvent, note)
+        return engine
+
+    check_workflows(lambda: ThreadExecutor(4), make, tmp_path, examples=examples)
+    found: dict[str, list[ReadableSpan]] = defaultdict(list)
+    for span in exporter.get_finished_spans():
+        assert span.attributes is not None
+        found[str(span.attributes["cascade.run.id"])].append(span)
+    assert found.keys() >= ran.keys()
+    for run_id, spans in found.items():
+        (root,) = [span for span in spans if span.parent is None]
+        steps = [span for span in spans if span.parent is not None]
+        attempts = {_attempt(span) for span in steps}
+        assert attempts >= ran[run_id]
+        assert {root.context.span_id} == {span.parent.span_id for span in steps if span.parent} | {
+            root.context.span_id
+        }
+        assert {span.context.trace_id for span in spans} == {int(run_id, 16)}
+        assert len({span.context.span_id for span in spans}) == len(spans) == len(attempts) + 1
+
+
+def _attempt(span: ReadableSpan) -> tuple[str, int]:
+    attributes = span.attributes or {}
+    return str(attributes["cascade.step.key"]), int(str(attributes["cascade.step.attempt"]))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("mode", ["thread", "process"])
+async def test_what_a_step_does_hangs_below_it(mode: str) -> None:
+    """In a thread and in a worker process, with its traceparent at hand."""
+    provider, exporter = kept()
+    engine = Engine(executor=cs.executor(mode, 1), observers=[OtelObserver(provider)])
+    told = (await engine.run(worked(1))).split()
+    step, _ = exporter.get_finished_spans()
+    ids = f"{step.context.trace_id:032x}", f"{step.context.span_id:016x}"
+    assert told == [f"00-{ids[0]}-{ids[1]}-01", *ids]
+
+
+async def test_a_run_that_was_asked_for_belongs_to_the_trace_of_who_asked() -> None:
+    provider, exporter = kept()
+    await Engine(observers=[OtelObserver(provider)]).run(worked(1), traceparent=ASKED)
+    step, root = exporter.get_finished_spans()
+    assert root.parent is not None
+    assert f"{root.context.trace_id:032x}-{root.parent.span_id:016x}" in ASKED
+    assert (root.kind, step.context.trace_id) == (trace.SpanKind.SERVER, root.context.trace_id)
+
+
+async def test_a_run_that_goes_on_is_another_root_in_its_trace(tmp_path: Path) -> None:
+    """With a link to the root before."""
+    provider, exporter = kept()
+    for _ in range(2):
+        engine = Engine(observers=[OtelObserver(provider)], state_backend=cs.SqliteState(tmp_path))
+        with pytest.raises(ValueError, match="password"):
+            await engine.run(fails("x"), run_id="ab" * 16)
+    first, second = (span for span in exporter.get_finished_spans() if span.parent is None)
+    assert first.context.trace_id == second.context.trace_id == int("ab" * 16, 16)
+    assert [link.context.span_id for link in second.links] == [first.context.span_id]
+
+
+async def test_no_secret_is_in_a_span() -> None:
+    provider, exporter = kept()
+    with pytest.raises(ValueError, match="hunter2"):
+        await Engine(observers=[OtelObserver(provider)]).run(
+            fails("hunter2-secret"), tags={"token": "hunter2-tag"}
+        )
+    spans = exporter.get_finished_spans()
+    assert [span.status.status_code for span in spans] == [trace.StatusCode.ERROR] * 2
+    assert "password=***" in str(spans[0].status.description)
+    assert "hunter2-secret" not in "".join(span.to_json() for span in spans)
+
+
+class Dead(SpanExporter):
+    """Answers never, or with an error."""
+
+    def __init__(self, *, raises: bool) -> None:
+        self.raises, self.asked, self.ended = raises, threading.Event(), threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.asked.set()
+        if self.raises:
+            raise OSError("no route")
+        self.ended.wait(60)
+        return SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        self.ended.set()
+
+
+@pytest.mark.parametrize("raises", [True, False])
+async def test_a_dead_collector_changes_no_run(raises: bool) -> None:
+    """The SDK exports in a thread of its own, and drops what has no room."""
+    exporter = Dead(raises=raises)
+    provider = TracerProvider()
+    provider.add_span_processor(
+        BatchSpanProcessor(exporter, max_queue_size=4, max_export_batch_size=2, schedule_delay_millis=10)
+    )
+    try:
+        found = await Engine(observers=[OtelObserver(provider)]).run(worked.map(n=range(50)))
+        assert len(found) == 50
+        assert await asyncio.to_thread(exporter.asked.wait, 30)
+    finally:
+        exporter.ended.set()
+        await asyncio.to_thread(provider.shutdown)
+
+
+class Broken:
+    """An observer whose every part fails."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def follow(self, run: Any) -> Any:
+        self._fail("follow")
+        return self
+
+    def __call__(self, event: object) -> None:
+        self._fail("event")
+
+    def within(self, step: object) -> Any:
+        self._fail("within")
+        return self
+
+    def __enter__(self) -> str:
+        self._fail("enter")
+        return ""
+
+    def __exit__(self, *_: object) -> None:
+        self._fail("exit")
+
+    def _fail(self, where: str) -> None:
+        if where == self.where:
+            raise RuntimeError(where)
+
+
+@pytest.mark.parametrize("where", ["follow", "event", "within", "enter", "exit"])
+async def test_an_observer_that_fails_is_logged_and_changes_no_run(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = await Engine(observers=[Broken(where), OtelObserver()]).run(worked.map(n=range(3)))
+    assert len(results) == 3
+    assert len([record for record in caplog.records if "observer" in record.message]) == 1
+
+
+async def test_without_an_sdk_or_a_sample_no_span_is_made() -> None:
+    """And the code of a step has no trace context that says it is sampled."""
+    provider, exporter = kept(sampler=ALWAYS_OFF)
+    told = await Engine(observers=[OtelObserver(provider)]).run(worked(1))
+    assert told.split()[0].endswith("-00")
+    assert exporter.get_finished_spans() == ()
+    assert (await Engine(observers=[OtelObserver()]).run(worked(1))).startswith(" ")
+
+
+def test_a_name_stands_for_the_observer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``cs.run(observers=["otel"])``; another name is refused with the nearest."""
+    assert cs.run(worked(1), observers=["otel"])
+    with pytest.raises(
+        cs.CascadeError, match=r"no observer named 'otl' \(installed: otel\); did you mean 'otel'\?"
+    ):
+        cs.run(worked(1), observers=["otl"])
+    for wrong in ("otel", [7]):
+        with pytest.raises(cs.CascadeError, match=r"run\(observers=\)"):
+            cs.run(worked(1), observers=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.process
+def test_the_readme_is_true(tmp_path: Path) -> None:
+    """Its program prints what the page shows."""
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
+    (code,), (shown,) = (
+        re.findall(rf"```{kind}\n(.*?)```", readme, re.DOTALL) for kind in ("python", "text")
+    )
+    (tmp_path / "job.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "job.py"], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (shown, "")
+
+
+def test_time_is_that_of_the_events() -> None:
+    """A span begins and ends when the task did."""
+    provider, exporter = kept()
+    before = time.time_ns()
+    asyncio.run(Engine(observers=[OtelObserver(provider)]).run(worked(1)))
+    step, root = exporter.get_finished_spans()
+    assert step.start_time is not None
+    assert step.end_time is not None
+    assert root.start_time is not None
+    assert root.end_time is not None
+    assert before - 1_000_000 <= root.start_time <= step.start_time <= step.end_time <= root.end_time
