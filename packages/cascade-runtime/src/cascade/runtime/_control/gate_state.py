@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from cascade.interfaces.gates import Gate, GateReading, Window, duration_in_words
 from cascade.interfaces.text import printable
@@ -142,6 +141,9 @@ class WindowState(NamedTuple):
         return min(LONGEST_LOOK, 60.0 - wall % 60.0)
 
     def _is_open(self, wall: float) -> bool:
+        # slow to import, and only a window needs it
+        from zoneinfo import ZoneInfo
+
         local = datetime.fromtimestamp(wall, ZoneInfo(self.window.zone))
         minute = local.hour * 60 + local.minute
         start, end, _ = self.window
