@@ -31,9 +31,18 @@ class Desk:
     async def lift(self, scope: str, kind: str) -> None:
         await self.connector.publish(constraint_topic(scope, kind), None, 1, retain=True)
 
+    @property
+    def last(self) -> dict[str, Any]:
+        """The newest report; an empty one as long as none has arrived."""
+        return self.reports[-1] if self.reports else {"applied": {}, "effective": [], "in_scope_running": None}
+
+    def status(self, topic: str) -> str | None:
+        """What the newest report says of a constraint's topic."""
+        told = self.last["applied"].get(topic, {}).get("status")
+        return None if told is None else str(told)
+
     def applied(self, scope: str, kind: str) -> bool:
-        told = self.reports[-1]["applied"].get(constraint_topic(scope, kind), {}) if self.reports else {}
-        return bool(told.get("status") == "applied")
+        return self.status(constraint_topic(scope, kind)) == "applied"
 
     async def _hear(self, topic: str, data: dict[str, Any]) -> None:
         self.reports.append(data)

@@ -143,10 +143,10 @@ async def test_a_call_that_no_cancel_has_stopped_counts_until_it_ends_though_its
     topic = constraint_topic(f"run:{run_id(desk)}", "cancel")
     await desk.put(f"run:{run_id(desk)}", "cancel", expires_at=4e9)
     await asyncio.wait({run})
-    await eventually(lambda: desk.reports[-1]["applied"].get(topic, {}).get("status") == "no_match")
-    assert (desk.reports[-1]["effective"], desk.reports[-1]["in_scope_running"]) == ([], 1)
+    await eventually(lambda: desk.status(topic) == "no_match")
+    assert (desk.last["effective"], desk.last["in_scope_running"]) == ([], 1)
     stuck.release.set()
-    await eventually(lambda: desk.reports[-1]["in_scope_running"] == 0)
+    await eventually(lambda: desk.last["in_scope_running"] == 0)
     assert not stuck.running
     await connector.disconnect()
 

@@ -87,7 +87,7 @@ def subscriptions(topic: str) -> int:
 
 def said(desk: Desk, name: str = "gate.power") -> dict[str, Any]:
     """Return what the last report says of a gate."""
-    rows = desk.reports[-1]["effective"] if desk.reports else []
+    rows = desk.last["effective"]
     return next((row["gate"] for row in rows if row["type"] == name), {})
 
 
@@ -236,8 +236,8 @@ async def test_a_wrong_register_leaves_the_last_valid_value_in_force(
     run = asyncio.create_task(engine.run(waiting()))
     await eventually(lambda: said(desk).get("state") == "open")
     await desk.connector.publish(topic, wrong, 1, retain=True)
-    await eventually(lambda: desk.reports[-1]["applied"][topic]["status"] == "rejected")
-    assert reason in desk.reports[-1]["applied"][topic]["reason"]
+    await eventually(lambda: desk.status(topic) == "rejected")
+    assert reason in desk.last["applied"][topic]["reason"]
     assert said(desk)["state"] == "open"
     hold.set()
     await run
@@ -252,8 +252,8 @@ async def test_the_101st_topic_is_refused(desk: Desk, engine: Engine, eventually
     await eventually(lambda: desk.applied("global", "gate.same"))
     await put(desk, "global", gate("more", topic="t/100", above=1))
     more = constraint_topic("global", "gate.more")
-    await eventually(lambda: desk.reports[-1]["applied"].get(more, {}).get("status") == "rejected")
-    assert "read 100 topics already" in desk.reports[-1]["applied"][more]["reason"]
+    await eventually(lambda: desk.status(more) == "rejected")
+    assert "read 100 topics already" in desk.last["applied"][more]["reason"]
     run.cancel()
     await asyncio.wait({run})
 

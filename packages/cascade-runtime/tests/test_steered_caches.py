@@ -59,7 +59,7 @@ async def test_i3_a_slow_lookup_passes_no_task_through_a_pause(hub: LocalHub) ->
         await looking.wait()
         await desk.put("global", "pause")
         await eventually(lambda: desk.applied("global", "pause"))
-        assert desk.reports[-1]["in_scope_running"] == 0
+        assert desk.last["in_scope_running"] == 0
         found.set()
         await eventually(lambda: events)
         assert states(events) == ["BLOCKED"]

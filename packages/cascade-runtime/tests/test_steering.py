@@ -104,7 +104,7 @@ async def test_i3_after_a_reported_pause_nothing_starts(desk: Desk, engine: Engi
     counting.gate.set()
     await others.wait()
     await eventually(lambda: counting.running == 0)
-    await eventually(lambda: desk.reports[-1]["in_scope_running"] == 0)
+    await eventually(lambda: desk.last["in_scope_running"] == 0)
     assert counting.started == 2
     await desk.lift("task:count*", "pause")
     assert await run == [1, 2, "free"]
@@ -117,7 +117,7 @@ async def test_a_pause_of_a_workflow_holds_its_runs_and_no_others(desk: Desk, en
     topic = constraint_topic("workflow:audit", "pause")
     async with engine.attached():
         assert await engine.run(step(1), workflow="clean") == 1
-        await eventually(lambda: desk.reports[-1]["applied"].get(topic, {}).get("status") == "no_match")
+        await eventually(lambda: desk.status(topic) == "no_match")
         run = asyncio.create_task(engine.run(step(2), workflow="audit"))
         await eventually(lambda: count(events, TaskState.BLOCKED) == 1)
         assert events[-1].reason == f"workflow:audit is paused ({topic})"
@@ -149,7 +149,7 @@ async def test_an_author_is_shown_as_a_claim(desk: Desk, engine: Engine) -> None
     topic = constraint_topic("global", "pause")
 
     def shown() -> list[str | None]:
-        report = desk.reports[-1] if desk.reports else {"applied": {}, "effective": []}
+        report = desk.last
         return [row.get("by") for row in (*report["applied"].values(), *report["effective"])]
 
     for by in ("olaf\x1b", "eva"):
@@ -180,7 +180,7 @@ async def test_a_concurrency_limit_blocks_and_admits(desk: Desk, engine: Engine)
     await eventually(lambda: counting.running == 4)
     await desk.put("task:counted", "concurrency", limit=0)
     await eventually(
-        lambda: desk.applied("task:counted", "concurrency") and desk.reports[-1]["in_scope_running"] == 4
+        lambda: desk.applied("task:counted", "concurrency") and desk.last["in_scope_running"] == 4
     )
     counting.gate.set()
     await eventually(lambda: counting.running == 0)
