@@ -45,6 +45,12 @@ def test_a_gate_from_outside(plant: Plant) -> None:
             check_example(command, lines, plant)
 
 
+def test_the_rule_that_lets_an_engine_read(plant: Plant) -> None:
+    """The command of the page prints it."""
+    ((command, lines),) = examples(PAGE.partition("## Rights")[2])
+    check_example(command, lines, plant)
+
+
 def test_a_gate_in_the_program(plant: Plant, tmp_path: Path) -> None:
     """The program waits for the beam, and prints what the page shows."""
     (code,) = re.findall(r"^```python\n(.*?)^```", INSIDE, re.MULTILINE | re.DOTALL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cascade.interfaces import ConfigurationError
@@ -27,6 +29,7 @@ ROLES = Roles(
     observers=("wall",),
     collectors=("store",),
     requesters={"hmi": ("audit", "calibrate")},
+    gates=("site/power",),
     org_id="acme",
 )
 RULES = rules(ROLES)
@@ -57,6 +60,7 @@ TOPICS = [
     (request_topic("press", "other"), "press ada", ""),
     (response_topic("press", "7"), "ada hmi", "press"),
     (response_topic("press", "7") + "/hmi", "ada hmi", "press"),
+    ("site/power", "press other", ""),
     ("cascade/elsewhere", "ada", ""),
     ("elsewhere", "", ""),
 ]
@@ -99,6 +103,13 @@ def test_a_workflow_that_is_no_name_is_refused() -> None:
     """A wildcard would permit more than was meant."""
     with pytest.raises(ConfigurationError, match="is not the name of a workflow"):
         Roles(requesters={"hmi": ("+",)})
+
+
+@pytest.mark.parametrize("topic", ["site/#", "+", "cascade/status/press", "$SYS/uptime", "", "a\nb", "a ", 3])
+def test_a_gate_s_topic_that_permits_more_than_one_value_is_refused(topic: Any) -> None:
+    """As where a gate is declared; a space at an end is lost in an access list."""
+    with pytest.raises(ConfigurationError, match="the topic of a gate"):
+        Roles(engines={"press": "lab"}, gates=(topic,))
 
 
 def test_an_engine_of_no_organisation_publishes_where_an_engine_does_by_default() -> None:

@@ -24,6 +24,7 @@ ROLES = Roles(
     observers=("wall",),
     collectors=("c1",),
     requesters={"hmi": ("audit",)},
+    gates=("site/power", "/site//plug.1/"),
 )
 USERS = ("press-3", "ann", "bob", "wall", "c1", "hmi", "stranger")
 VIEWERS = {"ann", "bob", "wall", "c1"}
@@ -59,6 +60,9 @@ MATRIX: dict[str, tuple[set[str], set[str]]] = {
     "cascade/responses/press-3/7": ({"press-3"}, {"hmi", "ann"}),
     "cascade/responses/press-4/7": (set(), {"hmi", "ann"}),
     "cascade/leases/hall-2": ({"press-3"}, {"press-3", "ann"}),
+    "site/power": (set(), {"press-3"}),
+    "/site//plug.1/": (set(), {"press-3"}),
+    "site/level": (set(), set()),
     "elsewhere": (set(), set()),
 }
 
@@ -72,6 +76,7 @@ def printed_rules(roles: Roles, *options: str) -> list[str]:
         ("--observer", roles.observers),
         ("--collector", roles.collectors),
         ("--requester", [f"{name}={each}" for name, names in roles.requesters.items() for each in names]),
+        ("--gate", roles.gates),
     )
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert (

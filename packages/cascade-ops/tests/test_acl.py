@@ -221,6 +221,20 @@ def test_an_engine_without_a_project_has_the_default_ones(
         (["--engine", "a", "--for", "emqx"], "'emqx' is not"),
         (["--engine", "a", "--config", "/dev/null/x"], "choose another folder for --config"),
         (["ann"], "unexpected extra argument"),
+        (
+            ["--operator", "ann", "--gate", "site/power"],
+            "no engine reads site/power; pass --engine NAME, too",
+        ),
+        (["--engine", "a", "--gate", "site/#"], "the topic of a gate 'site/#' has a wildcard"),
+        (
+            ["--engine", "a", "--gate", "cascade/ack/b"],
+            "topics that begin with '$' or 'cascade/' are not the plant's",
+        ),
+        (["--engine", "a", "--gate", "t\nuser eve"], "has a control character"),
+        (
+            ["--engine", "a", "--gate", " t"],
+            "begins or ends with a space, which mosquitto's access list cannot",
+        ),
     ],
 )
 def test_bad_input_is_one_line(

@@ -132,3 +132,9 @@ def test_a_name_adds_no_wildcard_and_no_line(capsys: pytest.CaptureFixture[str])
         out, err = capsys.readouterr()
         assert (out, len(err.splitlines())) == ("", 1)
         assert "nats-server takes for a wildcard" in err
+
+
+def test_a_topic_with_a_space_is_for_the_server_s_own_clients_only() -> None:
+    """nats-server refuses it over MQTT, and as a subject of its configuration."""
+    lines = nats_rules(Roles(engines={"press": "etl"}, gates=("hall 2/power",)))
+    assert [line.strip() for line in lines if "hall" in line] == ['"hall=202.power"']

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.gates import GateMistake, check_gate_topic
 from cascade.interfaces.topics import encode_level, matches
 
 Verb = Literal["read", "write"]
@@ -34,7 +35,7 @@ class Rule(NamedTuple):
 class Roles:
     """The users of a broker by role; a user may have several.
 
-    :raises ConfigurationError: for a name that some broker's access list cannot hold.
+    :raises ConfigurationError: for a name or a topic that some broker's access list cannot hold.
     """
 
     engines: Mapping[str, str] = field(default_factory=dict)
@@ -49,9 +50,13 @@ class Roles:
     """Users who see everything and acknowledge what they have stored."""
     requesters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The workflows that a user may start on any engine that offers them, by user name."""
+    gates: tuple[str, ...] = ()
+    """Topics of the plant that every engine may read for its gates."""
     org_id: str = "local"
 
     def __post_init__(self) -> None:
+        for topic in self.gates:
+            _check_gate(topic)
         for workflow in (each for names in self.requesters.values() for each in names):
             if not (workflow.isascii() and workflow.isidentifier()):
                 raise ConfigurationError("access rules", f"{workflow!r} is not the name of a workflow")
@@ -97,6 +102,7 @@ def _of_user(user: str, roles: Roles) -> dict[tuple[Verb, str], None]:
     org = encode_level(roles.org_id)
     if user in roles.engines:
         found += _engine(user, f"{org}/{encode_level(roles.engines[user])}")
+        found += [("read", topic) for topic in roles.gates]
     if user in roles.operators:
         found += [("read", "cascade/#"), ("write", "cascade/constraints/#")]
     if user in roles.leads:
@@ -111,6 +117,16 @@ def _of_user(user: str, roles: Roles) -> dict[tuple[Verb, str], None]:
         found += [("read", each) for each in _ANSWERS]
         found += [("write", f"cascade/requests/+/{workflow}") for workflow in roles.requesters[user]]
     return dict.fromkeys(found)
+
+
+def _check_gate(topic: str) -> None:
+    try:
+        check_gate_topic(topic)
+    except GateMistake as mistake:
+        raise ConfigurationError("access rules", f"the topic of a gate {mistake.problem}") from None
+    if topic != topic.strip():
+        problem = "begins or ends with a space, which mosquitto's access list cannot hold"
+        raise ConfigurationError("access rules", f"the topic of a gate {topic!r:.80} {problem}")
 
 
 def _both(topic_filter: str) -> Iterator[tuple[Verb, str]]:

@@ -202,6 +202,26 @@ def is_gate(kind: str) -> bool:
     return kind.startswith(PREFIX)
 
 
+def check_gate_topic(topic: object) -> None:
+    """Check that a gate may read a topic.
+
+    :raises GateMistake: if it has a wildcard, no message can have it, or it is not the plant's.
+    """
+    if topic is None:
+        raise GateMistake("topic", "a gate needs a topic, or a window")
+    try:
+        check_topic(topic)  # type: ignore[arg-type] # it checks the type, too
+    except InvalidTopicError as exc:
+        raise GateMistake("topic", f"{topic!r:.80} {exc.problem}") from None
+    assert isinstance(topic, str)
+    if topic.startswith(("$", "cascade/")):
+        raise GateMistake(
+            "topic",
+            f"{topic!r:.80}: topics that begin with '$' or 'cascade/' are not the plant's; "
+            "publish the value on another one",
+        )
+
+
 def register_key(setting: str) -> str:
     """Return how a setting of :func:`gate` is called in the ``params`` of a register.
 
@@ -238,7 +258,7 @@ def _checked(name: object, given: dict[str, Any]) -> Gate:
                 "window", f"a gate has a window or a topic; leave {others[0]} out, or make two gates"
             )
         return Gate(name, window=Window.parse(given["window"]))
-    _check_topic(given.get("topic"))
+    check_gate_topic(given.get("topic"))
     comparisons = [key for key in COMPARISONS if key in given]
     if len(comparisons) != 1:
         found = f"and has {' and '.join(comparisons)}" if comparisons else "and has none"
@@ -259,22 +279,6 @@ def _checked(name: object, given: dict[str, Any]) -> Gate:
         stale=None if "stale" not in given else _seconds("stale", given["stale"], exclusive=True),
         on_stale=_on_stale(given.get("on_stale", "hold")),
     )
-
-
-def _check_topic(topic: object) -> None:
-    if topic is None:
-        raise GateMistake("topic", "a gate needs a topic, or a window")
-    try:
-        check_topic(topic)  # type: ignore[arg-type] # it checks the type, too
-    except InvalidTopicError as exc:
-        raise GateMistake("topic", f"{topic!r:.80} {exc.problem}") from None
-    assert isinstance(topic, str)
-    if topic.startswith(("$", "cascade/")):
-        raise GateMistake(
-            "topic",
-            f"{topic!r:.80}: topics that begin with '$' or 'cascade/' are not the plant's; "
-            "publish the value on another one",
-        )
 
 
 def _path(path: object) -> str:

@@ -1,7 +1,7 @@
 """Access rules and a whole configuration for the clients of a nats-server, of MQTT and its own, as text. No I/O.
 
 nats-server converts a topic of MQTT to a subject and checks that: ``/`` becomes ``.``, a dot becomes ``//``, ``+`` becomes
-``*`` and ``#`` becomes ``>``. Its own clients use the subjects of ``cascade.interfaces.subjects``, keys of the bucket, and
+``*``, ``#`` becomes ``>``, and an empty level ``/``; it refuses a topic with a space. Its own clients use the subjects of ``cascade.interfaces.subjects``, keys of the bucket, and
 the few requests to JetStream that a watch needs.
 """
 
@@ -52,8 +52,8 @@ class NatsFiles(Files):
 def subject_of(topic_filter: str) -> str:
     """Return the subject, or the pattern of subjects, that nats-server makes of a topic filter.
 
-    >>> subject_of("cascade/constraints/#"), subject_of("cascade/state/v1.2/+")
-    ('cascade.constraints.>', 'cascade.state.v1//2.*')
+    >>> subject_of("cascade/constraints/#"), subject_of("cascade/state/v1.2/+"), subject_of("/site//power")
+    ('cascade.constraints.>', 'cascade.state.v1//2.*', '/.site./.power')
 
     :raises ConfigurationError: if nats-server would take a level for a wildcard.
     """
@@ -61,7 +61,7 @@ def subject_of(topic_filter: str) -> str:
         raise ConfigurationError(
             "access rules", f"{topic_filter!r} has a level that nats-server takes for a wildcard"
         )
-    levels = (_WILDCARDS.get(level) or level.replace(".", "//") for level in topic_filter.split("/"))
+    levels = (_WILDCARDS.get(level) or level.replace(".", "//") or "/" for level in topic_filter.split("/"))
     return ".".join(levels)
 
 
@@ -79,7 +79,8 @@ def authorization(rules: Iterable[Rule], passwords: Mapping[str, str] | None = N
     }
     for rule in rules:
         found = subjects.setdefault(rule.user, {"write": {}, "read": {}})[rule.verb]
-        found[subject_of(rule.topic_filter)] = None
+        if " " not in rule.topic_filter:
+            found[subject_of(rule.topic_filter)] = None
         # which matches the level above, too
         if rule.verb == "read" and rule.topic_filter.endswith("/#"):
             found[subject_of(rule.topic_filter.removesuffix("/#"))] = None

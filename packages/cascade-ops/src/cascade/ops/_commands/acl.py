@@ -21,14 +21,14 @@ from cascade.ops._access.mosquitto import Files, access_list
 from cascade.ops._access.nats import authorization
 from cascade.transport.credentials import end_problem
 
-_NAMES = ("--engine", "--operator", "--lead", "--observer", "--collector", "--requester")
+_NAMES = ("--engine", "--operator", "--lead", "--observer", "--collector", "--requester", "--gate")
 
 
 class ManyNames(click.Command):
-    """A command whose options take one or more names: ``--engine press-1 press-2``."""
+    """A command whose options take one or more words: ``--engine press-1 press-2``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Give each name its option."""
+        """Give each word its option."""
         expanded: list[str] = []
         option = ""
         for word in args:
@@ -50,6 +50,9 @@ class ManyNames(click.Command):
 @click.option("--collector", "collectors", multiple=True, metavar="NAME...", help="See and store everything.")
 @click.option(
     "--requester", "requesters", multiple=True, metavar="NAME=WORKFLOW...", help="Start these workflows."
+)
+@click.option(
+    "--gate", "gates", multiple=True, metavar="TOPIC...", help="Topics that gates of these engines read."
 )
 @click.option(
     "--for",
@@ -92,6 +95,7 @@ def _roles(
     observers: tuple[str, ...],
     collectors: tuple[str, ...],
     requesters: tuple[str, ...],
+    gates: tuple[str, ...],
 ) -> Roles:
     for each in leads:
         if not each.partition("=")[2]:
@@ -102,6 +106,8 @@ def _roles(
         if not workflow:
             raise CommandError(f"{each!r} names no workflow", "write --requester NAME=WORKFLOW", code=USAGE)
         starts[name] = (*starts.get(name, ()), workflow)
+    if gates and not engines:
+        raise CommandError(f"no engine reads {gates[0]}", "pass --engine NAME, too", code=USAGE)
     project = os.environ.get("CASCADE_PROJECT_ID") or "default"
     parted = [each.partition("=") for each in engines]
     try:
@@ -112,6 +118,7 @@ def _roles(
             observers=observers,
             collectors=collectors,
             requesters=starts,
+            gates=gates,
             org_id=os.environ.get("CASCADE_ORG_ID") or "local",
         )
     except ConfigurationError as error:
