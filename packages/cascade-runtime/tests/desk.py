@@ -34,7 +34,9 @@ class Desk:
     @property
     def last(self) -> dict[str, Any]:
         """The newest report; an empty one as long as none has arrived."""
-        return self.reports[-1] if self.reports else {"applied": {}, "effective": [], "in_scope_running": None}
+        return (
+            self.reports[-1] if self.reports else {"applied": {}, "effective": [], "in_scope_running": None}
+        )
 
     def status(self, topic: str) -> str | None:
         """What the newest report says of a constraint's topic."""
