@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 from nox.project import dependency_groups, load_toml
 
 if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones and would fail later, in other words
@@ -34,6 +36,12 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "tests"]
 
 ROOT = Path(__file__).parent
+sys.path.append(str(ROOT / "packages/cascade-testkit/release"))
+
+from releasing import archives, decisions  # noqa: E402
+from releasing.checkout import LIST, Checkout, look, tracked  # noqa: E402
+from releasing.index import Unreachable, ask, index_of_pip, only, served  # noqa: E402
+
 SETTINGS = load_toml(ROOT / "pyproject.toml")
 PROJECTS = {
     path.parent.name: load_toml(path)["project"] for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
@@ -51,6 +59,7 @@ FOR_DEMO = (
     "cascade-py[cli,mqtt]",
 )
 HATCHLING = "hatchling>=1.27"
+README_LINE = re.compile(r'^pip install "(cascade-[^"]+)"$', re.MULTILINE)
 PYRIGHT = {
     "typeCheckingMode": "strict",
     "enableTypeIgnoreComments": False,  # those are mypy's: each checker has to find a mistake by itself
@@ -81,18 +90,44 @@ def tests(session: nox.Session) -> None:
     parser.add_argument("--since", metavar="COMMIT")
     options, selection = parser.parse_known_args(session.posargs)
     session.install("build", HATCHLING, *dependency_groups(SETTINGS, "tests"))
-    built = build_wheels(session)
+    built = build_wheels(session, Path(session.create_tmp()) / "dist")
     refuse_shared_paths(session, built)
     session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
-    session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT), log=False)
-    session.run("python", *PYTEST, *selection)
+    run_gate(session, *selection)
     if not selection:
-        for example in EXAMPLES:
-            session.install("--no-build-isolation", str(example))
-            session.run("python", "-m", "pytest", "-q", "--rootdir", str(example), str(example))
         try_install_line(session)
     if options.since:
         run_affected(session, options.since)
+
+
+@nox.session(reuse_venv=False)
+def release(session: nox.Session) -> None:
+    """Build and check all archives in dist, install them by the README's line from an index on loopback, run the gate.
+
+    Uploads nothing. --quick leaves out the gate; --publishing, for the workflow of a tag, refuses what is a warning
+    otherwise; --index URL names the index on which names and versions are looked up, by default that of pip.
+    """
+    parser = argparse.ArgumentParser(prog="nox -s release --", add_help=False)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--publishing", action="store_true")
+    parser.add_argument("--index", metavar="URL")
+    options = parser.parse_args(session.posargs)
+    checkout = refuse_release(session, options.index, publishing=options.publishing)
+    install_others(session, "build", HATCHLING, "twine")
+    folder = ROOT / "dist/archives"
+    built = build_wheels(session, folder)
+    check_archives(session, built)
+    try_readme_line(session, folder)
+    if not options.quick:
+        install_others(session, *dependency_groups(SETTINGS, "tests"), *of_others(ours_with_extras()))
+        with served(folder) as url:
+            session.run("python", "-m", "pip", "install", "-q", *ours_with_extras(), env=only(url))
+        run_gate(session)
+    notes = decisions.notes(checkout.changelog, checkout.version)
+    (ROOT / "dist/notes.md").write_text(f"{notes}\n", "utf-8")
+    session.log(
+        f"{folder}: {len(list(folder.iterdir()))} archives of {checkout.version}; notes: dist/notes.md"
+    )
 
 
 @nox.session
@@ -208,9 +243,17 @@ def bench(session: nox.Session) -> None:
     session.run("python", "packages/cascade-py/benchmarks", *session.posargs)
 
 
-def build_wheels(session: nox.Session) -> list[Path]:
+def run_gate(session: nox.Session, *selection: str) -> None:
+    """Run the tests with what is installed in the session's environment, then those of the examples."""
+    session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT), log=False)
+    session.run("python", *PYTEST, *selection)
+    for example in () if selection else EXAMPLES:
+        session.install("--no-build-isolation", str(example))
+        session.run("python", "-m", "pytest", "-q", "--rootdir", str(example), str(example))
+
+
+def build_wheels(session: nox.Session, dist: Path) -> list[Path]:
     """Build each distribution's wheel from its source archive, so that the archive is known to be whole."""
-    dist = Path(session.create_tmp()) / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     for name in PROJECTS:
         session.run(
@@ -254,7 +297,7 @@ def distribution_of(wheel: Path) -> str:
 
 def type_checked_folders() -> list[Path]:
     """Folders whose modules are not packages: each is checked by itself, for their names may be equal."""
-    folders = ("tests", "demo", "benchmarks", "mutation", "tools", "examples")
+    folders = ("tests", "demo", "benchmarks", "mutation", "release", "tools", "examples")
     found = (path for name in folders for path in sorted(ROOT.glob(f"packages/*/{name}")))
     return [path for path in found if any((*path.glob("*.py"), *path.glob("*/__init__.py")))]
 
@@ -269,6 +312,88 @@ def check_public_types(session: nox.Session) -> None:
     with session.chdir(folder):
         session.run("mypy", "--strict", "--config-file", "", "public_types.py")
         session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"), "public_types.py")
+
+
+def refuse_release(session: nox.Session, index: str | None, *, publishing: bool) -> Checkout:
+    """End the session with one line if this checkout cannot be released; warn of what keeps it from being published."""
+    checkout = look(ROOT, PROJECTS)
+    if reason := decisions.refusal(checkout, publishing=publishing):
+        session.error(reason)
+    names = [spelling for name in PROJECTS for spelling in decisions.spellings(name)]
+    try:
+        listed = ask(index or index_of_pip(), names)
+    except Unreachable as exc:
+        session.error(f"the index of packages cannot be asked: {exc}; nothing was built")
+    for reason in decisions.refusals_of_index(listed, checkout.versions):
+        session.error(reason)
+    for warning in decisions.warnings(checkout, listed):
+        (session.error if publishing else session.warn)(warning)
+    return checkout
+
+
+def install_others(
+    session: nox.Session, *requirements: str, how: tuple[str, ...] = ("install", "-q")
+) -> None:
+    """Install, or download, what others have made; end the session with one line where that fails."""
+    try:
+        session.run("python", "-m", "pip", *how, *requirements)
+    except CommandFailed:
+        session.error("the index did not give what the release needs of others; pip's reason is above")
+
+
+def check_archives(session: nox.Session, built: list[Path]) -> None:
+    """Fail the session if an archive lacks a file or has one too many, or its metadata are wrong."""
+    refuse_shared_paths(session, built)
+    dist = built[0].parent
+    files = {name: tracked(ROOT, name) for name in PROJECTS}
+    found = archives.problems(dist, PROJECTS["cascade-py"]["version"], files)
+    if found:
+        session.error("\n".join(found))
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())), silent=True, log=False)
+    session.log(f"{2 * len(PROJECTS)} archives have all files of the repository, and no other")
+
+
+def try_readme_line(session: nox.Session, dist: Path) -> None:
+    """Run the README's line where pip knows only the new archives and what they need of others; check what it brings."""
+    line = README_LINE.search((ROOT / "README.md").read_text("utf-8"))[0]
+    requirements = shlex.split(line)[2:]
+    index = Path(session.create_tmp()) / "index"
+    shutil.rmtree(index, ignore_errors=True)
+    shutil.copytree(dist, index)
+    install_others(session, *of_others(requirements), how=("download", "-q", "-d", str(index)))
+    python = fresh_environment(session, "by-readme")
+    before = installed(session, python)
+    with served(index) as url:
+        session.run(python, "-m", "pip", "install", "-q", *requirements, external=True, env=only(url))
+    session.run(python, "-P", "-c", PRINT_WHERE, str(ROOT), external=True, log=False)
+    brought = {name: found for name, found in installed(session, python).items() if name not in before}
+    for name, (version, size) in sorted(brought.items()):
+        session.log(f"{name:24} {version:10} {size / 1e6:6.2f} MB")
+    session.log(f"{line}: {len(brought)} packages, {sum(size for _, size in brought.values()) / 1e6:.1f} MB")
+    for difference in decisions.unexpected(brought, SETTINGS["tool"]["cascade"]["brought-by-readme"]):
+        session.error(f"{line}: {difference} (brought-by-readme in pyproject.toml)")
+
+
+def fresh_environment(session: nox.Session, name: str) -> str:
+    """Make an environment with nothing but pip; return its Python."""
+    folder = Path(session.create_tmp()) / name
+    session.run("python", "-m", "venv", "--clear", str(folder))
+    return str(next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists()))
+
+
+def installed(session: nox.Session, python: str) -> dict[str, tuple[str, int]]:
+    """Return the version and the size in bytes of each distribution in an environment."""
+    return json.loads(session.run(python, "-c", LIST, external=True, silent=True, log=False))
+
+
+def of_others(requirements: Iterable[str]) -> list[str]:
+    """Return what requirements of ours ask of other authors."""
+    return decisions.asked_of_others(requirements, PROJECTS)
+
+
+def ours_with_extras() -> list[str]:
+    """Return every distribution with all its extras, as an index knows it."""
+    return [each.rpartition("/")[2] for each in distributions()]
 
 
 def refuse_shared_paths(session: nox.Session, built: Iterable[Path]) -> None:
@@ -336,11 +461,7 @@ def try_install_line(session: nox.Session) -> None:
     """Run the README's line for installing from a clone in an environment with nothing else."""
     lines = [line.strip() for line in (ROOT / "README.md").read_text("utf-8").splitlines()]
     (line,) = [line for line in lines if line.startswith("pip install ./packages/")]
-    folder = Path(session.create_tmp()) / "from-clone"
-    session.run("python", "-m", "venv", "--clear", str(folder))
-    python = str(
-        next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
-    )
+    python = fresh_environment(session, "from-clone")
     session.run(python, "-m", "pip", "install", "-q", *shlex.split(line)[2:], external=True)
     session.run(python, "-P", "-c", PRINT_WHERE, str(ROOT), external=True, log=False)
 
