@@ -31,7 +31,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer messages and a shorter wait for what does not come; a link that comes late is waited for."""
-    from ops_modules import broker_probes, examination, network_probes
+    from ops_modules import broker_probes, examination, gate_probes, network_probes
 
     lengthen_connecting(monkeypatch.setattr)
     monkeypatch.setattr(network_probes, "LOOKUP_SECONDS", SECONDS)
@@ -40,6 +40,8 @@ def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_probes, "RETURN_SECONDS", 0.3)
     monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 0.15)
     monkeypatch.setattr(examination, "LISTEN_SECONDS", 0.2)
+    monkeypatch.setattr(gate_probes, "LISTEN_SECONDS", 1.0)
+    monkeypatch.setattr(gate_probes, "REPORT_SECONDS", 1.0)
     monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.2)
     monkeypatch.setattr(examination, "_WEBSOCKET_PORTS", (9,))
 

@@ -13,7 +13,7 @@ from cascade.ops._collecting.spans import Spans
 from cascade.ops._collecting.sqlite_file import SqliteFile
 from cascade.ops._commands.collect import BACKLOG
 from cascade.ops._commands.doctor import findings
-from cascade.ops._doctor import broker_probes, examination, network_probes
+from cascade.ops._doctor import broker_probes, examination, gate_probes, network_probes
 from cascade.ops._doctor.broker_checks import MANY_SESSIONS
 from cascade.ops._doctor.examination import Examination, files_of, target_of
 from cascade.ops._doctor.facts import (

@@ -17,6 +17,11 @@ MAX_TOPICS = 100
 MAX_SHOWN = 32
 """Characters of a word that a report and a reason show."""
 
+SENT_NOTHING = "has sent nothing yet"
+"""How the reason of a gate ends of which the engine has heard nothing."""
+IS_REFUSED = "is refused to this engine by the broker"
+"""How the reason of a gate ends whose topic the engine may not read, where the broker says so."""
+
 COMPARISONS = ("above", "below", "inside", "outside", "equals")
 """The ways to state when a gate is closed; each gate of a topic has one."""
 

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from cascade.wire.reports import AppliedEntry as AppliedEntry
     from cascade.wire.reports import ConstraintsReport as ConstraintsReport
     from cascade.wire.reports import EffectiveEntry as EffectiveEntry
+    from cascade.wire.reports import GateEntry as GateEntry
     from cascade.wire.reports import GraphNode as GraphNode
     from cascade.wire.reports import GraphReport as GraphReport
     from cascade.wire.reports import HostReport as HostReport
@@ -102,8 +103,8 @@ _MODULES = {
     "presence": "Birth ConstraintByHand Echo Offline",
     "progress": "Progress label progress_of seconds_left",
     "reading": "seconds",
-    "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GraphNode GraphReport HostReport
-        RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",
+    "reports": """Acknowledgement ActiveRun AppliedEntry ConstraintsReport EffectiveEntry GateEntry GraphNode GraphReport
+        HostReport RecentRun RunGraph RunningTask RunsReport Summary TaskCounts Waiting""",
     "requests": "LastRun OfferedSchedule OfferedWorkflow StartRequest StartResponse WorkflowsReport parse_request parse_response",
     "rows": "author_of constraint_rows engine_rows interrupted_rows run_progress run_rows waiting_rows",
     "run_view": "RunView TaskView",

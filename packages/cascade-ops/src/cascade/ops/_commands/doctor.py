@@ -19,6 +19,7 @@ from cascade.ops._doctor.engine_checks import engine_findings
 from cascade.ops._doctor.examination import Examination
 from cascade.ops._doctor.facts import Facts
 from cascade.ops._doctor.finding import Finding, parted
+from cascade.ops._doctor.gate_checks import gate_findings
 from cascade.ops._doctor.link_checks import link_findings
 from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.retained_checks import retained_findings
@@ -85,6 +86,7 @@ def findings(facts: Facts, *, now: float) -> list[Finding]:
             *rights_findings(facts),
             *retained_findings(facts),
             *engine_findings(facts, now=now, monotonic=time.monotonic()),
+            *gate_findings(facts, now=now, monotonic=time.monotonic()),
         ]
         found += [*store_findings(facts), *broker_findings(facts)]
         found += service_findings(facts)

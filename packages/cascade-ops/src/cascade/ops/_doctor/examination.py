@@ -34,6 +34,8 @@ from cascade.ops._doctor.broker_probes import (
     try_size,
 )
 from cascade.ops._doctor.facts import Facts, Files, Login, Target
+from cascade.ops._doctor.gate_checks import silent_topics
+from cascade.ops._doctor.gate_probes import hear_topics
 from cascade.ops._doctor.local_server import local_configuration
 from cascade.ops._doctor.network_probes import find_websocket, try_port, try_tls
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
@@ -179,6 +181,7 @@ class Examination:
                     self.facts.keeps_none = not self.facts.keeps_nothing and not self.facts.cut
                 await asyncio.wait([watching], timeout=LISTEN_SECONDS)
                 await asyncio.gather(*aside)
+                await self._hear_gates()
                 self._note_services()
                 if self._probe_write:
                     await self._ask_services()
@@ -204,6 +207,13 @@ class Examination:
             with suppress(ConnectorUnavailable):
                 async with self._link() as link:
                     self.facts.kept_requests = await read_kept_requests(link)
+
+    async def _hear_gates(self) -> None:
+        """Listen to what engines do not hear, on a link of its own: this user may not read it either."""
+        if topics := silent_topics(self.facts.view, time.monotonic()):
+            with suppress(ConnectorUnavailable):
+                async with self._link() as link:
+                    self.facts.heard_topics = await hear_topics(link, topics)
 
     def _note_services(self) -> None:
         live = self.facts.view.live(time.monotonic()) if self.facts.view is not None else []

@@ -220,6 +220,8 @@ class Facts:
     """What became of a request to each service for each workflow, by source and workflow; empty if none was sent."""
     kept_requests: tuple[str, ...] = ()
     """The topics of requests that the broker retains."""
+    heard_topics: frozenset[str] = frozenset()
+    """Topics of gates on which this client hears something, of those of which an engine had heard nothing."""
     sqlite: str = ""
     """The version of SQLite if several processes may lose rows with it; else empty."""
 

@@ -91,7 +91,7 @@ def _telemetry_filter(events: Right) -> str:
     return f"{events.topic.rpartition('/')[0].rpartition('/')[0]}/+/+"
 
 
-def _rule(facts: Facts, verb: Verb, topic_filter: str) -> str:
+def rule_of(facts: Facts, verb: Verb, topic_filter: str) -> str:
     """Return the rule that permits something, as the broker's configuration has it."""
     if facts.target.nats:
         return f"{'publish' if verb == 'write' else 'subscribe'}: {json.dumps(subjects_of(topic_filter)[-1])}"
@@ -100,13 +100,13 @@ def _rule(facts: Facts, verb: Verb, topic_filter: str) -> str:
 
 def _adding(facts: Facts, verb: Verb, topic_filter: str) -> tuple[str, tuple[str, ...]]:
     """Return the remedy that adds a rule, and its steps."""
-    rule = _rule(facts, verb, topic_filter)
+    rule = rule_of(facts, verb, topic_filter)
     return f"add the rule: {rule}", (rule,)
 
 
 def _steering(facts: Facts, *, refused: bool) -> Finding:
     denied = "the broker denies a constraint of this user" if refused else "a constraint does not come back"
-    rules = (_rule(facts, "write", "cascade/constraints/#"), _rule(facts, "read", "cascade/#"))
+    rules = (rule_of(facts, "write", "cascade/constraints/#"), rule_of(facts, "read", "cascade/#"))
     return Finding(
         "steering_denied",
         denied,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from cascade.interfaces.gates import Gate, GateReading, Window, duration_in_words
+from cascade.interfaces.gates import SENT_NOTHING, Gate, GateReading, Window, duration_in_words
 from cascade.interfaces.text import printable
 from cascade.runtime._control.gate_values import NoValue, shown
 from cascade.runtime._support.clock import EARLIEST
@@ -13,7 +13,7 @@ from cascade.runtime._support.clock import EARLIEST
 LONGEST_LOOK = 60.0
 """Seconds after which a window is looked at again at the latest: the wall clock may be set."""
 
-NOTHING_YET = NoValue("has sent nothing yet")
+NOTHING_YET = NoValue(SENT_NOTHING)
 OF_UNKNOWN_AGE = NoValue(
     "has sent nothing since this engine listens, and the age of its retained value is not known"
 )

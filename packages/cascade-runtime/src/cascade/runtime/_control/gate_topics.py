@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 
 from cascade.interfaces import Clock, Linked, Lost, Message, SupportsWatch, WatchStream
-from cascade.interfaces.gates import MAX_TOPICS
+from cascade.interfaces.gates import IS_REFUSED, MAX_TOPICS
 from cascade.runtime._control.gate_values import NoValue
 from cascade.runtime._support.clock import earliest
 from cascade.transport.event_loop import LOOP_BUDGET
@@ -162,7 +162,7 @@ class GateTopics:
                 elif isinstance(item, Linked):
                     feed.is_live, feed.failures = False, 0
                 elif isinstance(item, Lost) and item.reason == REFUSED:
-                    self._lost(feed, "is refused to this engine by the broker")
+                    self._lost(feed, IS_REFUSED)
                 if self._clock.monotonic() - started > LOOP_BUDGET:
                     # many values at once must not block the loop
                     await asyncio.sleep(0)
