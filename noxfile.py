@@ -133,7 +133,7 @@ def release(session: nox.Session) -> None:
 @nox.session
 def full(session: nox.Session) -> None:
     """Run the gate and the cases that take over a second, from the sources."""
-    install_editable(session, "tests")
+    install_editable(session, "tests", "docs")
     session.run("python", *PYTEST, "-m", "not nightly", *session.posargs)
 
 
@@ -159,7 +159,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def nightly(session: nox.Session) -> None:
     """Run every test, the long forms too."""
-    install_editable(session, "nightly")
+    install_editable(session, "nightly", "docs")
     session.run("python", *PYTEST, "-m", "nightly or not nightly", "--timeout", "1800", *session.posargs)
 
 
@@ -203,6 +203,13 @@ def types(session: nox.Session) -> None:
     for example in EXAMPLES:
         session.run("mypy", str(example.relative_to(ROOT)), env={"MYPYPATH": str(example / "src")})
     check_public_types(session)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in .site/html from the pages where they are, and check every link of it."""
+    install_editable(session, "docs")
+    session.run("python", "-m", "website", env={"PYTHONPATH": "packages/cascade-testkit/tools"})
 
 
 @nox.session

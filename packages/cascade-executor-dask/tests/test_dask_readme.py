@@ -14,8 +14,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on 
 def test_the_examples_print_what_their_comments_promise(tmp_path: Path) -> None:
     """With threads as workers it needs no guard."""
     readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
-    blocks = re.findall(r"  ```python\n(.*?)  ```", readme, re.DOTALL)
-    code = "import cascade as cs\n" + "".join(re.sub("(?m)^  ", "", block) for block in blocks)
+    code = "".join(re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE))
     script = tmp_path / "job.py"
     script.write_text(code)
     done = subprocess.run(

@@ -1,0 +1,1 @@
+"""Makes the documentation site of the pages where they are: ``nox -s docs``."""

@@ -1,0 +1,39 @@
+"""Build of the site: copy the pages, make those of the reference, and run the generator."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from website.commands import command_pages
+from website.names import api_pages
+from website.pages import SETTINGS, stage, write
+
+GENERATOR = "zensical"
+
+
+def build(folder: Path) -> Path:
+    """Build the site below a folder, and return the folder of its HTML; what the generator warns of is an error."""
+    shutil.rmtree(folder, ignore_errors=True)
+    stage(folder / "pages")
+    for place, text in {**api_pages(), **command_pages()}.items():
+        write(folder / "pages" / place, text)
+    settings = SETTINGS.read_text("utf-8").replace(" .site/", " ")
+    write(folder / SETTINGS.name, settings)
+    done = subprocess.run(
+        [sys.executable, "-m", GENERATOR, "build", "--strict"],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        output = re.sub(r"\x1b\[[\d;]*m", "", done.stdout).partition("Traceback")[0]
+        sys.exit(f"{GENERATOR} ended with {done.returncode}:\n{output}")
+    return folder / "html"
