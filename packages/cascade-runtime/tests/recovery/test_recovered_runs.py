@@ -437,5 +437,10 @@ async def test_telemetry_tells_the_attempts_of_a_run_apart(runs: Runs) -> None:
         assert len({event["token"] for event in of_one}) == 1
         assert [event["seq"] for event in of_one] == list(range(len(of_one)))
     assert by_attempt[0][0]["token"] != by_attempt[1][0]["token"]
-    assert by_attempt[1][0]["body"] == {"type": "LifecycleEvent", "event": "ENGINE_STARTED", "kept": 2}
+    assert by_attempt[1][0]["body"] == {
+        "type": "LifecycleEvent",
+        "event": "ENGINE_STARTED",
+        "target": "total",
+        "kept": 2,
+    }
     assert "kept" not in by_attempt[0][0]["body"]

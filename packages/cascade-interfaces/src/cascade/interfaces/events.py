@@ -115,6 +115,8 @@ class LifecycleEvent(NamedTuple):
     """Author of the cancel that ended the run, as its message claims; only for its end."""
     lease: RunLease | None = None
     """If the clock has started the run with one; only for its start."""
+    target: str = ""
+    """Names of the targets; only for its start."""
     traceparent: str = ""
     """Of the request or the program that started the run (W3C Trace Context), else empty; only for its start."""
 

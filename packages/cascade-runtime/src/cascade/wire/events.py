@@ -40,10 +40,13 @@ class LeaseOfRun(Message, frozen=True, kw_only=True):
 class LifecycleBody(Message, frozen=True, kw_only=True, tag_field="type", tag="LifecycleEvent"):
     """``body`` of a run's start or end.
 
-    ``name``, ``tags``, ``kept``, ``lease`` and ``traceparent`` only at the start and only when they are set, ``status``, ``error`` and ``by`` only at the end.
+    ``target`` only at the start, ``name``, ``tags``, ``kept``, ``lease`` and ``traceparent`` there and only when they are set, ``status``, ``error`` and ``by``
+    only at the end.
     """
 
     event: Annotated[str, Meta(extra_json_schema={"enum": [event.value for event in Lifecycle]})]
+    target: str = ""
+    """Names of the run's targets."""
     name: str = ""
     tags: Tags = field(default_factory=dict)
     kept: Whole = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET
@@ -14,10 +14,10 @@ from cascade.interfaces.events import (
     LifecycleEvent,
     LogEvent,
     ProgressEvent,
-    Tag,
     TaskStateEvent,
 )
 from cascade.interfaces.redaction import MASK
+from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.topics import EVENTS, telemetry_topic
 from cascade.interfaces.wire import MAX_DEPTH, VERSION, new_token, timestamp
 from cascade.wire.events import (
@@ -106,11 +106,6 @@ def body_of(event: Event, clean: Clean = str) -> Body:
             return _data(event, clean)
 
 
-def clean_tags(tags: Mapping[str, Tag], clean: Clean) -> dict[str, Tag]:
-    """Return tags that may leave the process; ``clean`` prepares free text."""
-    return {clean(tag): _clean_tag(tag, value, clean) for tag, value in tags.items()}
-
-
 def _task_state(event: TaskStateEvent, clean: Clean) -> TaskStateBody:
     return TaskStateBody(
         task_id=event.task_id,
@@ -129,6 +124,7 @@ def _task_state(event: TaskStateEvent, clean: Clean) -> TaskStateBody:
 def _lifecycle(event: LifecycleEvent, clean: Clean) -> LifecycleBody:
     return LifecycleBody(
         event=event.event.value,
+        target=clean(event.target) if event.target else "",
         name=clean(event.name) if event.name else "",
         tags=clean_tags(event.tags, clean),
         kept=event.kept,
@@ -185,10 +181,3 @@ def _cleaned(value: Any, clean: Clean, depth: int = 0) -> Any:
             for key, each in value.items()
         }
     return [_cleaned(each, clean, depth + 1) for each in value] if isinstance(value, list) else value
-
-
-def _clean_tag(tag: str, value: Tag, clean: Clean) -> Tag:
-    """Return the value that may leave the process: masked as a whole if the tag is named like a secret."""
-    if not clean(f"{tag}=0").endswith("=0"):
-        return MASK
-    return clean(value) if isinstance(value, str) else value

@@ -10,11 +10,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.interfaces import TaskState, TaskStateEvent
+from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._control.active_run import LONGEST, ActiveRun
 from cascade.wire.ended import EndedGraph, EndedNode, EndedReport, EndedRun, FailedTask, InterruptedTask
 from cascade.wire.message import encoded_size, to_wire
-from cascade.wire.series import clean_tags
 
 MAX_BYTES = 64 * 1024
 """The most bytes of the report."""

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from cascade.interfaces.gates import is_gate
+from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import row_to_drop, timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import LONGEST, ActiveRun
@@ -20,7 +21,6 @@ from cascade.wire import reports
 from cascade.wire.message import encoded_size, to_wire
 from cascade.wire.progress import Progress, progress_of, seconds_left
 from cascade.wire.reports import GraphNode, GraphReport, RecentRun, RunGraph, RunsReport, Summary
-from cascade.wire.series import clean_tags
 
 MAX_BYTES = 64 * 1024
 """The most bytes of one report."""

@@ -12,6 +12,7 @@ from typing import Any
 from cascade.interfaces import Clock, Connector, SupportsBroker, SupportsStatistics, supports
 from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.events import Tag
+from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
@@ -29,7 +30,6 @@ from cascade.runtime._control.run_history import RunHistory
 from cascade.transport.outbox import SUPERSEDED
 from cascade.wire.message import to_wire
 from cascade.wire.reports import HostReport, Memory
-from cascade.wire.series import clean_tags
 
 INTERVAL = 60.0
 """Seconds between two reports."""

@@ -49,8 +49,10 @@ class EventEmitter:
         facts: RunFacts | None = None,
         attempt: int = 1,
         kept: int = 0,
+        target: str = "",
     ) -> None:
         self._run = run
+        self._target = target
         self._attempt = attempt
         self._kept = kept
         self._run_id = run.run_id
@@ -76,6 +78,7 @@ class EventEmitter:
                 tags=self._run.tags,
                 kept=self._kept,
                 lease=self._run.lease,
+                target=self._target,
                 traceparent=self._run.traceparent,
                 token=self.token,
                 run_attempt=self._attempt,
