@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,10 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs import export as log_export
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -26,7 +32,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import cascade as cs
-from cascade.interfaces.events import TaskState, TaskStateEvent
+from cascade.interfaces.call_context import traceparent
+from cascade.interfaces.events import LifecycleEvent, TaskState, TaskStateEvent
 from cascade.observers.otel import OtelObserver
 from cascade.runtime import Engine, ThreadExecutor
 from testing_tools.workflows.check import check_workflows
@@ -135,7 +142,7 @@ async def test_no_secret_is_in_a_span() -> None:
     spans = exporter.get_finished_spans()
     assert [span.status.status_code for span in spans] == [trace.StatusCode.ERROR] * 2
     assert "password=***" in str(spans[0].status.description)
-    assert "hunter2-secret" not in "".join(span.to_json() for span in spans)
+    assert "hunter2" not in "".join(span.to_json() for span in spans)
 
 
 class Dead(SpanExporter):
@@ -185,6 +192,10 @@ class Broken:
     def __call__(self, event: object) -> None:
         self._fail("event")
 
+    def throughout(self) -> Any:
+        self._fail("throughout")
+        return self if self.where.startswith("whole") else None
+
     def within(self, step: object) -> Any:
         self._fail("within")
         return self
@@ -197,11 +208,13 @@ class Broken:
         self._fail("exit")
 
     def _fail(self, where: str) -> None:
-        if where == self.where:
+        if where == self.where.removeprefix("whole "):
             raise RuntimeError(where)
 
 
-@pytest.mark.parametrize("where", ["follow", "event", "within", "enter", "exit"])
+@pytest.mark.parametrize(
+    "where", ["follow", "event", "throughout", "within", "enter", "exit", "whole enter", "whole exit"]
+)
 async def test_an_observer_that_fails_is_logged_and_changes_no_run(
     where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,13 +223,92 @@ async def test_an_observer_that_fails_is_logged_and_changes_no_run(
     assert len([record for record in caplog.records if "observer" in record.message]) == 1
 
 
-async def test_without_an_sdk_or_a_sample_no_span_is_made() -> None:
-    """And the code of a step has no trace context that says it is sampled."""
+@cs.task
+async def after(found: str) -> list[str]:
+    """Return the trace contexts of the step before and of this one."""
+    return [found, await cs.arun(worked(1), executor=ThreadExecutor(1)), cs.step().traceparent]
+
+
+@pytest.mark.process
+async def test_what_is_not_sampled_costs_nothing_and_says_so() -> None:
+    """Neither events nor a wrapper of each step; all code has one trace context, also in workers, and the caller has his again."""
     provider, exporter = kept(sampler=ALWAYS_OFF)
-    told = await Engine(observers=[OtelObserver(provider)]).run(worked(1))
-    assert told.split()[0].endswith("-00")
+    engine = Engine(executor=cs.executor("process", 1), observers=[OtelObserver(provider)])
+    wanted: list[bool] = []
+    engine.bus.subscribe(LifecycleEvent, lambda _: wanted.append(engine.bus.wants(TaskStateEvent)))
+    told = await engine.run(after(worked(1)))
+    assert {text.split()[0] for text in told} == {told[2]}
+    assert told[2].endswith("-00")
+    assert wanted[-1] is False
     assert exporter.get_finished_spans() == ()
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert traceparent.get() == ""
+
+
+async def test_without_an_sdk_there_is_no_trace() -> None:
     assert (await Engine(observers=[OtelObserver()]).run(worked(1))).startswith(" ")
+
+
+@pytest.mark.parametrize(("flags", "spans"), [("01", 2), ("00", 0)])
+async def test_a_trace_that_its_program_does_not_record_has_no_spans_of_the_run(
+    flags: str, spans: int
+) -> None:
+    """The SDK's default sampler does as the parent."""
+    provider, exporter = kept()
+    await Engine(observers=[OtelObserver(provider)]).run(worked(1), traceparent=f"{ASKED[:-2]}{flags}")
+    assert len(exporter.get_finished_spans()) == spans
+
+
+async def test_tasks_and_runs_are_counted_as_the_collector_counts_them() -> None:
+    """By the instruments whose names ``cascade collect --prometheus`` has, also if no span is recorded."""
+    reader = InMemoryMetricReader()
+    engine = Engine(observers=[OtelObserver(kept(sampler=ALWAYS_OFF)[0], MeterProvider([reader]))])
+    with pytest.raises(ExceptionGroup):
+        await engine.run([worked.map(n=range(3)), fails("x")], on_failure="continue")
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {
+        (metric.name, *sorted((point.attributes or {}).items())): getattr(point, "value", None)
+        or getattr(point, "count", 0)
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+    target = ("target", "worked, fails")
+    assert found == {
+        ("cascade_tasks", ("state", "COMPLETED"), ("task", "worked")): 3,
+        ("cascade_tasks", ("state", "FAILED"), ("task", "fails")): 1,
+        ("cascade_runs", ("status", "Failed"), target): 1,
+        ("cascade_tasks_now", ("state", "RUNNING")): 0,
+        ("cascade_task_seconds", ("task", "worked")): 3,
+    }
+
+
+@cs.task
+def logs() -> None:
+    logging.getLogger("audit").warning("sensor 4 is slow")
+
+
+async def test_a_line_of_a_log_has_the_ids_of_its_step() -> None:
+    """OpenTelemetry's own handler asks for the span of the code that logs, also in a thread."""
+    provider, exporter = kept()
+    # before 1.39 it had another name
+    of_version = getattr(log_export, "InMemoryLogRecordExporter", None)
+    lines: Any = (of_version or log_export.InMemoryLogExporter)()
+    logger = logging.getLogger("audit")
+    logging_provider = LoggerProvider()
+    logging_provider.add_log_record_processor(log_export.SimpleLogRecordProcessor(lines))
+    with warnings.catch_warnings():
+        # it has moved to a distribution of its own
+        warnings.simplefilter("ignore", DeprecationWarning)
+        handler = LoggingHandler(logger_provider=logging_provider)
+    logger.addHandler(handler)
+    try:
+        await Engine(observers=[OtelObserver(provider)]).run(logs())
+    finally:
+        logger.removeHandler(handler)
+    (line,) = lines.get_finished_logs()
+    step = exporter.get_finished_spans()[0].context
+    assert (line.log_record.trace_id, line.log_record.span_id) == (step.trace_id, step.span_id)
 
 
 def test_a_name_stands_for_the_observer(monkeypatch: pytest.MonkeyPatch) -> None:

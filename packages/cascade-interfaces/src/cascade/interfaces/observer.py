@@ -14,10 +14,12 @@ class ObservedRun(NamedTuple):
     """What an observer knows of a run before its first event."""
 
     run_id: str
-    target: str
-    """Names of the targets."""
     clean: Callable[[str], str]
     """Masks the secrets in a text and puts it on one line, as everything that leaves the process is."""
+
+
+ENOUGH = object()
+"""An observer of a run returns it for an event if it needs no further one: each costs the run some microseconds."""
 
 
 class Observer(Protocol):
@@ -30,7 +32,8 @@ class Observer(Protocol):
     def follow(self, run: ObservedRun) -> Callable[[Event], object]:
         """Return what is called with each event of a run, on the event loop and in their order; it must not block.
 
-        The run's first event follows at once. If what is returned has a method ``within``, it is a :class:`StepContexts`, too.
+        The run's first event follows at once. What returns :data:`ENOUGH` for an event gets no further one. If what is
+        returned here has the methods of :class:`StepContexts`, it is one, too.
         """
         ...
 
@@ -38,6 +41,13 @@ class Observer(Protocol):
 @runtime_checkable
 class StepContexts(Protocol):
     """What an observer of one run has every attempt of a step run in."""
+
+    def throughout(self) -> AbstractContextManager[str] | None:
+        """Return one context for all attempts, which is entered once, or None if each has its own.
+
+        It is asked after the run's first event, and yields what :meth:`within` does.
+        """
+        ...
 
     def within(self, step: StepInfo) -> AbstractContextManager[str]:
         """Return what is entered around an attempt, whose context variables its code then sees, also in a thread.

@@ -37,6 +37,7 @@ from cascade.transport.waiting import AwakeTimeout
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import Failure
     from cascade.runtime._observers.progress_bar import ProgressBar
+    from cascade.runtime._observers.run_observers import RunObservers
     from cascade.runtime._outbox.queue import DurableQueue
     from cascade.runtime._recovery.recording import RunRecording
     from cascade.runtime._resources.scope import ResourceScope
@@ -84,6 +85,7 @@ class Run:
         self._bar = bar
         self._recording: RunRecording | None = None
         self._lease_term = None if identity.lease is None else identity.lease.term
+        self._observers: RunObservers | None = None
         self._around: tuple[Middleware, ...] = ()
 
     async def execute(self) -> tuple[list[Any], Exception | None]:
@@ -124,7 +126,8 @@ class Run:
                     token=events.token,
                     forget=recording is not None and recording.forget_control,
                 )
-                values = await self._schedule(events)
+                with self._observed_code():
+                    values = await self._schedule(events)
             if recording is not None:
                 await recording.succeeded()
             status = RunStatus.SUCCEEDED
@@ -191,10 +194,19 @@ class Run:
             yield
             return
         from cascade.interfaces.observer import ObservedRun
-        from cascade.runtime._observers.run_observers import followed
+        from cascade.runtime._observers.run_observers import RunObservers
 
-        run = ObservedRun(self._id, target_name(self._targets), parts.redactor.one_line)
-        with followed(parts.bus, parts.observers, run) as self._around:
+        run = ObservedRun(self._id, parts.redactor.one_line)
+        with RunObservers(parts.bus, parts.observers, run) as self._observers:
+            yield
+
+    @contextmanager
+    def _observed_code(self) -> Iterator[None]:
+        """Have the run's code in the contexts of the observers, which have had its first event."""
+        if self._observers is None:
+            yield
+            return
+        with self._observers.contexts() as self._around:
             yield
 
     async def _open_recording(self) -> None:
@@ -238,6 +250,7 @@ class Run:
             facts=facts if parts.control.reports or self._bar is not None else None,
             attempt=recording.attempt if recording is not None else 1,
             kept=recording.kept if recording is not None else 0,
+            target=target_name(self._targets),
         )
 
     def _runner(self, executors: RunExecutors, still_running: StillRunning) -> TaskRunner:

@@ -8,28 +8,35 @@ from opentelemetry import context as contexts
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cascade.interfaces import StepInfo
-from cascade.interfaces.events import Event, TaskStateEvent
-from cascade.interfaces.observer import ObservedRun
+from cascade.interfaces.events import Event
+from cascade.interfaces.observer import ENOUGH, ObservedRun
+from cascade.observers.otel._metrics import Instruments, RunMetrics, instruments
 from cascade.observers.otel._spans import RunSpans
-from cascade.observers.otel._tracer import SpanMaker, context_of
+from cascade.observers.otel._tracer import RunTrace, SpanMaker
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class OtelObserver:
-    """Makes a trace of each run: a span of the run, and below it one of each attempt of a step.
+    """Makes a trace of each run: a span of the run, and below it one of each attempt of a step; and counts tasks and runs.
 
-    It uses the tracer provider that the program has configured when a run begins; without one it does nothing.
+    It uses the providers that the program has configured when a run begins; without them it does nothing.
 
     :param provider: another tracer provider.
+    :param meters: another meter provider.
     """
 
-    def __init__(self, provider: Any = None) -> None:
+    def __init__(self, provider: Any = None, meters: Any = None) -> None:
         self._provider = provider
+        self._meters = meters
+        self._instruments: Instruments | None = None
 
     def follow(self, run: ObservedRun) -> TracedRun:
         """Return what takes the events of a run."""
-        return TracedRun(SpanMaker(self._provider), RunSpans(run.run_id, run.target, clean=run.clean))
+        if self._instruments is None:
+            self._instruments = instruments(self._meters)
+        counted = RunMetrics(self._instruments) if self._instruments is not None else None
+        return TracedRun(SpanMaker(self._provider), RunSpans(run.run_id, clean=run.clean), counted)
 
     @staticmethod
     def in_worker(traceparent: str) -> Attached:
@@ -38,32 +45,41 @@ class OtelObserver:
 
 
 class TracedRun:
-    """Makes the spans of one run; of one that is not sampled none."""
+    """Makes the spans of one run, of one that is not sampled none; and counts."""
 
-    def __init__(self, maker: SpanMaker, spans: RunSpans) -> None:
+    def __init__(self, maker: SpanMaker, spans: RunSpans, counted: RunMetrics | None) -> None:
         self._maker = maker
         self._spans = spans
-        self._root: Any = None
-        # of every step of a run that is not sampled
-        self._same: tuple[Any, str] | None = None
+        self._counted = counted
+        self._begun: RunTrace | None = None
+        self._same: Attached | None = None
+        """Of every step of a run that is not sampled."""
 
-    def __call__(self, event: Event) -> None:
-        """Take an event."""
-        if self._same is not None and isinstance(event, TaskStateEvent):
-            return
+    def __call__(self, event: Event) -> object:
+        """Take an event; it needs no further one if nothing of the run is recorded."""
+        if self._counted is not None:
+            self._counted.handle(event)
+        if self._same is None:
+            self._trace(event)
+        return ENOUGH if self._same is not None and self._counted is None else None
+
+    def _trace(self, event: Event) -> None:
         for span in self._spans.handle(event):
-            if span.is_root:
-                self._maker.end(self._root, span)
-            else:
-                self._maker.make(self._root, span)
-        if self._root is None and self._spans.root is not None:
-            self._root = self._maker.begin(self._spans.root)
-            if not self._root.is_recording():
-                self._same = context_of(self._root, 0)
+            if self._begun is not None:
+                self._begun.add(span)
+        if self._begun is None and self._spans.root is not None:
+            self._begun = self._maker.begin(self._spans.root)
+            if not self._begun.is_recorded:
+                self._same = Attached(*self._begun.context_of(0))
+
+    def throughout(self) -> Attached | None:
+        """Return what enters the context of all code of a run that is not sampled; of another one None."""
+        return self._same
 
     def within(self, step: StepInfo) -> Attached:
         """Return what enters the context of an attempt of a step, and yields its ``traceparent``."""
-        return Attached(*(self._same or context_of(self._root, self._spans.running(step.key))))
+        assert self._begun is not None
+        return Attached(*self._begun.context_of(self._spans.running(step.key)))
 
 
 class Attached:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cascade.interfaces.events import Event, Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces.tags import clean_tags
 
 _HEX = re.compile(r"(?!0{32})[0-9a-f]{32}")
-_NANOSECONDS = 1_000_000_000
 _LONGEST = 1_000  # characters of an attribute
 
 Value = str | bool | int | float
@@ -47,6 +47,8 @@ class Span(NamedTuple):
     """Id of the root span of the run's attempt before, in the same trace; 0 if there is none."""
     is_root: bool = False
     """Whether it is the span of a run; one with a parent was asked for by that span's program."""
+    parent_sampled: bool = True
+    """Whether the program that asked for it records its own part of the trace."""
 
 
 def trace_id_of(run_id: str, token: str) -> int:
@@ -70,10 +72,11 @@ def root_id_of(run_id: str, run_attempt: int) -> int:
 class _Open:
     """An attempt of a step that runs."""
 
-    __slots__ = ("began", "events", "span_id")
+    __slots__ = ("attempt", "began", "events", "span_id")
 
-    def __init__(self, span_id: int, began: float, events: list[SpanEvent]) -> None:
+    def __init__(self, span_id: int, attempt: int, began: int, events: list[SpanEvent]) -> None:
         self.span_id = span_id
+        self.attempt = attempt
         self.began = began
         self.events = events
 
@@ -81,12 +84,14 @@ class _Open:
 class RunSpans:
     """The spans of one attempt of a run; give it the events in their order.
 
+    Times are rounded to microseconds, as in messages: so their readers make the same spans.
+
     :param clean: masks the secrets in a text.
     """
 
-    def __init__(self, run_id: str, target: str, *, clean: Callable[[str], str] = str) -> None:
+    def __init__(self, run_id: str, *, clean: Callable[[str], str] = str) -> None:
         self._run_id = run_id
-        self._target = target
+        self._shown_id = clean(run_id)[:_LONGEST]
         self._clean = clean
         self._token = ""
         self._root: Span | None = None
@@ -117,23 +122,23 @@ class RunSpans:
 
     def _begin(self, event: LifecycleEvent) -> None:
         self._token = event.token
-        trace, parent = trace_id_of(self._run_id, event.token), 0
+        trace, parent, flags = trace_id_of(self._run_id, event.token), 0, 1
         if event.traceparent:
-            _, asked, span, _ = event.traceparent.split("-")
-            trace, parent = int(asked, 16), int(span, 16)
+            trace, parent, flags = (int(part, 16) for part in event.traceparent.split("-")[1:4])
+        target = self._text(event.target)
         attributes: dict[str, Value] = {
-            "cascade.run.id": self._text(self._run_id),
+            "cascade.run.id": self._shown_id,
             "cascade.run.token": event.token,
-            "cascade.run.target": self._text(self._target),
+            "cascade.run.target": target,
             "cascade.run.attempt": event.run_attempt,
         }
         if event.name:
             attributes["cascade.run.name"] = self._text(event.name)
-        for name, value in event.tags.items():
-            attributes[f"cascade.run.tag.{name}"] = self._value(value)
+        for name, value in clean_tags(event.tags, self._text).items():
+            attributes[f"cascade.run.tag.{name}"] = value
         earlier = root_id_of(self._run_id, event.run_attempt - 1) if event.run_attempt > 1 else 0
         self._root = Span(
-            f"run {self._text(event.name or self._target)}",
+            f"run {self._text(event.name) or target}",
             trace,
             root_id_of(self._run_id, event.run_attempt),
             parent,
@@ -142,32 +147,35 @@ class RunSpans:
             attributes,
             before=earlier,
             is_root=True,
+            parent_sampled=bool(flags & 1),
         )
 
     def _of_task(self, event: TaskStateEvent) -> Iterator[Span]:
         state, task_id = event.state, event.task_id
+        opened = self._open.get(task_id)
         if state is TaskState.RUNNING:
-            if task_id not in self._open:
-                span_id = span_id_of(self._run_id, self._token, task_id, event.attempt)
-                self._open[task_id] = _Open(span_id, event.timestamp, self._early.pop(task_id, []))
+            if opened is None or opened.attempt != event.attempt:
+                self._open[task_id] = self._opened(event, _ns(event.timestamp))
             else:
                 # it goes on after a pause at a checkpoint
                 self._note(event, "continued")
-            return
-        if state is TaskState.BLOCKED:
+        elif state is TaskState.BLOCKED:
             self._note(event, "blocked")
-            return
-        opened = self._open.pop(task_id, None)
-        if opened is None:
-            if state in (TaskState.SKIPPED, TaskState.CANCELLED):
-                # it has never begun
-                self._early.pop(task_id, None)
-                return
+        elif opened is not None:
+            del self._open[task_id]
+            yield self._ended(event, opened)
+        elif state in (TaskState.SKIPPED, TaskState.CANCELLED):
+            # it has never begun
+            self._early.pop(task_id, None)
+        else:
             # it has its value without an attempt: from a cache or the run's record
-            span_id = span_id_of(self._run_id, self._token, task_id, event.attempt)
-            began = event.timestamp - event.duration_ms / 1000
-            opened = _Open(span_id, began, self._early.pop(task_id, []))
-        yield self._ended(event, opened)
+            took = round(event.duration_ms * 1_000) * 1_000
+            yield self._ended(event, self._opened(event, _ns(event.timestamp) - took))
+
+    def _opened(self, event: TaskStateEvent, began: int) -> _Open:
+        attempt = max(event.attempt, 1)
+        span_id = span_id_of(self._run_id, self._token, event.task_id, attempt)
+        return _Open(span_id, attempt, began, self._early.pop(event.task_id, []))
 
     def _note(self, event: TaskStateEvent, name: str) -> None:
         opened = self._open.get(event.task_id)
@@ -178,10 +186,10 @@ class RunSpans:
     def _ended(self, event: TaskStateEvent, opened: _Open) -> Span:
         assert self._root is not None
         attributes: dict[str, Value] = {
-            "cascade.run.id": self._text(self._run_id),
+            "cascade.run.id": self._shown_id,
             "cascade.step.key": self._text(event.task_id),
             "cascade.step.name": self._text(event.task_name),
-            "cascade.step.attempt": event.attempt,
+            "cascade.step.attempt": opened.attempt,
             "cascade.step.state": event.state.value,
         }
         if event.item is not None:
@@ -194,8 +202,8 @@ class RunSpans:
             self._root.trace_id,
             opened.span_id,
             self._root.span_id,
-            _ns(opened.began),
-            max(_ns(event.timestamp), _ns(opened.began)),
+            opened.began,
+            max(_ns(event.timestamp), opened.began),
             attributes,
             tuple(opened.events),
             error=self._text(event.error or event.state.value) if failed else "",
@@ -220,9 +228,6 @@ class RunSpans:
     def _text(self, text: str) -> str:
         return self._clean(text)[:_LONGEST]
 
-    def _value(self, value: Any) -> Value:
-        return self._text(value) if isinstance(value, str) else value
-
 
 def _ns(seconds: float) -> int:
-    return int(seconds * _NANOSECONDS)
+    return round(seconds * 1_000_000) * 1_000

@@ -12,7 +12,7 @@ from cascade.observers.otel._spans import Span
 
 
 class SpanMaker:
-    """Makes spans with one tracer; does nothing cheaply where no SDK is configured.
+    """Makes traces with one tracer; does nothing cheaply where no SDK is configured.
 
     :param provider: the tracer provider; by default that of the program.
     """
@@ -24,13 +24,14 @@ class SpanMaker:
         if hasattr(self._tracer, "id_generator"):
             self._tracer.id_generator = self._ids
 
-    def begin(self, root: Span) -> Any:
-        """Start the span of a run, so that the sampler decides about its trace; end it with :meth:`end`."""
-        flags = TraceFlags(TraceFlags.SAMPLED)
-        links = [Link(SpanContext(root.trace_id, root.before, True, flags))] if root.before else []
+    def begin(self, root: Span) -> RunTrace:
+        """Start the span of a run, so that the sampler decides about its trace."""
+        sampled = TraceFlags(TraceFlags.SAMPLED)
+        links = [Link(SpanContext(root.trace_id, root.before, True, sampled))] if root.before else []
         self._ids.trace_id, self._ids.span_id = root.trace_id, root.span_id
+        flags = sampled if root.parent_sampled else TraceFlags(TraceFlags.DEFAULT)
         asked = SpanContext(root.trace_id, root.parent_id, True, flags) if root.parent_id else None
-        return self._tracer.start_span(
+        begun = self._tracer.start_span(
             root.name,
             trace.set_span_in_context(NonRecordingSpan(asked) if asked else trace.INVALID_SPAN),
             SpanKind.SERVER if asked else SpanKind.INTERNAL,
@@ -38,42 +39,50 @@ class SpanMaker:
             links,
             root.start,
         )
+        return RunTrace(self._tracer, self._ids, begun)
 
-    def end(self, begun: Any, root: Span) -> None:
-        """End the span of a run."""
-        begun.set_attributes(dict(root.attributes))
-        if root.error:
-            begun.set_status(Status(StatusCode.ERROR, root.error))
-        begun.end(root.end)
 
-    def make(self, begun: Any, span: Span) -> None:
-        """Make the span of an attempt that has ended, below the span of its run."""
-        self._ids.span_id = span.span_id
-        made = self._tracer.start_span(
-            span.name,
-            trace.set_span_in_context(begun),
-            SpanKind.INTERNAL,
-            dict(span.attributes),
-            start_time=span.start,
-        )
-        for event in span.events:
-            made.add_event(event.name, dict(event.attributes), event.time)
+class RunTrace:
+    """The trace of a run whose span has begun."""
+
+    def __init__(self, tracer: Any, ids: _Ids, begun: Any) -> None:
+        self._tracer = tracer
+        self._ids = ids
+        self._begun = begun
+        self._below = trace.set_span_in_context(begun)
+        run = begun.get_span_context()
+        self._run = run if run.is_valid else None
+        self._head, self._tail = f"00-{run.trace_id:032x}-", f"-{run.trace_flags & 1:02x}"
+        self.is_recorded: bool = begun.is_recording()
+        """Whether the sampler has chosen it."""
+
+    def add(self, span: Span) -> None:
+        """Make the span of an attempt that has ended, or end the one of the run."""
+        if span.is_root:
+            self._begun.set_attributes(dict(span.attributes))
+            made = self._begun
+        else:
+            self._ids.span_id = span.span_id
+            made = self._tracer.start_span(
+                span.name, self._below, SpanKind.INTERNAL, dict(span.attributes), start_time=span.start
+            )
+            for event in span.events:
+                made.add_event(event.name, dict(event.attributes), event.time)
         if span.error:
             made.set_status(Status(StatusCode.ERROR, span.error))
         made.end(span.end)
 
+    def context_of(self, span_id: int) -> tuple[contexts.Context, str]:
+        """Return the context of an attempt, of the run for 0, and its ``traceparent``, or "" where there is no trace.
 
-def context_of(begun: Any, span_id: int) -> tuple[Any, str]:
-    """Return the context in which the code of an attempt runs, and its ``traceparent``, or "" where there is no trace.
-
-    Spans that the code makes hang below that of the attempt; with 0 below that of the run.
-    """
-    run = begun.get_span_context()
-    if not run.is_valid:
-        return contexts.get_current(), ""
-    own = SpanContext(run.trace_id, span_id or run.span_id, False, run.trace_flags, run.trace_state)
-    text = f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags & 1:02x}"
-    return trace.set_span_in_context(NonRecordingSpan(own)), text
+        Spans that code makes in it hang below that of the attempt.
+        """
+        run = self._run
+        if run is None:
+            return contexts.get_current(), ""
+        span_id = span_id or run.span_id
+        own = NonRecordingSpan(SpanContext(run.trace_id, span_id, False, run.trace_flags, run.trace_state))
+        return trace.set_span_in_context(own), f"{self._head}{span_id:016x}{self._tail}"
 
 
 class _Ids:
