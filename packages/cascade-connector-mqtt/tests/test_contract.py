@@ -32,7 +32,7 @@ pytestmark = [
 class OnBroker(ThroughProxy, ConnectorContract):
     """With MQTT 3.1.1, which does not transmit where a request expects its answer."""
 
-    abilities = frozenset(Ability) - {Ability.REQUESTS, Ability.KEEP}
+    abilities = frozenset(Ability) - {Ability.REQUESTS, Ability.TRACES, Ability.KEEP}
     keywords: ClassVar[dict[str, Any]] = {}
 
     async def make(self) -> Connector:
@@ -66,8 +66,8 @@ class TestOnMosquittoWithMqtt5(TestOnMosquitto):
     abilities = frozenset(Ability)
     keywords: ClassVar[dict[str, Any]] = {"protocol": aiomqtt.ProtocolVersion.V5}
 
-    async def ask(self, topic: str, payload: bytes) -> Answers:
-        return await self.requester.ask(topic, payload)
+    async def ask(self, topic: str, payload: bytes, *, traceparent: str = "") -> Answers:
+        return await self.requester.ask(topic, payload, traceparent=traceparent)
 
     @pytest_asyncio.fixture(autouse=True)
     async def requester_ends(self, shared: Broker) -> AsyncIterator[None]:

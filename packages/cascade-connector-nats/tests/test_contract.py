@@ -41,7 +41,7 @@ class TestOnNats(ThroughProxy, ConnectorContract):
     async def make_named(self, source_id: str) -> Connector:
         return NatsConnector(self.proxy.host, self.proxy.port, source_id=source_id)
 
-    async def ask(self, topic: str, payload: bytes) -> Answers:
+    async def ask(self, topic: str, payload: bytes, *, traceparent: str = "") -> Answers:
         found: list[dict[str, Any]] = []
 
         async def take(message: Any) -> None:
@@ -51,7 +51,8 @@ class TestOnNats(ThroughProxy, ConnectorContract):
             self.asking = await nats.connect(self.server.nats_url)
         inbox = self.asking.new_inbox()
         await self.asking.subscribe(inbox, cb=take)
-        await self.asking.publish(subject_of(topic), payload, reply=inbox)
+        headers = {"Other": "x", "traceparent": traceparent} if traceparent else None
+        await self.asking.publish(subject_of(topic), payload, reply=inbox, headers=headers)
         await self.asking.flush()
         return lambda: [*found]
 

@@ -407,6 +407,26 @@ async def test_what_a_stop_interrupted_goes_on_after_the_restart(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("in_payload", "beside", "found"),
+    [
+        ("", TRACES[1], TRACES[1]),
+        (TRACES[0], TRACES[1], TRACES[0]),
+        ("7", TRACES[1], TRACES[1]),
+        ("", "7", ""),
+    ],
+)
+async def test_a_run_is_in_the_trace_that_its_request_names(in_payload: str, beside: str, found: str) -> None:
+    """By its key, or else by what came beside the payload."""
+    bus, traces = cs.EventBus(), list[str]()
+    bus.subscribe(LifecycleEvent, lambda event: traces.append(event.traceparent))
+    async with service(audit, bus=bus) as client:
+        payload = json.dumps({"id": "a", "traceparent": in_payload, "wait": True}).encode()
+        client.link.hub.publish("cascade/requests/press/audit", payload, traceparent=beside)
+        await client.answers(1)
+    assert traces == [found, ""]
+
+
+@pytest.mark.parametrize(
     ("workflows", "connector", "settings", "problem"),
     [
         ((audit,), None, {}, "is missing, and no workflow has a schedule; pass connector="),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import nats.errors
 import pytest
 
 import cascade as cs
-from cascade.interfaces import Message
+from cascade.interfaces import Linked, Message
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
@@ -27,6 +28,7 @@ from cascade.testkit.waiting import busyness
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PROGRAM = """
 import os, sys
 import cascade as cs
@@ -133,6 +135,20 @@ async def desk(broker: Broker, folder: Path) -> AsyncIterator[Desk]:
                 made.end(signal.SIGKILL)
 
 
+async def trace_of(service: Desk, broker: Broker) -> str:
+    """Ask with a user property, as OpenTelemetry's instrumentations do; return the trace of the run that starts."""
+    traced = ["-V", "5", "-t", "cascade/requests/press/audit", "-m", '{"id": "t", "params": {"text": "t"}}']
+    events = service.client.watch("cascade/telemetry/+/+/audit~t/events")
+    while not isinstance(await anext(events), Linked):
+        pass
+    await run(tool("mosquitto_pub", broker, *traced, "-D", "publish", "user-property", "traceparent", TRACE))
+    async with contextlib.aclosing(events):
+        async for item in events:
+            if isinstance(item, Message) and b"ENGINE_STARTED" in item.payload:
+                return str(json.loads(item.payload)["body"]["traceparent"])
+    raise AssertionError("unreachable")
+
+
 @pytest.mark.wrong_messages("a request is retained, and one is too long, on purpose", "cascade/requests/#")
 async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> None:
     """mosquitto_rr gets the end on its response topic, mosquitto_pub with MQTT 3.1.1 on that of its id; SIGTERM ends with 143."""
@@ -149,9 +165,10 @@ async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> No
             ]
             answer = json.loads(await run(tool("mosquitto_rr", broker, *request)))
             assert (answer["status"], answer["outcome"], answer["value"]) == ("ended", "Succeeded", "RR")
+            assert await trace_of(service, broker) == TRACE
             old = ["-V", "311", "-q", "1", "-t", "cascade/requests/press/audit", "-m"]
             await run(tool("mosquitto_pub", broker, *old, '{"id": "b"}'))
-            await eventually(lambda: service.answers("accepted") == ["b"])
+            await eventually(lambda: service.answers("accepted") == ["t", "b"])
             retained = ["-r", "-V", "5", "-q", "1", "-t", "cascade/requests/press/audit", "-m", '{"id": "c"}']
             await run(tool("mosquitto_pub", broker, *retained))
             await eventually(lambda: "c" in service.answers("refused"))
@@ -163,7 +180,7 @@ async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> No
             await run(tool("mosquitto_pub", broker, *too_long))
             await eventually(lambda: service.responses[-1].get("code") == "invalid")
             assert service.responses[-1]["reason"] == "the request is longer than 64 KiB"
-            await eventually(lambda: service.effects.read_text() == "rr\nparts\n")
+            await eventually(lambda: service.effects.read_text() == "rr\nt\nparts\n")
             assert service.end(signal.SIGTERM) == 143
 
 

@@ -18,10 +18,10 @@ class TestLocalConnector(ConnectorContract):
     async def make(self) -> Connector:
         return LocalConnector(self.hub)
 
-    async def ask(self, topic: str, payload: bytes) -> Answers:
+    async def ask(self, topic: str, payload: bytes, *, traceparent: str = "") -> Answers:
         answers = f"{self.topic()}/answers"
         seen = await self.observe(answers)
-        self.hub.publish(topic, payload, reply_to=ReplyTo(answers))
+        self.hub.publish(topic, payload, reply_to=ReplyTo(answers), traceparent=traceparent)
         return lambda: [data for _, data in seen()]
 
     async def send_bytes(self, topic: str, payload: bytes) -> None:

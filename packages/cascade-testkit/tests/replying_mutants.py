@@ -12,6 +12,7 @@ from watcher import TinyStream, Watcher
 
 from cascade.interfaces import Message, ReplyTo
 from cascade.interfaces.topics import is_request
+from cascade.interfaces.traces import read_traceparent
 from cascade.interfaces.wire import encode_payload
 from cascade.testkit.connector import Ability, Answers, Replying
 
@@ -25,6 +26,7 @@ class AskingBoard(Board):
     def __init__(self) -> None:
         super().__init__()
         self.beside: dict[int, tuple[bytes, ReplyTo | bytes | None]] = {}
+        self.traces: dict[int, str] = {}
         self.answers: list[tuple[object, bytes]] = []
 
     def send(self, topic: str, payload: bytes, retain: bool, *, kept_as: str | None = None) -> None:
@@ -42,7 +44,11 @@ class Replier(Watcher):
         reply_to = self.board.beside.get(id(payload), (b"", None))[1]
         kept = is_request(topic) and self.board.retained.get(topic) is payload
         return Message(
-            topic, payload, retain or kept, reply_to=reply_to if isinstance(reply_to, ReplyTo) else None
+            topic,
+            payload,
+            retain or kept,
+            reply_to=reply_to if isinstance(reply_to, ReplyTo) else None,
+            traceparent=read_traceparent(self.board.traces.get(id(payload), "")),
         )
 
     def answer_nowait(self, reply_to: ReplyTo, payload: Mapping[str, Any] | None) -> None:
@@ -140,6 +146,26 @@ class ShowsAnAddressThatWasNotSent(Replier):
         return message._replace(reply_to=self.latest)
 
 
+class HidesTheTrace(Replier):
+    def message_of(self, topic: str, payload: bytes, *, retain: bool) -> Message:
+        return super().message_of(topic, payload, retain=retain)._replace(traceparent="")
+
+
+class ShowsAnyTextAsATrace(Replier):
+    def message_of(self, topic: str, payload: bytes, *, retain: bool) -> Message:
+        message = super().message_of(topic, payload, retain=retain)
+        return message._replace(traceparent=self.board.traces.get(id(payload), ""))
+
+
+class ShowsTheLatestTrace(Replier):
+    latest = ""
+
+    def message_of(self, topic: str, payload: bytes, *, retain: bool) -> Message:
+        message = super().message_of(topic, payload, retain=retain)
+        self.latest = message.traceparent or self.latest
+        return message._replace(traceparent=self.latest)
+
+
 class HidesThatARequestIsRetained(Replier):
     def message_of(self, topic: str, payload: bytes, *, retain: bool) -> Message:
         return super().message_of(topic, payload, retain=retain)._replace(retain=retain)
@@ -153,15 +179,16 @@ class TakesEveryRequestForRetained(Replier):
 class ReplierContract(TinyHooks, Replying):
     """The section of requests alone: in all others these are like Watcher."""
 
-    abilities = TinyHooks.abilities | {Ability.WATCH, Ability.REPLIES, Ability.REQUESTS}
+    abilities = TinyHooks.abilities | {*(Ability.WATCH, Ability.REPLIES, Ability.REQUESTS, Ability.TRACES)}
     kind = Replier
     board_kind = AskingBoard
     board: AskingBoard
 
-    async def ask(self, topic: str, payload: bytes) -> Answers:
+    async def ask(self, topic: str, payload: bytes, *, traceparent: str = "") -> Answers:
         number = next(NUMBERS)
         payload = bytes([*payload])  # one object for each request
         self.board.beside[id(payload)] = payload, ReplyTo(HERE, b"%d" % number)
+        self.board.traces[id(payload)] = traceparent
         self.board.send(topic, payload, retain=False)
         return lambda: [json.loads(data) for found, data in self.board.answers if found == b"%d" % number]
 
@@ -179,6 +206,9 @@ for kind in (
     RaisesWithoutALink,
     AnswersFromAnyThread,
     ShowsAnAddressThatWasNotSent,
+    HidesTheTrace,
+    ShowsAnyTextAsATrace,
+    ShowsTheLatestTrace,
     HidesThatARequestIsRetained,
     TakesEveryRequestForRetained,
 ):

@@ -45,7 +45,7 @@ class Requester:
         """Take answers for these filters, too. Call it before the first request."""
         self._filters += filters
 
-    async def ask(self, topic: str, payload: bytes, *, answer_on: str = "") -> Answers:
+    async def ask(self, topic: str, payload: bytes, *, answer_on: str = "", traceparent: str = "") -> Answers:
         """Publish a request, and return a function that lists its answers so far."""
         if self._reading is None:
             await self._opened.enter_async_context(self._client)
@@ -54,6 +54,8 @@ class Requester:
         properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ResponseTopic = answer_on or self._topic
         properties.CorrelationData = correlation = b"\xff\x00%d" % next(self._numbers)
+        if traceparent:
+            properties.UserProperty = [("other", "x"), ("traceparent", traceparent)]
         await self._client.publish(topic, payload, 1, properties=properties)
         return lambda: [*self._answers[correlation]]
 

@@ -68,6 +68,8 @@ class Message(NamedTuple):
     """Seconds until the message expires, counted from its arrival, if the network transmits them; None if unknown."""
     reply_to: ReplyTo | None = None
     """Where its sender expects an answer; None if nowhere, or if the network does not transmit it (MQTT 3.1.1)."""
+    traceparent: str = ""
+    """The trace of its sender, in the form of W3C Trace Context; empty if it sent none beside the payload, or a wrong one."""
 
 
 class Complete(NamedTuple):

@@ -157,9 +157,10 @@ class WorkflowsReport(Report, frozen=True, kw_only=True):
     ts: str
 
 
-def parse_request(payload: bytes | bytearray) -> StartRequest:
+def parse_request(payload: bytes | bytearray, *, traceparent: str = "") -> StartRequest:
     """Return the request in a payload; any bytes are accepted.
 
+    :param traceparent: that of the message, which counts if the payload has none.
     :raises ValueError: with what is wrong, and where.
     """
     if len(payload) > MAX_REQUEST_BYTES:
@@ -173,8 +174,8 @@ def parse_request(payload: bytes | bytearray) -> StartRequest:
         raise ValueError(_problem(error)) from error
     if request.expires_at is not None and not 0 <= request.expires_at < _LATEST:
         raise ValueError("expires_at: needs seconds since the epoch, not milliseconds")
-    traceparent = read_traceparent(request.traceparent)
-    return request if traceparent == request.traceparent else replace(request, traceparent=traceparent)
+    found = read_traceparent(request.traceparent) or traceparent
+    return request if found == request.traceparent else replace(request, traceparent=found)
 
 
 def parse_response(payload: bytes | bytearray) -> StartResponse | None:

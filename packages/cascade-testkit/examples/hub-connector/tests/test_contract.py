@@ -19,6 +19,7 @@ class TestHubConnector(ThroughProxy, ConnectorContract):
         Ability.REPLIES,
         Ability.REQUESTS,
         Ability.SEND_NOW,
+        Ability.TRACES,
     }
 
     async def make(self) -> Connector:

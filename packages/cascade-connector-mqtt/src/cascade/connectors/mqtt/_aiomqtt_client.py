@@ -306,4 +306,5 @@ def _incoming(message: Any) -> IncomingMessage:
         retain=message.retain is True,
         expires_in=_properties.expires_in(message),
         reply_to=_properties.reply_to(message),
+        traceparent=_properties.traceparent(message),
     )

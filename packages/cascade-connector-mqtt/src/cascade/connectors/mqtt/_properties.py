@@ -6,6 +6,7 @@ from typing import Any
 
 from cascade.interfaces.errors import InvalidTopicError
 from cascade.interfaces.topics import check_topic, is_request
+from cascade.interfaces.traces import read_traceparent
 from cascade.interfaces.watch import ReplyTo
 
 try:
@@ -37,6 +38,12 @@ def reply_to(message: Any) -> ReplyTo | None:
         return None
     correlation = getattr(properties, "CorrelationData", None)
     return ReplyTo(topic, correlation if isinstance(correlation, bytes) else None)
+
+
+def traceparent(message: Any) -> str:
+    """Return the trace of the sender: a user property, as W3C's "Trace Context: MQTT protocol" has it; empty if there is none."""
+    pairs = getattr(getattr(message, "properties", None), "UserProperty", ())
+    return next((read_traceparent(value) for name, value in pairs if name == "traceparent"), "")
 
 
 def of_answer(correlation: bytes) -> Any:

@@ -12,7 +12,7 @@ from cascade.connectors.nats._client import NOT_ALLOWED, NatsClient
 from cascade.connectors.nats._kept import Keeping, KeptTelemetry
 from cascade.connectors.nats._retained import RetainedMessages
 from cascade.connectors.nats._store import TELEMETRY, Store
-from cascade.connectors.nats._subjects import WILL, arrived_topic, is_hidden, reply_of
+from cascade.connectors.nats._subjects import WILL, arrived_topic, is_hidden, reply_of, trace_of
 from cascade.interfaces.subjects import subject_of, subjects_of
 from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.incoming.callbacks import CallbackQueue
@@ -141,7 +141,9 @@ class NatsLink(QueueLink):
         self._listen(added)
         self._ignore(self._still_unused(removed))
 
-    def _receive(self, topic_filter: str, subject: str, reply: str, data: bytes, *_: object) -> None:
+    def _receive(
+        self, topic_filter: str, subject: str, reply: str, data: bytes, headers: bytes | None
+    ) -> None:
         """Offer a message that is not retained to the queues of a filter."""
         if topic_filter.startswith(("+", "#")) and is_hidden(subject):
             return
@@ -149,7 +151,8 @@ class NatsLink(QueueLink):
             return
         # of telemetry it is where the sender awaits the stream's acknowledgement
         reply_to = reply_of(reply) if reply and not topic.startswith(TELEMETRY) else None
-        self._offer_live(topic_filter, IncomingMessage(topic, data, reply_to=reply_to))
+        message = IncomingMessage(topic, data, reply_to=reply_to, traceparent=trace_of(headers))
+        self._offer_live(topic_filter, message)
 
 
 def _is_telemetry(queue: CallbackQueue) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from cascade.interfaces.filters import disjoint, overlap
 from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
 from cascade.interfaces.topics import check_topic, status_topic
+from cascade.interfaces.traces import read_traceparent
 from cascade.interfaces.watch import ReplyTo
 from cascade.transport.incoming.message import UNDECODABLE, DeliveryCounts
 
@@ -19,6 +21,7 @@ _INBOX = "_INBOX"
 """How the subjects for answers begin; the prefix of a user of its own usually does, too."""
 # the latter is an escaped $, which no wildcard matches
 _INTERNAL = ("$", "_INBOX.", "=24")
+_TRACE = re.compile(rb"\r\ntraceparent:[ \t]*([0-9a-f-]+)[ \t]*\r\n", re.IGNORECASE)
 
 
 def cover(filters: Iterable[str]) -> list[str]:
@@ -53,6 +56,16 @@ def reply_of(reply: str) -> ReplyTo | None:
     if subject_of(topic) != reply:
         return None
     return ReplyTo(topic, is_inbox=reply.startswith(_INBOX))
+
+
+def trace_of(headers: bytes | None) -> str:
+    r"""Return the trace of the sender from the raw headers of a message; empty if there is none.
+
+    >>> trace_of(b"NATS/1.0\r\nTraceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\r\n")
+    '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+    """
+    found = None if headers is None else _TRACE.search(headers)
+    return "" if found is None else read_traceparent(found[1].decode())
 
 
 def arrived_topic(subject: str, delivery: DeliveryCounts) -> str | None:

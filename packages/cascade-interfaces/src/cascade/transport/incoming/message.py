@@ -32,7 +32,7 @@ class DeliveryCounts:
 class IncomingMessage:
     """One message that arrived, decoded when the first callback needs its data."""
 
-    __slots__ = ("_data", "_error", "expires_in", "payload", "reply_to", "retain", "topic")
+    __slots__ = ("_data", "_error", "expires_in", "payload", "reply_to", "retain", "topic", "traceparent")
 
     def __init__(
         self,
@@ -42,12 +42,14 @@ class IncomingMessage:
         retain: bool = False,
         expires_in: float | None = None,
         reply_to: ReplyTo | None = None,
+        traceparent: str = "",
     ) -> None:
         self.topic = topic
         self.payload = payload
         self.retain = retain
         self.expires_in = expires_in
         self.reply_to = reply_to
+        self.traceparent = traceparent
         self._data: dict[str, Any] | None = None
         self._error: UndecodableMessageError | None = None
 

@@ -87,7 +87,14 @@ class WatchQueue:
         """Queue a message; when the queue is full, discard the oldest items."""
         if self.retained is not None and not self._hear(self.retained, message):
             return
-        item = Message(message.topic, message.payload, message.retain, message.expires_in, message.reply_to)
+        item = Message(
+            message.topic,
+            message.payload,
+            message.retain,
+            message.expires_in,
+            message.reply_to,
+            message.traceparent,
+        )
         if self._holding:
             self._hold(item)
         else:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from cascade.interfaces import Complete, Linked, ReplyTo
 from cascade.interfaces.topics import TopicMatcher, check_topic, is_request
+from cascade.interfaces.traces import read_traceparent
 from cascade.runtime._support.loops import cancel
 from cascade.runtime.local._retained import RetainedMessages
 from cascade.transport.event_loop import AutoResetEvent
@@ -44,17 +45,30 @@ class LocalHub:
         self._filters: TopicMatcher[tuple[Session, Queue]] = TopicMatcher()
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, reply_to: ReplyTo | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        reply_to: ReplyTo | None = None,
+        traceparent: str = "",
     ) -> None:
         """Deliver bytes as they are, also such as no connector would send; empty ones clear.
 
         :param reply_to: where an answer is expected; its topic alone has to tell the answer from others.
+        :param traceparent: the trace of the sender, in the form of W3C Trace Context; a wrong one is left out.
         :raises InvalidTopicError: if the topic is not one to publish to.
         """
         check_topic(topic)
         with self._lock:
             has_changed = retain and self._retained.keep(topic, payload)
-            message = IncomingMessage(topic, payload, retain=retain and is_request(topic), reply_to=reply_to)
+            message = IncomingMessage(
+                topic,
+                payload,
+                retain=retain and is_request(topic),
+                reply_to=reply_to,
+                traceparent=read_traceparent(traceparent),
+            )
             for session, queues in self._receivers(topic).items():
                 if has_changed:
                     for queue in queues:

@@ -232,7 +232,7 @@ class Service:
         if reply_to is not None and not reply_to.is_permitted(message.topic):
             reply_to = None
         try:
-            request = parse_request(message.payload)
+            request = parse_request(message.payload, traceparent=message.traceparent)
         except ValueError as error:
             self._refuse([Asker("", reply_to)], workflow, Refused(Code.INVALID, str(error)))
             return

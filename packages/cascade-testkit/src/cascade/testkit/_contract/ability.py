@@ -22,6 +22,7 @@ class Ability(Enum):
     EXTEND = "can change the exact topics of an open watch (extend, shrink)"
     REPLIES = "has answer_nowait"
     REQUESTS = "transmits where the sender of a message expects an answer (ask)"
+    TRACES = "transmits the trace of the sender beside a message (ask)"
     SEND_NOW = "has send_nowait, and a network that gives everybody one order of a topic"
     KEEP = "keeps telemetry for one that is away, until it is stored (keep)"
     FLUSH = "has flush"

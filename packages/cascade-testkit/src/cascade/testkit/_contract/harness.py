@@ -87,9 +87,10 @@ class Harness(Declaring):
         """Send raw bytes, as a foreign program would (``BYTES``)."""
         raise NotImplementedError
 
-    async def ask(self, topic: str, payload: bytes) -> Answers:
+    async def ask(self, topic: str, payload: bytes, *, traceparent: str = "") -> Answers:
         """Send a request, not retained, as a foreign program would that is not behind a link of ``interrupt`` (``REQUESTS``).
 
+        With ``traceparent``, that text is sent beside the payload as the trace of the sender (``TRACES``).
         Return a function that lists the answers to this one request so far, oldest first. If the network has correlation
         data, all requests of a test expect their answers on one topic, so that only this tells them apart.
         """

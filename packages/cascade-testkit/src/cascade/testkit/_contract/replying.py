@@ -23,6 +23,7 @@ from cascade.testkit._abilities import needs
 from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _MANY = 5
 
 
@@ -57,6 +58,16 @@ class Replying(Harness):
             assert isinstance((await self._request(stream)).reply_to, ReplyTo)
             await witness.publish(topic, {"n": 1}, 1)
             assert (await self._request(stream)).reply_to is None
+
+    @needs(Ability.WATCH, Ability.REQUESTS, Ability.TRACES)
+    async def test_a_request_shows_the_trace_of_its_sender(self) -> None:
+        """One without a trace shows none, also behind one with a trace; a wrong one is left out."""
+        topic, connector = self.topic(), await self.open()
+        async with self._requests(connector, topic) as stream:
+            for sent in (TRACE, "", f"{TRACE}0", TRACE.upper()):
+                await self.ask(topic, b'{"n": 1}', traceparent=sent)
+                message = await self._request(stream)
+                assert (message.payload, message.traceparent) == (b'{"n": 1}', sent if sent == TRACE else "")
 
     @needs(Ability.WATCH, Ability.REPLIES, Ability.REQUESTS, Ability.LINK)
     async def test_an_answer_without_a_link_waits_for_it(self) -> None:
