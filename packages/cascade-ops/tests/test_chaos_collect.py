@@ -36,11 +36,11 @@ KILLS = [
 ]
 ENGINE = """
 import asyncio, sys, cascade as cs
-from cascade.runtime._outbox import acknowledgements
+from cascade.runtime._outbox import collector_acks
 from cascade.transport import backoff
 
 backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
-acknowledgements.RESEND_AFTER = 0.5
+collector_acks.RESEND_AFTER = 0.5
 
 @cs.task
 async def step(n):

@@ -115,9 +115,9 @@ def test_the_hint_on_a_forgotten_pause_appears_without_any_logging_set_up() -> N
     code = """
         import asyncio, cascade as cs
         from cascade.runtime import Engine, LocalConnector, LocalHub
-        from cascade.runtime._admission import waits
+        from cascade.runtime._admission import wait_reasons
 
-        waits.STALL_LIMIT = 0.05
+        wait_reasons.STALL_LIMIT = 0.05
         hub = LocalHub()
         hub.publish("cascade/constraints/global/@pause", b'{"type":"pause"}', retain=True)
         task = cs.task(lambda: None, name="task")

@@ -4,7 +4,9 @@ from fakes import Run
 
 from cascade.runtime._admission.capacities import ConstraintResolver, SystemResources
 from cascade.runtime._admission.controller import AdmissionController as Controller
-from cascade.runtime._admission.limits import (
+from cascade.runtime._admission.policy import AdmissionPolicy as Policy
+from cascade.runtime._admission.request_queues import BlockReason, StartRequest, WorkerSlots
+from cascade.runtime._admission.rules import (
     RULES,
     Cancel,
     Concurrency,
@@ -17,9 +19,7 @@ from cascade.runtime._admission.limits import (
     pattern_problem,
     task_matcher,
 )
-from cascade.runtime._admission.policy import AdmissionPolicy as Policy
-from cascade.runtime._admission.requests import BlockReason, StartRequest, WorkerSlots
-from cascade.runtime._admission.waits import STALL_LIMIT, StallDetector, Wait, waits_of
+from cascade.runtime._admission.wait_reasons import STALL_LIMIT, StallDetector, Wait, waits_of
 from cascade.runtime._support.clock import SystemClock
 
 __all__ = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cascade.runtime import LocalHub
-from cascade.runtime._control import register_sync
+from cascade.runtime._control import constraint_stream
 from cascade.runtime._scheduler import ready_queue
 from cascade.runtime._support import loop_steps
 from cascade.transport import event_loop
@@ -33,5 +33,5 @@ async def desk(hub: LocalHub) -> AsyncIterator[Desk]:
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no work yield because the machine is slow: what is ready at one time starts in one iteration of the loop."""
-    for module in (register_sync, loop_steps, ready_queue, event_loop):
+    for module in (constraint_stream, loop_steps, ready_queue, event_loop):
         monkeypatch.setattr(module, "LOOP_BUDGET", 600.0)

@@ -14,23 +14,17 @@ from cascade.runtime._control.constraint_parsing import (
     Unsupported,
     parse,
 )
+from cascade.runtime._control.constraint_stream import ConstraintStream, exact_topics
 from cascade.runtime._control.ended_runs import ended_report, ended_run
 from cascade.runtime._control.engine_control import EngineControl
 from cascade.runtime._control.gate_state import GateState, WindowState
 from cascade.runtime._control.gate_values import NoValue, read_value
-from cascade.runtime._control.register_sync import (
-    COMPLETE_LIMIT,
-    READ_LIMIT,
-    ConstraintStream,
-    Sync,
-    SyncState,
-    exact_topics,
-)
+from cascade.runtime._control.register_notices import Notice
+from cascade.runtime._control.register_sync import COMPLETE_LIMIT, READ_LIMIT, Sync, SyncState
 from cascade.runtime._control.registers import (
     MAX_OWN,
     MAX_PROBLEMS,
     MAX_REGISTERS,
-    Notice,
     Registers,
 )
 from cascade.runtime._control.remembered_constraints import ControlMemory

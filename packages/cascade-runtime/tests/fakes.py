@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from cascade.runtime._admission.requests import AdmittedRun, BlockReason, StartRequest
+from cascade.runtime._admission.request_queues import AdmittedRun, BlockReason, StartRequest
 from cascade.runtime._support.clock import SystemClock
 from cascade.wire import EndedRun, RecentRun
 

@@ -14,7 +14,7 @@ from fake_link import TOPIC, FakeLink, event
 
 from cascade.runtime import Outbox
 from cascade.runtime._outbox import (
-    acknowledgements,
+    collector_acks,
     file,
     file_thread,
     listing,
@@ -41,7 +41,7 @@ _CONSTANTS: dict[str, tuple[Any, ...]] = {
     "IN_MEMORY": (send_order,),
     "MAX_ASIDE": (file,),
     "NO_PROGRESS": (queue,),
-    "RESEND_AFTER": (acknowledgements,),
+    "RESEND_AFTER": (collector_acks,),
     "RETRY_DISK": (file_thread,),
     "RETRY_LINK": (queue,),
     "SLICE": (open_sender,),

@@ -121,7 +121,7 @@ async def test_a_call_that_runs_on_counts_as_running(
     pass_now(limits[0])
     await eventually(lambda: desk.told("stuck") == ["RUNNING", "FAILED"])
     await desk.put("task:stuck", "pause")
-    await eventually(lambda: desk.engine._parts.admission.policy.gates.pause_reason(run_id(desk), "stuck"))
+    await eventually(lambda: desk.engine._parts.admission.policy.gates.hold_reason(run_id(desk), "stuck"))
     await eventually(lambda: desk.in_scope[-1:] == [1])
     stuck.release.set()
     await eventually(lambda: desk.in_scope[-1:] == [0])

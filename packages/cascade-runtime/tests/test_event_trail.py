@@ -7,7 +7,7 @@ import pytest
 
 from cascade.interfaces import NO_EVENTS, PendingEvent, StepEvents, TaskState, TaskStateEvent
 from cascade.runtime._support import event_trail
-from cascade.runtime._support.event_trail import EventTrail
+from cascade.runtime.telemetry.event_trail import EventTrail
 from cascade.wire import Series, body_of
 
 TOKEN = "c41e07d2"

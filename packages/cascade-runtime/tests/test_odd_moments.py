@@ -34,7 +34,9 @@ async def test_control_comes_back_after_a_stream_that_failed(
     how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connector whose stream breaks costs no run anything, one warning, and control for a moment only."""
-    monkeypatch.setattr("cascade.runtime._admission.waits.STALL_LIMIT", 3600.0)  # no warning of a long pause
+    monkeypatch.setattr(
+        "cascade.runtime._admission.wait_reasons.STALL_LIMIT", 3600.0
+    )  # no warning of a long pause
     hub = LocalHub()
     tries = 0
 

@@ -10,7 +10,7 @@ from fakes import Plain
 
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.runtime import EventBus, TelemetrySubscriber
-from cascade.runtime.telemetry import subscriber
+from cascade.runtime.telemetry import paced_queue
 from cascade.testkit import eventually
 
 RUN = "r" * 32
@@ -47,7 +47,7 @@ async def test_when_too_many_events_wait_the_oldest_are_encoded_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Memory has a bound, and no event is lost for it."""
-    monkeypatch.setattr(subscriber, "CAPACITY", 100)
+    monkeypatch.setattr(paced_queue, "CAPACITY", 100)
     telemetry = Telemetry()
     telemetry.publish(*range(500))
     assert telemetry.sent == list(range(400))

@@ -21,7 +21,7 @@ from cascade.cli._watching.rates import Rates
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire import timestamp
-from cascade.runtime._admission.waits import Wait
+from cascade.runtime._admission.wait_reasons import Wait
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.report_bodies import RowMaker, runs_report, summary_report
 from cascade.runtime._control.reported_runs import RunTable

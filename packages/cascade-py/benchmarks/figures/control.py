@@ -16,9 +16,9 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import Effective, RateLimit
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import AdmittedRun, BlockReason, StartRequest
+from cascade.runtime._admission.request_queues import AdmittedRun, BlockReason, StartRequest
+from cascade.runtime._admission.rules import Effective, RateLimit
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.constraint_manager import ConstraintManager
 from cascade.runtime._support.clock import SystemClock

@@ -108,16 +108,16 @@ def test_a_task_at_a_checkpoint_sees_the_pause_of_each_scope(scope: str, paused:
     policy.attach(run)
     put(policy, {scope: Pause()})
     for _ in range(2):
-        reasons = {name: policy.gates.pause_reason("r1", name) for name in ("ab", "b")}
+        reasons = {name: policy.gates.hold_reason("r1", name) for name in ("ab", "b")}
         assert [name for name, reason in reasons.items() if reason is not None] == paused.split()
         assert all(reason.topic == f"topic/{scope}" for reason in reasons.values() if reason is not None)
         submit(policy, run, "ab", "b")
-    assert [policy.gates.is_unpaused("r1", name) for name in ("ab", "b")] == [
+    assert [policy.gates.is_not_held("r1", name) for name in ("ab", "b")] == [
         name not in paused.split() for name in ("ab", "b")
     ]
     policy.apply({(scope, "pause"): None}, 0.0)
-    assert policy.gates.pause_reason("r1", "ab") is None
-    assert policy.gates.is_unpaused("r1", "ab")
+    assert policy.gates.hold_reason("r1", "ab") is None
+    assert policy.gates.is_not_held("r1", "ab")
 
 
 def test_a_rate_that_was_cleared_begins_anew_and_one_that_an_engine_lifts_goes_on() -> None:

@@ -5,8 +5,8 @@ import shlex
 import pytest
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._admission import waits
-from cascade.runtime._admission.waits import how_to_lift
+from cascade.runtime._admission import wait_reasons
+from cascade.runtime._admission.wait_reasons import how_to_lift
 
 BROKER = ("plant-7", 1884)
 
@@ -42,13 +42,13 @@ def test_the_topic_is_named_and_the_command_only_where_it_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`cascade resume` if the user has it; otherwise the tool of the broker."""
-    monkeypatch.setattr(waits, "_has_command", lambda: installed)
+    monkeypatch.setattr(wait_reasons, "_has_command", lambda: installed)
     assert how_to_lift(topic, kind, broker) == expected.format(topic=topic)
 
 
 def test_a_hostile_scope_is_one_argument_of_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may hold a quote; control characters are escaped."""
-    monkeypatch.setattr(waits, "_has_command", lambda: True)
+    monkeypatch.setattr(wait_reasons, "_has_command", lambda: True)
     scope = "task:a*'; reboot '\x1b"
     line = how_to_lift(constraint_topic(scope, "pause"), "pause", None)
     assert line.isprintable()
@@ -57,5 +57,5 @@ def test_a_hostile_scope_is_one_argument_of_a_shell(monkeypatch: pytest.MonkeyPa
 
 def test_the_command_is_there_where_its_package_is_installed() -> None:
     """A user who has only the library has no command."""
-    waits._has_command.cache_clear()
-    assert waits._has_command()
+    wait_reasons._has_command.cache_clear()
+    assert wait_reasons._has_command()

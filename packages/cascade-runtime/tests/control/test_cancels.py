@@ -7,7 +7,7 @@ from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire import timestamp
-from cascade.runtime._admission.limits import Cancel
+from cascade.runtime._admission.rules import Cancel
 from cascade.runtime._control.cancels import Arrival, Arrivals, Cancels
 from cascade.runtime._control.constraint_parsing import parse
 from cascade.runtime._control.registers import Registers

@@ -183,8 +183,8 @@ async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_
         with pytest.raises(ConfigurationError, match=r"require_control.*a connector with watch\(\)"):
             session(connector, required=True)
         made = session(connector, required=False)
-        assert not made.reports
+        assert not made.reports_runs
         await made.prepare(RunIdentity("r", "", {}), forget=False)
         await made.begin(RunIdentity("r", "", {}), "target", RunFacts(), start_timeout=AwakeTimeout(1e9))
         await made.end("r", RunStatus.SUCCEEDED, "")
-    assert session(Connector(), required=True).reports
+    assert session(Connector(), required=True).reports_runs

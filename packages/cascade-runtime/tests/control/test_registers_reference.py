@@ -10,11 +10,12 @@ from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.runtime._admission.limits import Effective, Pause
+from cascade.runtime._admission.rules import Effective, Pause
 from cascade.runtime._control import registers as module
 from cascade.runtime._control.constraint_parsing import Cleared, Constraint, Misspelled, Rejected, parse
+from cascade.runtime._control.register_notices import Notice
 from cascade.runtime._control.register_table import key_of
-from cascade.runtime._control.registers import Notice, Registers, scope_of
+from cascade.runtime._control.registers import Registers, scope_of
 from cascade.wire import to_wire
 
 OWN = ("global", "project:here", "source:me")

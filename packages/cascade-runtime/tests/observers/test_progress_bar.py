@@ -202,10 +202,10 @@ def test_a_pause_is_named_before_what_tasks_waited_for_when_it_came() -> None:
         == "[################....]  80%  20/25  10.0 s, 2.5 s left, 2.0/s  3 waiting: gpu"
     )
     whole = {"": "global is paused", "t": "global is paused"}
-    shown = render(made, 10, 100, pause_of=lambda name: whole[name])
+    shown = render(made, 10, 100, hold_of=lambda name: whole[name])
     assert shown == "[################....]  80%  20/25  10.0 s  Paused: global is paused  3 waiting"
     some = {"": "", "t": "task:t is paused"}
-    assert render(made, 10, 70, pause_of=lambda name: some[name]).endswith("  3 waiting: task:t is paused")
+    assert render(made, 10, 70, hold_of=lambda name: some[name]).endswith("  3 waiting: task:t is paused")
 
 
 def test_the_line_estimates_the_time_left_when_it_can() -> None:

@@ -8,7 +8,7 @@ import pytest
 from fake_link import FakeLink
 
 from cascade.interfaces import Delivery
-from cascade.runtime._outbox.acknowledgements import Acknowledgements
+from cascade.runtime._outbox.collector_acks import Acknowledgements
 from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.queue import DurableQueue
 from cascade.runtime._outbox.send_order import QueuedMessage

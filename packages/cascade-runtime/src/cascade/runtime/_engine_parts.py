@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, StateBackend, SupportsControlMemory
     from cascade.interfaces.gates import Gate
     from cascade.interfaces.observer import Observer
-    from cascade.runtime._admission.limits import TokenBucket
+    from cascade.runtime._admission.rules import TokenBucket
     from cascade.runtime._outbox.outbox import Outbox
     from cascade.spec.policies import Rate
 

@@ -242,12 +242,12 @@ class Run:
     def _emitter(self, facts: RunFacts) -> EventEmitter:
         parts, recording = self._parts, self._recording
         if self._bar is not None:
-            self._bar.follow(facts, lambda name: parts.admission.policy.gates.pause_of(self._id, name))
+            self._bar.follow(facts, lambda name: parts.admission.policy.gates.hold_of(self._id, name))
         return EventEmitter(
             self._identity,
             parts.bus,
             parts.clock,
-            facts=facts if parts.control.reports or self._bar is not None else None,
+            facts=facts if parts.control.reports_runs or self._bar is not None else None,
             attempt=recording.attempt if recording is not None else 1,
             kept=recording.kept if recording is not None else 0,
             target=target_name(self._targets),

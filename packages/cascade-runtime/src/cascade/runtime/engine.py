@@ -1,16 +1,23 @@
 """The engine: runs graphs with the connector, the executors and the stores that it is given; it looks none of them up.
 
-An event leaves like this: a :class:`Run` makes it (``_scheduler/events.py``) and publishes it on the bus; the subscriber of the
-bus for the connector (``telemetry/subscriber.py``) turns it into a message; the connector queues it and sends it.
-A constraint arrives like this: the connector passes it to :class:`EngineControl` (``_control``), which changes the rules of the
-:class:`AdmissionController` (``_admission``); each task asks the controller before it starts (``_scheduler/admission_client.py``).
+An event leaves like this: a :class:`Run` makes it (``_scheduler/events.py``) and publishes it on the bus. While runs are active,
+``_run.py`` adds a subscriber for the connector to the bus (``telemetry/subscriber.py``): there the event waits until tasks leave the
+event loop idle, becomes a message, and goes into the connector's own queue. With ``outbox=``, one on disk (``_outbox``) takes the
+message instead, and the connector tells it what the broker has.
+
+A constraint arrives like this: a :class:`ConstraintManager` (``_control/constraint_manager.py``), one for all engines of a
+connector, reads what the connector watches, keeps it (``_control/registers.py``), and hands what changes to each engine's
+:class:`AdmissionController` (``_admission``). A task that a constraint may hold asks the controller before it starts
+(``_scheduler/admission_client.py``); one that runs obeys at its next checkpoint (``_scheduler/checkpoints.py``).
+:class:`EngineControl` joins the engine and its runs to that manager.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
 from cascade.interfaces import (
@@ -92,7 +99,8 @@ class Engine:
     :param system_resources: how much there is of what ``with_constraints`` asks for, by name.
     :param cache_backend: keeps the values of cached tasks; in memory if none is given.
     :param state_backend: keeps what every run has done, so that a run of the same ``run_id`` goes on where it
-        stopped; see :class:`cascade.SqliteState`. Without one, nothing is kept.
+        stopped, and which constraints a connector with a ``source_id`` obeyed, so that the next process begins with them;
+        see :class:`cascade.SqliteState`. Without one, nothing is kept.
     :param require_control: wait at the start, however long it takes, until the broker's constraints are known. Otherwise a
         run waits for them at most two seconds; time in which the process is stopped, or its event loop blocked, does not count.
     :param middleware: async callables ``around(step, call_next)`` that wrap every attempt of every
@@ -101,14 +109,15 @@ class Engine:
     :param observers: follow the runs inside this process; see :class:`cascade.interfaces.observer.Observer`.
     :param redactor: masks secrets in what is sent and logged; without one, passwords, keys and tokens of
         the usual names and forms.
-    :param outbox: keeps events on disk until the broker has them, so that they survive a lost link and the process.
+    :param outbox: keeps events on disk that the broker does not take at once, until it has them, so that they survive a
+        lost link and the process.
     :param labels: what watchers at the broker read about this engine beside its host, such as ``{"site": "hall-2"}``.
     :param host_report: whether watchers at the broker see the computer: its system, memory and load, and the process's
         memory; never an address, a user, a path or a command line.
     :param logs: send the lines that the run's code logs at this level (``"INFO"``) and above, at most 50 a second;
         Python's own settings still decide which lines there are. Without it, no line is sent.
-    :param bus: carries events to observers in this process, one of which sends them through the connector; as
-        ``engine.bus`` it takes further ones.
+    :param bus: carries events to observers in this process; while runs are active, the engine adds the one that sends them
+        through the connector. As ``engine.bus`` it takes further ones.
     :param clock: the time of events, ages of cached values, delays between attempts and
         constraints; the machine's if none is given. The time limits of tasks always use the machine's clock.
     :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
@@ -257,17 +266,12 @@ class Engine:
             what constraints cancelled are raised.
         """
         targets = targets_of(target)
-        if (place := current.get()) is not None:
-            # a run inside a task uses what the task has made
-            place[0].made.pop(place[1], None)
-        is_one, is_tuple = isinstance(target, LazyResult), isinstance(target, tuple)
+        _use_what_the_task_has_made()
+        shaped = _shape_of(target)
         # a large list that only this call refers to is freed in steps at the end of the run, not in one long one here
         del target
         check_params(params)
-        if on_failure not in get_args(OnFailure):
-            raise ConfigurationError(
-                "run(on_failure=)", f"needs 'stop', 'continue' or 'return', not {on_failure!r}"
-            )
+        _check_on_failure(on_failure)
         identity = checked_identity(run_id, name, tags, workflow, traceparent)
         rules = checked_rules(resume, on_change, max_starts, forget_control)
         with (
@@ -280,9 +284,8 @@ class Engine:
             )
             values, error = await run.execute()
         if run.failures is not None and (error is None or run.partial is not None):
-            values = values if run.partial is None else run.partial
-            shaped = values[0] if is_one else tuple(values) if is_tuple else values
-            return _run_result(identity.run_id, shaped, run.failures, error)
+            partial = values if run.partial is None else run.partial
+            return _run_result(identity.run_id, shaped(partial), run.failures, error)
         if error is not None:
             try:
                 # without the frames of the engine above the user's own
@@ -290,9 +293,7 @@ class Engine:
             finally:
                 # its traceback refers to this frame: they would keep each other alive
                 del error
-        if is_one:
-            return values[0]
-        return tuple(values) if is_tuple else values
+        return shaped(values)
 
     @asynccontextmanager
     async def attached(self, workflows: Collection[str] = ()) -> AsyncIterator[None]:
@@ -307,6 +308,7 @@ class Engine:
             async with SharedConnection.hold(
                 parts.connector, meanwhile=parts.control.follow
             ) as start_timeout:
+                # again: a connector that is connected already has no meanwhile
                 await parts.control.follow()
                 await parts.control.known(start_timeout)
                 yield
@@ -354,6 +356,26 @@ class Engine:
         finally:
             if self._loop is loop:
                 self._running -= 1
+
+
+def _shape_of(target: LazyResult[Any] | Sequence[LazyResult[Any]]) -> Callable[[list[Any]], Any]:
+    """Return what gives the values of targets the form in which the targets were given."""
+    if isinstance(target, LazyResult):
+        return itemgetter(0)
+    return tuple if isinstance(target, tuple) else lambda values: values
+
+
+def _use_what_the_task_has_made() -> None:
+    """Note that a run inside a task uses the lazy results that the task has made."""
+    if (place := current.get()) is not None:
+        place[0].made.pop(place[1], None)
+
+
+def _check_on_failure(on_failure: OnFailure) -> None:
+    if on_failure not in get_args(OnFailure):
+        raise ConfigurationError(
+            "run(on_failure=)", f"needs 'stop', 'continue' or 'return', not {on_failure!r}"
+        )
 
 
 def _run_result(run_id: str, values: Any, failures: list[Failure], error: Exception | None) -> RunResult[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError
-from cascade.runtime._admission.requests import BlockReason, Demands, RequestQueue, WaitQueue
+from cascade.runtime._admission.request_queues import BlockReason, Demands, RequestQueue, WaitQueue
 from cascade.spec import LazyResult
 from cascade.spec.checks import check_amount
 

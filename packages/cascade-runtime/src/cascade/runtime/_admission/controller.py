@@ -9,15 +9,15 @@ from weakref import WeakValueDictionary
 
 from cascade.interfaces import Clock, Executor, Timer
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import AdmittedRun, StartRequest, WorkerSlots
+from cascade.runtime._admission.request_queues import AdmittedRun, StartRequest, WorkerSlots
+from cascade.runtime._admission.rules import Effective, Key
 from cascade.runtime._support.clock import call_later_on
 from cascade.runtime._support.loop_steps import BatchSize
 from cascade.runtime._support.text import printable
 
 if TYPE_CHECKING:
-    from cascade.runtime._admission.waits import StallDetector
+    from cascade.runtime._admission.wait_reasons import StallDetector
 
 _log = get_logger("cascade.constraints")
 
@@ -197,7 +197,7 @@ class AdmissionController:
         if self._stall is None and not self.policy.waiting:
             return
         # only a run whose tasks wait needs it
-        from cascade.runtime._admission.waits import STALL_LIMIT, StallDetector, how_to_lift
+        from cascade.runtime._admission.wait_reasons import STALL_LIMIT, StallDetector, how_to_lift
 
         stall = self._stall = self._stall or StallDetector(self.policy)
         for topic in stall.take_ended():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from cascade.runtime._admission.gates import AnyGate, CancelGate, HoldingGate
-from cascade.runtime._admission.limits import Key, is_plain, task_matcher
-from cascade.runtime._admission.requests import BlockReason, Demands, RequestQueue, WorkerSlots
+from cascade.runtime._admission.request_queues import BlockReason, Demands, RequestQueue, WorkerSlots
+from cascade.runtime._admission.rules import Key, is_plain, task_matcher
 from cascade.spec.policies import Rate
 
 
@@ -75,10 +75,10 @@ class GateIndex:
         found = (each for each in self._of_run(run_id) if isinstance(each, CancelGate))
         return next(found, None)
 
-    def pause_of(self, run_id: str, name: str = "") -> str:
+    def hold_of(self, run_id: str, name: str = "") -> str:
         """Return what holds tasks of a name in a run, without a name the run as a whole; empty if nothing does."""
         if name:
-            reason = self.pause_reason(run_id, name)
+            reason = self.hold_reason(run_id, name)
             return str(reason) if reason is not None else ""
         holding = (
             str(each.block_reason())
@@ -87,7 +87,7 @@ class GateIndex:
         )
         return next(holding, "")
 
-    def pause_reason(self, run_id: str, name: str) -> BlockReason | None:
+    def hold_reason(self, run_id: str, name: str) -> BlockReason | None:
         """Return what holds tasks of this name in this run: a pause or a closed gate; or None."""
         if not self.by_key:
             return None
@@ -97,10 +97,10 @@ class GateIndex:
             (gate.block_reason() for gate in gates if isinstance(gate, HoldingGate) and gate.holds), None
         )
 
-    def is_unpaused(self, run_id: str, name: str) -> bool:
+    def is_not_held(self, run_id: str, name: str) -> bool:
         """Return whether a running task of this name is known not to be paused; from any thread.
 
-        False means that only the event loop can decide, with :meth:`pause_reason`.
+        False means that only the event loop can decide, with :meth:`hold_reason`.
         """
         if not self.by_key:
             return True

@@ -1,4 +1,7 @@
-"""Gates: one for each constraint in force, and when it may have opened. No I/O."""
+"""Gates: one for each constraint in force, and when it may have opened. No I/O.
+
+What a user calls a gate (``cs.gate``: work that waits for a measured value) is one kind of them here, the ``PlantGate``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from cascade.interfaces.gates import GateReading
 from cascade.interfaces.wire import timestamp
-from cascade.runtime._admission.limits import (
+from cascade.runtime._admission.request_queues import BlockReason, WaitQueue
+from cascade.runtime._admission.rules import (
     Cancel,
     Concurrency,
     Effective,
@@ -19,7 +23,6 @@ from cascade.runtime._admission.limits import (
     Rule,
     TokenBucket,
 )
-from cascade.runtime._admission.requests import BlockReason, WaitQueue
 from cascade.runtime._support.text import printable
 
 R = TypeVar("R", bound=Rule)

@@ -22,7 +22,15 @@ from cascade.runtime._admission.gates import (
     make_gate,
     update_gate,
 )
-from cascade.runtime._admission.limits import (
+from cascade.runtime._admission.request_queues import (
+    AdmittedRun,
+    Notifications,
+    RateQueue,
+    RequestQueue,
+    StartRequest,
+    WaitQueue,
+)
+from cascade.runtime._admission.rules import (
     ENGINE,
     Effective,
     Key,
@@ -30,14 +38,6 @@ from cascade.runtime._admission.limits import (
     TokenBucket,
     TokenBuckets,
     task_matcher,
-)
-from cascade.runtime._admission.requests import (
-    AdmittedRun,
-    Notifications,
-    RateQueue,
-    RequestQueue,
-    StartRequest,
-    WaitQueue,
 )
 from cascade.runtime._admission.wakeups import Wakeups
 from cascade.spec.policies import Rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cascade.runtime._admission.gates import AnyGate
-from cascade.runtime._admission.requests import RequestQueue, WaitQueue, WorkerSlots
+from cascade.runtime._admission.request_queues import RequestQueue, WaitQueue, WorkerSlots
 
 
 class Wakeups:

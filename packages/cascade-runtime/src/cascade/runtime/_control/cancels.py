@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec.structs
 
 from cascade.interfaces import Clock
-from cascade.runtime._admission.limits import Cancel
+from cascade.runtime._admission.rules import Cancel
 from cascade.runtime._control.constraint_parsing import Constraint
 
 MAX_ARRIVALS = 16_384

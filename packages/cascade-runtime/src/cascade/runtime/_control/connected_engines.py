@@ -18,9 +18,9 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import Effective, Key, TokenBuckets
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.waits import Wait, texts_of, waits_of
+from cascade.runtime._admission.rules import Effective, Key, TokenBuckets
+from cascade.runtime._admission.wait_reasons import Wait, texts_of, waits_of
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.cancels import Arrivals
 from cascade.runtime._control.run_history import RunHistory

@@ -29,13 +29,14 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import Key, TokenBuckets
+from cascade.runtime._admission.rules import Key, TokenBuckets
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.cancels import Cancels
 from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines, broker_state
 from cascade.runtime._control.constraint_log import ControlLog, SyncLog
+from cascade.runtime._control.constraint_stream import ConstraintStream
 from cascade.runtime._control.plant_gates import PlantGates
-from cascade.runtime._control.register_sync import ConstraintStream, Sync, SyncState
+from cascade.runtime._control.register_sync import Sync, SyncState
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import Gates, Reporter
 from cascade.runtime._control.run_history import RunHistory
@@ -68,7 +69,7 @@ class ConstraintManager:
 
     One manager follows a connector for as long as it is connected, on one event loop, so a run begins
     in sync without fetching anything. No payload on any topic and no fault of the connector makes a
-    method raise or a run wait.
+    method raise or a run wait. A link that is lost lifts nothing; the end of the manager lifts everything.
 
     :param connector: must support ``watch``.
     :param project_id: the engines obey constraints of this ``project:`` scope.

@@ -11,7 +11,7 @@ import msgspec.structs
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.gates import PREFIX, Gate, GateMistake, is_gate, register_key
 from cascade.interfaces.topics import constraint_topic, is_canonical, parse_constraint_topic
-from cascade.runtime._admission.limits import RULES, Cancel, GateRule, Rule, pattern_problem
+from cascade.runtime._admission.rules import RULES, Cancel, GateRule, Rule, pattern_problem
 
 MAX_BYTES = 64 * 1024
 """A longer payload is rejected before it is decoded."""

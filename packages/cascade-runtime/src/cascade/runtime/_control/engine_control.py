@@ -115,7 +115,7 @@ class EngineControl:
         return DeclaredGates(checked, self._controller, watcher, clock=self._clock)
 
     @property
-    def reports(self) -> bool:
+    def reports_runs(self) -> bool:
         """Whether the engine's runs are reported."""
         return self._connector is not None
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import NamedTuple
 
 from cascade.interfaces import Clock
 from cascade.interfaces.gates import MAX_TOPICS
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.runtime._admission.limits import Cancel, Effective, Key
+from cascade.runtime._admission.rules import Cancel, Effective, Key
 from cascade.runtime._control.cancels import Cancels
 from cascade.runtime._control.constraint_parsing import (
     Cleared,
@@ -18,6 +16,14 @@ from cascade.runtime._control.constraint_parsing import (
     MessageOutcome,
     Misspelled,
     Rejected,
+)
+from cascade.runtime._control.local_scopes import LocalScopes
+from cascade.runtime._control.register_expiries import Expiries
+from cascade.runtime._control.register_notices import (
+    Notice,
+    expiry_notice,
+    problem_notice,
+    replacement_notice,
 )
 from cascade.runtime._control.register_table import (
     Problem,
@@ -38,16 +44,8 @@ MAX_PROBLEMS = 1_000
 SPELLING = "spelling"
 """The reason for which a message on another spelling of a register's topic is refused."""
 
-_PLACES = ("run:", "workflow:")  # scopes that cover something only where it is
 # a broker sends the rest of a message's expiry in whole seconds
 _TRUNCATED = 1.0
-
-
-class Notice(NamedTuple):
-    """What an operator should know of one message: it has no effect, or an unexpected one."""
-
-    topic: str
-    text: str
 
 
 class Registers:
@@ -81,27 +79,20 @@ class Registers:
         self.cancels = cancels or Cancels(clock)
         """Which runs a cancel covers that does not name one."""
         self._clock = clock
-        self._own_scopes = frozenset(own_scopes)
+        self._scopes = LocalScopes(own_scopes)
         self._notice = notice
         self._clean = clean
         self._limit = limit
         self._table = RegisterTable()
         # how many registers with a value are own, and how many are not
         self._rooms = {True: 0, False: 0}
-        # of active runs, by id; empty for one without
-        self._workflow_of: dict[str, str] = {}
-        self._offered: set[str] = set()
-        # scopes of the runs and workflows that are in this process
-        self._local: set[str] = set()
-        # registers of such scopes and of those elsewhere, by scope and topic
-        self._by_place: dict[str, dict[str, Register]] = {}
         self._without_value: dict[str, None] = {}  # topics, oldest first
         # topics whose registers are to be removed
         self._unsettled: dict[str, None] = {}
         # since the latest retained set
         self._over_limit_since = self._forgotten_since = 0
         self._in_force = RulesInForce()
-        self._expiries: list[tuple[float, str]] = []
+        self._expiries = Expiries(self._table)
 
     def __len__(self) -> int:
         return self._rooms[True] + self._rooms[False]
@@ -140,9 +131,9 @@ class Registers:
         if isinstance(outcome, Cleared):
             self._drop(topic)
         elif isinstance(outcome, Constraint):
-            if not self._is_elsewhere(outcome.scope):
+            if not self._scopes.is_elsewhere(outcome.scope):
                 self._apply_constraint(topic, self.cancels.covering(topic, outcome, live=live))
-        elif not self._is_elsewhere(scope_of(topic)):
+        elif not self._scopes.is_elsewhere(scope_of(topic)):
             if isinstance(outcome, Misspelled):
                 hint = f"; only {outcome.canonical} is a register of this scope"
                 self._note_problem(topic, Problem(Status.REFUSED, SPELLING), hint)
@@ -179,56 +170,47 @@ class Registers:
 
     def begin_run(self, run_id: str, workflow: str = "") -> None:
         """Put the registers of a run and of its workflow in force: they are in this process from now on."""
-        self._workflow_of[run_id] = workflow
-        for scope in self.scopes_of(run_id):
-            self._update_place(scope)
+        for scope in self._scopes.begin_run(run_id, workflow):
+            self._update_scope(scope)
         self.cancels.begin_run(run_id, workflow)
         for topic in self.cancels.topics():
             self._update_cancel(topic)
 
     def end_run(self, run_id: str) -> None:
         """Lift the registers of a run that has ended, and of its workflow if that is the last one here."""
-        scopes = self.scopes_of(run_id)
-        self._workflow_of.pop(run_id, None)
-        for scope in scopes:
-            self._update_place(scope)
+        for scope in self._scopes.end_run(run_id):
+            self._update_scope(scope)
         self.cancels.end_run(run_id)
 
     def offer(self, workflows: Collection[str]) -> None:
         """Put the registers of these workflows in force also while none of their runs is active, and of no others."""
-        before, self._offered = self._offered, {*workflows}
-        for name in sorted(before ^ self._offered):
-            self._update_place(f"workflow:{name}")
+        for scope in self._scopes.offer(workflows):
+            self._update_scope(scope)
 
     def scopes_of(self, run_id: str) -> tuple[str, ...]:
         """Return the scopes that name an active run: its own, and that of its workflow."""
-        workflow = self._workflow_of.get(run_id, "")
-        return (f"run:{run_id}", f"workflow:{workflow}") if workflow else (f"run:{run_id}",)
+        return self._scopes.of_run(run_id)
 
     def clear(self) -> None:
         """Remove everything; the caller lifts all constraints that it has applied."""
         self._table = RegisterTable()
         self._rooms = {True: 0, False: 0}
-        for each in (self._by_place, self._without_value, self._unsettled):
+        for each in (self._scopes, self._without_value, self._unsettled):
             each.clear()
         self._in_force = RulesInForce()
-        self._expiries.clear()
+        self._expiries = Expiries(self._table)
         self.over_limit = self.problems_forgotten = 0
         self._over_limit_since = self._forgotten_since = 0
         self.revision += 1
 
     def next_expiry(self) -> float | None:
         """Return when the next register expires, on the monotonic clock, or None."""
-        while self._expiries and not self._is_due(*self._expiries[0]):
-            heapq.heappop(self._expiries)
-        return self._expiries[0][0] if self._expiries else None
+        return self._expiries.next()
 
     def expire(self) -> None:
         """Lift the registers that have expired."""
         now = self._clock.monotonic()
-        while (deadline := self.next_expiry()) is not None and deadline <= now:
-            register = self._table.get(heapq.heappop(self._expiries)[1])
-            assert register is not None
+        while (register := self._expiries.take(now)) is not None:
             self._change_state(register, Status.EXPIRED)
 
     def effective(self) -> dict[Key, Effective]:
@@ -282,13 +264,6 @@ class Registers:
         assert register.content is not None
         return register.content
 
-    def _is_elsewhere(self, scope: str) -> bool:
-        """Return whether a scope is another source or project: engines there keep and report its registers."""
-        return scope.startswith(("source:", "project:")) and scope not in self._own_scopes
-
-    def _is_own(self, scope: str) -> bool:
-        return scope in self._own_scopes or scope in self._local
-
     def _apply_constraint(self, topic: str, constraint: Constraint) -> None:
         if problem := self._no_room(topic, constraint):
             self.over_limit += 1
@@ -302,7 +277,7 @@ class Registers:
         """Return why a register cannot be kept, or an empty text; forget one without effect if that helps."""
         if self._in_force.reads_too_much(constraint.rule):
             return f"the gates here read {MAX_TOPICS} topics already; clear those that are not needed"
-        own = self._is_own(constraint.scope)
+        own = self._scopes.is_own(constraint.scope)
         limit = MAX_OWN if own else self._limit
         old = self._table.get(topic)
         if (old is None or old.content is None) and self._rooms[own] >= limit:
@@ -319,24 +294,26 @@ class Registers:
         elif register.content == constraint and self._refresh(register, constraint):
             self._solve_problem(register)
             return
-        self._notice_replacement(register, constraint)
+        if notice := replacement_notice(register, constraint):
+            self._notice(notice)
         self._lift(register)
         if register.content is None:
             self._without_value.pop(topic, None)
-            register.own = self._is_own(constraint.scope)
+            register.own = self._scopes.is_own(constraint.scope)
             self._rooms[register.own] += 1
         register.content, register.problem = constraint, None
         register.deadline = self._deadline_of(constraint)
         register.state = self._state_of(constraint, deadline=register.deadline)
         register.note = self._note_of(register)
-        if constraint.scope.startswith(_PLACES):
-            self._by_place.setdefault(constraint.scope, {})[topic] = register
+        self._scopes.add(constraint.scope, register)
         self._table.put(register)
         self.revision += 1
-        if register.state is Status.EXPIRED:
-            self._notice_expired(register, constraint)
+        if register.state is Status.EXPIRED and (
+            notice := expiry_notice(topic, constraint, self._clock.now())
+        ):
+            self._notice(notice)
         self._enforce(register)
-        self._schedule_expiry(register)
+        self._expiries.add(register)
         self._notice_older(register)
 
     def _deadline_of(self, constraint: Constraint) -> float | None:
@@ -350,8 +327,7 @@ class Registers:
             return Status.EXPIRED
         if isinstance(constraint.rule, Cancel) and constraint.rule.runs is not None:
             return Status.APPLIED if constraint.rule.runs else Status.NO_MATCH
-        here = not constraint.scope.startswith(_PLACES) or constraint.scope in self._local
-        return Status.APPLIED if here else Status.NO_MATCH
+        return Status.APPLIED if self._scopes.covers_something(constraint.scope) else Status.NO_MATCH
 
     def _refresh(self, register: Register, constraint: Constraint) -> bool:
         """Process a message equal to the one before, perhaps with a new deadline; return False to set it anew."""
@@ -364,20 +340,14 @@ class Registers:
         old = register.deadline
         if old is None or deadline is None or abs(deadline - old) > _TRUNCATED:
             register.content, register.deadline = constraint, deadline
-            self._schedule_expiry(register)
+            self._expiries.add(register)
         return True
 
-    def _update_place(self, scope: str) -> None:
-        """Note whether a run or a workflow is in this process."""
-        kind, _, value = scope.partition(":")
-        runs = self._workflow_of
-        is_here = value in (runs if kind == "run" else {*runs.values()} | self._offered)
-        if is_here is (scope in self._local):
-            return
-        self._local ^= {scope}
-        for register in self._by_place.get(scope, {}).values():
+    def _update_scope(self, scope: str) -> None:
+        """Put the registers of a run or a workflow in force, or lift them, if it has come or gone."""
+        for register in self._scopes.update(scope):
             self._rooms[register.own] -= 1
-            register.own = self._is_own(scope)
+            register.own = self._scopes.is_own(scope)
             self._rooms[register.own] += 1
             if register.content is not None:
                 self._change_state(register, self._state_of(register.content, deadline=register.deadline))
@@ -431,11 +401,7 @@ class Registers:
         if register.content is None:
             return
         self._rooms[register.own] -= 1
-        scope = register.content.scope
-        if scope in self._by_place:
-            self._by_place[scope].pop(register.topic, None)
-            if not self._by_place[scope]:
-                del self._by_place[scope]
+        self._scopes.remove(register.content.scope, register)
 
     def _enforce(self, register: Register) -> None:
         if register.content is not None and register.in_force:
@@ -449,7 +415,7 @@ class Registers:
         register = self._table.get(topic)
         if register is None:
             register = Register(topic)
-            register.own = self._is_own(scope_of(topic))
+            register.own = self._scopes.is_own(scope_of(topic))
             self._forget_oldest_problem()
             self._without_value[topic] = None
         elif register.problem == problem:
@@ -457,8 +423,7 @@ class Registers:
         register.problem = problem
         self._table.put(register)
         self.revision += 1
-        kept = "; its last valid value stays in force" if register.in_force else ""
-        self._notice(Notice(topic, f"is {problem.status.value}: {problem.reason}{hint}{kept}"))
+        self._notice(problem_notice(register, problem, hint))
 
     def _solve_problem(self, register: Register) -> None:
         if register.problem is not None:
@@ -473,42 +438,6 @@ class Registers:
             self._remove(oldest)
             self.problems_forgotten += 1
             self._forgotten_since += 1
-
-    def _notice_replacement(self, register: Register, constraint: Constraint) -> None:
-        """Notice that a topic without a type now holds another type: what it held is lifted by that."""
-        old = register.content
-        if old is not None and register.in_force and old.rule.type != constraint.rule.type:
-            self._notice(
-                Notice(
-                    register.topic,
-                    f"now holds {constraint.rule.type} ({constraint.id}) and no longer {old.rule.type} ({old.id}), "
-                    f"which is lifted by that; to have both, use {register.topic}/@{old.rule.type} "
-                    f"and {register.topic}/@{constraint.rule.type}",
-                )
-            )
-
-    def _notice_expired(self, register: Register, constraint: Constraint) -> None:
-        late = self._clock.now() - (constraint.expires_at or 0.0)
-        if constraint.deadline is None and constraint.expires_at is not None:
-            self._notice(
-                Notice(
-                    register.topic,
-                    f"had expired when it arrived ({constraint.id}): expires_at is {late:.0f} s ago by the clock "
-                    "of this machine; if that is wrong, compare it with the clock of the sender",
-                )
-            )
-
-    def _schedule_expiry(self, register: Register) -> None:
-        if register.deadline is None or register.state is Status.EXPIRED:
-            return
-        heapq.heappush(self._expiries, (register.deadline, register.topic))
-        if len(self._expiries) > 2 * len(self._table) + 64:
-            self._expiries = [entry for entry in set(self._expiries) if self._is_due(*entry)]
-            heapq.heapify(self._expiries)
-
-    def _is_due(self, deadline: float, topic: str) -> bool:
-        register = self._table.get(topic)
-        return register is not None and register.deadline == deadline and register.state is not Status.EXPIRED
 
 
 def scope_of(topic: str) -> str:

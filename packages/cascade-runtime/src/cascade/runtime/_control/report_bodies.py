@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from cascade.interfaces.gates import is_gate
 from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import row_to_drop, timestamp
-from cascade.runtime._admission.waits import Wait
+from cascade.runtime._admission.wait_reasons import Wait
 from cascade.runtime._control.active_run import LONGEST, ActiveRun
 from cascade.runtime._control.reported_runs import RunTable
 from cascade.runtime._control.run_history import RunHistory

@@ -11,7 +11,7 @@ from cascade.interfaces import Clock
 from cascade.interfaces.gates import GateReading, is_gate
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
-from cascade.runtime._admission.limits import Key
+from cascade.runtime._admission.rules import Key
 from cascade.runtime._control.register_sync import Sync, SyncState
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL

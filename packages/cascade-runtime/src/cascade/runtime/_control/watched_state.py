@@ -14,7 +14,7 @@ from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.events import Tag
 from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import timestamp
-from cascade.runtime._admission.waits import Wait
+from cascade.runtime._admission.wait_reasons import Wait
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.ended_runs import ended_report
 from cascade.runtime._control.registers import Registers

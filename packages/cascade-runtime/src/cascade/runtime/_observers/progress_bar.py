@@ -36,7 +36,7 @@ _LEAST_WITH_NAME = 100
 _ERASE = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
-PauseOf = Callable[[str], str]
+HoldOf = Callable[[str], str]
 """Returns what pauses tasks of a name, or with an empty name the run as a whole; empty if nothing does."""
 
 
@@ -65,7 +65,7 @@ class ProgressBar:
         self._stream = stream
         self._counts: RunCounts | None = None
         self._facts: RunFacts | None = None
-        self._pause_of: PauseOf = lambda name: ""
+        self._hold_of: HoldOf = lambda name: ""
         self._last = ""
         self._timer: asyncio.TimerHandle | None = None
         self._line: Line | None = None
@@ -90,9 +90,9 @@ class ProgressBar:
         if event.run_id == self._run_id and self._counts is not None:
             self._counts.count(event)
 
-    def follow(self, facts: RunFacts, pause_of: PauseOf) -> None:
+    def follow(self, facts: RunFacts, hold_of: HoldOf) -> None:
         """Take what the run knows beyond its events, before its start."""
-        self._facts, self._pause_of = facts, pause_of
+        self._facts, self._hold_of = facts, hold_of
 
     def close(self) -> None:
         """Remove the line, restore the streams, and write the last line."""
@@ -111,7 +111,7 @@ class ProgressBar:
 
         columns = shutil.get_terminal_size().columns
         line = render(
-            self._counts, seconds, columns, pause_of=self._pause_of, clean=self._clean, color=self._color
+            self._counts, seconds, columns, hold_of=self._hold_of, clean=self._clean, color=self._color
         )
         self._line.draw(line)
         self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._draw)
@@ -122,16 +122,16 @@ def render(
     seconds: float,
     columns: int,
     *,
-    pause_of: PauseOf = lambda name: "",
+    hold_of: HoldOf = lambda name: "",
     clean: Any = str,
     color: bool = False,
 ) -> str:
     """Return the line for a terminal of this width."""
     blocked = counts.blocked
-    pause = pause_of("")
+    whole = hold_of("")
     # a task that a resource held first may wait for the end of a pause now
-    held = pause or next(filter(None, (pause_of(name) for _, name in blocked)), "")
-    progress = counts.progress(seconds, paused=bool(pause), held=bool(held))
+    held = whole or next(filter(None, (hold_of(name) for _, name in blocked)), "")
+    progress = counts.progress(seconds, paused=bool(whole), held=bool(held))
     known = f"{progress.finished}/{progress.known}{'+' if progress.open else ''}"
     parts = [known] if progress.percent is None else [f"{progress.percent}%", known]
     if size := next(size for least, size in _BARS if columns >= least):

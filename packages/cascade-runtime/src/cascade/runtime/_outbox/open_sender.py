@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from cascade.interfaces import OutboxUnavailable, SupportsDelivery, SupportsLink, supports
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._outbox.acknowledgements import Acknowledgements
+from cascade.runtime._outbox.collector_acks import Acknowledgements
 from cascade.runtime._outbox.file import OutboxFile, OutboxPaths, Stored, delete_files
 from cascade.runtime._outbox.listing import summary
 from cascade.runtime._outbox.queue import DurableQueue, nothing

@@ -22,7 +22,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._outbox import settings as checks
-from cascade.runtime._outbox.acknowledgements import Acknowledgements
+from cascade.runtime._outbox.collector_acks import Acknowledgements
 from cascade.runtime._outbox.file import Stored
 from cascade.runtime._outbox.listing import SenderSummary, drop, senders
 from cascade.runtime._outbox.open_sender import Adoption, OpenSender

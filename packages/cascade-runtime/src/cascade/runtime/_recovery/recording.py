@@ -35,8 +35,8 @@ from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._scheduler.kept_failures import failure_of, keeper_of
 from cascade.runtime._scheduler.recording import EndExpected
-from cascade.runtime._support.event_trail import EventTrail
 from cascade.runtime._support.settings import ResumeRules
+from cascade.runtime.telemetry.event_trail import EventTrail
 from cascade.spec import LazyResult, MapCall
 
 _log = get_logger("cascade.state")

@@ -17,7 +17,7 @@ from cascade.interfaces import (
 from cascade.interfaces.control_messages import lift_command
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime._admission.capacities import ConstraintResolver
-from cascade.runtime._admission.requests import (
+from cascade.runtime._admission.request_queues import (
     AdmittedRun,
     BlockReason,
     Covers,

@@ -12,7 +12,7 @@ from cascade.runtime._scheduler.admission_client import RunAdmission
 from cascade.runtime._scheduler.checkpoints import CheckpointGate, RemoteCall, current
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.run_parts import RunParts
-from cascade.runtime._support.clock import call_later_on, pause
+from cascade.runtime._support.clock import after, call_later_on
 
 
 class AttemptContext:
@@ -62,7 +62,10 @@ class AttemptContext:
         return blocked
 
     def begin(self, node: Node) -> None:
-        """Report that a task's function is about to be called for the first time."""
+        """Report that a task's function is about to be called for the first time.
+
+        A later attempt is reported as RUNNING only if it was blocked; :meth:`retry` has reported the one before it.
+        """
         if self._events.wants_tasks():
             self._outcome.began[node] = self._clock.monotonic()
             self._events.task(node, TaskState.RUNNING)
@@ -82,7 +85,7 @@ class AttemptContext:
             self._recording.before_retry(node, error, delay)
         began = self._outcome.began.get(node, 0.0)
         # before the event: an observer of it may move the clock
-        delayed = pause(self._call_later, delay)
+        delayed = after(self._call_later, delay)
         self._events.task(node, TaskState.RETRYING, began, error=error, reason=reason)
         self._events.waits(node, delay)
         current.set((self._checkpoints, node, self._checkpoints.next_attempt(node)))
@@ -102,7 +105,7 @@ class AttemptContext:
         if admitted:
             self._admission.release_between_attempts(node)
         self._wake()
-        await pause(self._call_later, delay)
+        await after(self._call_later, delay)
         if admitted:
             await self.admit(node)
 

@@ -107,7 +107,7 @@ class CheckpointGate:
         self.visited = True
         if self.is_over(node, attempt):
             raise asyncio.CancelledError
-        return self._controller.policy.gates.is_unpaused(self.run_id, node.name)
+        return self._controller.policy.gates.is_not_held(self.run_id, node.name)
 
     async def wait_while_paused(self, node: Node, attempt: int) -> None:
         """Wait until no constraint pauses the task; its time limit stops meanwhile.
@@ -117,7 +117,7 @@ class CheckpointGate:
         reported = False
         try:
             while not self.is_over(node, attempt):
-                reason = self._controller.policy.gates.pause_reason(self.run_id, node.name)
+                reason = self._controller.policy.gates.hold_reason(self.run_id, node.name)
                 if reason is None:
                     if reported:
                         self._events.task(node, TaskState.RUNNING)
@@ -134,7 +134,7 @@ class CheckpointGate:
 
     def directive(self, node: Node) -> Directive:
         """Return what a running call of a task is to do."""
-        reason = self._controller.policy.gates.pause_reason(self.run_id, node.name)
+        reason = self._controller.policy.gates.hold_reason(self.run_id, node.name)
         return Directive.RUN if reason is None else Directive.PAUSE
 
     def follow(self, call: RemoteCall, notify: Callable[[Directive], None]) -> Callable[[], None]:
@@ -161,7 +161,7 @@ class CheckpointGate:
             self.limits.go_on(node, attempt)
             self._events.task(node, TaskState.RUNNING)
             return
-        reason = self._controller.policy.gates.pause_reason(self.run_id, node.name)
+        reason = self._controller.policy.gates.hold_reason(self.run_id, node.name)
         self.limits.stop(node, attempt)
         self._events.task(node, TaskState.BLOCKED, reason=str(reason or "a pause that was just lifted"))
 

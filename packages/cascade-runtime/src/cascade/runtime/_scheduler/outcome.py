@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent, UsageError
-from cascade.runtime._admission.requests import BlockReason
+from cascade.runtime._admission.request_queues import BlockReason
 from cascade.runtime._graph.node import Kind, Node, Status
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.state import RunState

@@ -53,7 +53,7 @@ def earliest(*times: float | None) -> float | None:
     return found
 
 
-def pause(call_later: CallLater, seconds: float) -> asyncio.Future[None]:
+def after(call_later: CallLater, seconds: float) -> asyncio.Future[None]:
     """Return a future that completes after so many seconds; cancel it to stop the timer."""
     elapsed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -25,7 +25,7 @@ from cascade.interfaces import (
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import lease_topic
 from cascade.interfaces.wire import source_of, timestamp
-from cascade.runtime._support.clock import call_later_on, elapsed_of, pause
+from cascade.runtime._support.clock import after, call_later_on, elapsed_of
 from cascade.runtime._support.loops import cancel
 from cascade.runtime.serving._intake import Offer, RequestedRun
 from cascade.runtime.serving._lease import LeaseRules, Stage
@@ -105,7 +105,7 @@ class LeaseLink:
                 except Exception:
                     _log.exception("%s: the stream of the lease has failed; it is opened again", self.name)
                 self._take(Lost("the stream has failed"))
-                await pause(self._call_later, REOPEN_SECONDS)
+                await after(self._call_later, REOPEN_SECONDS)
         finally:
             self.close()
             if self._timer is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cascade.interfaces import Clock, ConfigurationError, StateUnavailable
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._support.clock import EARLIEST, call_later_on, elapsed_of, pause
+from cascade.runtime._support.clock import EARLIEST, after, call_later_on, elapsed_of
 from cascade.runtime.serving._intake import Code, Intake, Offer, Refused, RequestedRun
 from cascade.runtime.serving._leases import Leases
 from cascade.runtime.serving._schedules import CronSchedule, tick_id
@@ -52,7 +52,7 @@ class Ticking:
         self._pause_of, self._store, self._start, self._report = pause_of, store, start, report
         self._leases = leases
         self._timetable = Timetable(_entries(intake.offers.values()), elsewhere=self._is_elsewhere)
-        self._pause: asyncio.Future[None] | None = None
+        self._wake_up: asyncio.Future[None] | None = None
         self._clock_is = _Clock(unset=False, synchronised=True)
         self._problem = ""
         self._held: dict[str, str] = {}
@@ -87,13 +87,13 @@ class Ticking:
             for due in self._timetable.due(now, self._elapsed(), self._pause_of):
                 await self._begin(due)
             self._note_held()
-            self._pause = pause(call_later, self._timetable.wake_up(self._clock.now(), self._elapsed()))
-            await self._pause
+            self._wake_up = after(call_later, self._timetable.wake_up(self._clock.now(), self._elapsed()))
+            await self._wake_up
 
     def look(self) -> None:
         """Look now whether something is due: a lease has moved."""
-        if self._pause is not None and not self._pause.done():
-            self._pause.set_result(None)
+        if self._wake_up is not None and not self._wake_up.done():
+            self._wake_up.set_result(None)
 
     def schedule_of(self, workflow: str) -> OfferedSchedule | None:
         """Return what a report says of a workflow's schedule."""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from cascade.interfaces.control_messages import lift_command
 from cascade.interfaces.gates import is_gate
 from cascade.runtime._admission.gates import AnyGate, HoldingGate, PlantGate
-from cascade.runtime._admission.limits import ENGINE, Rule
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import BlockReason, RequestQueue
+from cascade.runtime._admission.request_queues import BlockReason, RequestQueue
+from cascade.runtime._admission.rules import ENGINE, Rule
 from cascade.runtime._support.text import printable
 
 _MAX_CHECKS = 20_000  # of gates, for one report

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
-from cascade.runtime._admission.limits import RateLimit, TokenBucket
+from cascade.runtime._admission.rules import RateLimit, TokenBucket
 from cascade.runtime._support.text import printable
 from cascade.spec.policies import Rate
 
