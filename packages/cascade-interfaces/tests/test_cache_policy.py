@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -87,14 +87,6 @@ def test_what_makes_no_sense_is_refused_where_it_is_declared(settings: dict[str,
     """The message names the setting, what is wrong and what to write."""
     with pytest.raises(ConfigurationError, match=r"with_cache\(.*" + words.lstrip("^")):
         CachePolicy(**settings)
-
-
-def test_a_policy_of_another_type_is_refused_by_name() -> None:
-    """A number of seconds is the likeliest mistake; the message names the parameter and the value."""
-    with pytest.raises(
-        ConfigurationError, match=r"policy=\): needs a CachePolicy, or settings by name, .*, not 60"
-    ):
-        export.with_cache(cast("Any", 60))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from cascade.interfaces import ConfigurationError, InputsError, TaskCallError, T
 from cascade.spec import (
     Env,
     Param,
-    Router,
     call_of,
     find_lazies,
     read_inputs,
@@ -347,12 +346,6 @@ def test_an_input_cannot_be_lazy() -> None:
         source = call_of(Param("n", type=list))
         with pytest.raises(InputsError, match="is or holds a lazy result: pass the lazy result to the task"):
             read_inputs([source.source], {"n": wrong}, {})  # type: ignore[attr-defined]
-
-
-def test_a_key_of_a_router_cannot_be_lazy() -> None:
-    """It is compared with the selector's value before anything runs."""
-    with pytest.raises(ConfigurationError, match=r"Router\(routes\): a key is or holds a lazy result"):
-        Router(one(), {LAZY: one()})
 
 
 def test_a_lazy_result_is_equal_to_itself_and_compares_with_nothing_else() -> None:

@@ -179,19 +179,4 @@ def test_a_near_name_of_a_connector_is_offered_also_if_it_is_not_installed(offer
         cs.connector("mqtss://broker")
 
 
-def test_a_connector_without_a_url_names_the_way_to_write_it(offered: list[str]) -> None:
-    offered += ["local"]
-    with pytest.raises(cs.ConfigurationError, match="'local' has no URL; write 'local'"):
-        cs.connector("local://here")
-
-
 # The command line of a script
-
-
-def test_main_is_refused_while_a_program_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that imports the script must not read the command line."""
-    monkeypatch.setattr("cascade.interfaces.main_module.is_importing_main", lambda: True)
-    with pytest.raises(cs.UsageError, match=r"put it under `if __name__ == .__main__.:`"):
-        cs.main(one(), arguments=[])
-    with pytest.raises(cs.UsageError, match=r"a run starts while .*`if __name__ == .__main__.:`"):
-        run(one())

@@ -273,21 +273,6 @@ def test_a_process_that_stood_still_blames_no_task() -> None:
     assert (process.returncode, stderr) == (0, "")
 
 
-@pytest.mark.parametrize("connector", ["mqtt://broker", LocalConnector, object()])
-def test_what_is_no_connector_is_refused_when_the_engine_is_made(connector: Any) -> None:
-    """A URL, a class or any other object: the message says what to pass."""
-    with pytest.raises(
-        ConfigurationError, match=r"connector=\).*(cs\.connector|is not a connector: it lacks)"
-    ):
-        Engine(connector=connector)
-
-
-def test_control_that_the_connector_cannot_carry_is_refused() -> None:
-    """An engine that must obey refuses to be made without a connector that brings it commands."""
-    with pytest.raises(ConfigurationError, match="require_control: needs a connector with watch"):
-        Engine(require_control=True)
-
-
 async def test_an_engine_runs_on_one_loop_at_a_time() -> None:
     """A run in another thread is refused, and the message says what to do; after the last run any loop may be used."""
     engine = Engine()

@@ -11,7 +11,6 @@ import pytest
 from observers import watch, watch_tasks
 
 from cascade.interfaces import (
-    ConfigurationError,
     Failure,
     Lifecycle,
     LifecycleEvent,
@@ -307,13 +306,3 @@ async def test_watchers_read_the_first_cause_with_its_task_and_item(
     assert seen["cascade/telemetry/local/default/r1/events"]["body"]["error"] == cause
     assert [run.error for run in state.runs()] == [cause]
     assert json.dumps(seen).count("sub-exception") == 0
-
-
-def test_what_keeps_no_failure_is_refused() -> None:
-    """Each message says what to write."""
-    with pytest.raises(ConfigurationError, match=r"write task.map\(\.\.\.\)\.keep_failures\(\)"):
-        task(read)(1).keep_failures()
-    with pytest.raises(ConfigurationError, match="needs a value, not a lazy result"):
-        task(read)(1).or_else([task(read)(2)])
-    with pytest.raises(ConfigurationError, match="is a step of the graph"):
-        task(read)(1)["x"].or_else(1)

@@ -4,7 +4,7 @@ import asyncio
 import collections
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from simple_tasks import collect, double, give, step
 
 from cascade.interfaces import MissingItemError, TaskState, UsageError
 from cascade.runtime import Engine, MemoryCache, SqliteState
-from cascade.spec import Param, Router, find_lazies, inject, resource, task
+from cascade.spec import Param, Router, find_lazies, task
 
 
 async def test_every_kind_of_call_may_have_a_lazy_otherwise() -> None:
@@ -135,22 +135,6 @@ async def test_parameters_may_have_any_name() -> None:
     assert await Engine().run(method.map(self=[1, 2])) == [1, 2]
     constrained = method.with_constraints(self=1)
     assert await Engine(system_resources={"self": 1}).run(constrained(2)) == 2
-
-
-@resource
-def lazy_resource() -> Iterator[Any]:
-    yield double(1)
-
-
-async def test_a_resource_cannot_be_lazy() -> None:
-    """No task would wait for it; the message says what to write instead."""
-
-    @task
-    async def use(value: int = inject(lazy_resource)) -> int:
-        return value
-
-    with pytest.raises(UsageError, match="resource 'lazy_resource' yields a lazy result"):
-        await Engine().run(use())
 
 
 @pytest.mark.parametrize(

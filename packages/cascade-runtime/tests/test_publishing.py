@@ -125,12 +125,6 @@ async def test_a_value_that_cannot_be_sent_is_refused(
         await engine(hub).run(task(measure)(data, name))
 
 
-def test_outside_a_task_it_is_refused() -> None:
-    """Outside of a run the value would belong to none."""
-    with pytest.raises(UsageError, match="only inside a task"):
-        publish("temperature", 21.5)
-
-
 def test_where_no_executor_passes_it_on_it_is_refused_with_the_remedy() -> None:
     """The value would not reach the engine; the message says what to do instead."""
     message = open_answer(run_packed(pack_call(measure_elsewhere, (), {})), "measure")
