@@ -59,8 +59,9 @@ class Bench:
 
     def begin_run(self) -> ActiveRun:
         run = ActiveRun("r1", "add", 0.0)
-        self.reporter.runs.begin(run)
+        self.reporter.begin(run)
         self.reporter.check()
+        self.reporter.publish_begin()
         self.reporter.check_runs()
         return run
 
@@ -83,6 +84,21 @@ class Bench:
         self.sync.tick()
         self.reporter.check()
         self.log.check(self.sync)
+
+
+@pytest.mark.parametrize(("named", "sent"), [(True, ["runs"]), (False, [])])
+def test_a_run_is_named_at_once_for_who_comes_after_a_kill(*, named: bool, sent: list[str]) -> None:
+    """Once, and with the first link where there is none yet; a broker that keeps nothing gets it when it is due."""
+    bench = Bench(named=named)
+    bench.begin_run()
+    assert bench.sent.at == []
+    bench.sync.linked()
+    for _ in range(2):
+        bench.reporter.publish_begin()
+        assert [kind for kind, _ in bench.sent.at] == sent
+    bench.reporter.begin(ActiveRun("r2", "add", 0.0))
+    bench.reporter.publish_begin()
+    assert [kind for kind, _ in bench.sent.at] == sent
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> list[str]:

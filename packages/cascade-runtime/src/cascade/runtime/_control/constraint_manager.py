@@ -308,7 +308,7 @@ class ConstraintManager:
         self._engines.begin_run(run_id, controller, bus)
         run.lost_before = self._watched.lost()
         run.facts.attempt_begins = lambda task_id: self._note_attempt(run_id, task_id)
-        self._reporter.runs.begin(run)
+        self._reporter.begin(run)
         if run_id not in self._expected:
             self.expect_run(run_id, run.workflow)
         self._expected.discard(run_id)
@@ -470,6 +470,7 @@ class ConstraintManager:
     def _check_reports(self) -> None:
         """Find out what has to be reported, and set the timer for it."""
         self._reporter.check()
+        self._reporter.publish_begin()
         self._sync_log.check(self.sync)
         self._reporter.check_runs()
         self._set_timer()
@@ -493,6 +494,7 @@ class ConstraintManager:
         self._apply_changes()
         self._note_disconnect()
         self._reporter.check()
+        self._reporter.publish_begin()
         self._sync_log.check(self.sync)
         self._reporter.publish_due()
         self._set_timer()

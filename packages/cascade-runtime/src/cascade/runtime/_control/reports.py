@@ -12,6 +12,7 @@ from cascade.interfaces.gates import GateReading, is_gate
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
 from cascade.runtime._admission.rules import Key
+from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.register_sync import Sync, SyncState
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
@@ -137,6 +138,7 @@ class Reporter:
         self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
         self._disconnects = disconnects
         self._summary_due: float | None = None
+        self._begins = False
         self._host_due = 0.0
         self._checked: tuple[int, int, SyncState, int, bool] | None = None
         self._runs_reported = 0  # the revision of the runs in the latest report
@@ -202,6 +204,22 @@ class Reporter:
         if self._watched.host_report and self._host_due <= now:
             self._host_due = now + HOST_INTERVAL
             self._publish("host", self._watched.host_body(self._head()))
+
+    def begin(self, run: ActiveRun) -> None:
+        """Report a run from now on."""
+        self.runs.begin(run)
+        self._begins = self._retain
+
+    def publish_begin(self) -> None:
+        """Publish that a run has begun, if the broker keeps it: at once, or as soon as there is a link, since the process may die next.
+
+        Its counts follow when they are due. Nothing is published if a run was active before, or this one has ended.
+        """
+        if not self._begins or not self._sync.is_linked:
+            return
+        self._begins = False
+        if len(self.runs) == 1:
+            self._publish_runs(up=True, with_summary=False)
 
     def publish_end(self) -> None:
         """Publish at once that a run has ended, and, if it was the last active one, the runs: the process may end next.
