@@ -25,3 +25,17 @@ def test_dependencies_are_looked_after() -> None:
     proposed = re.findall(r"package-ecosystem: (\S+)", (FOLDER / "dependabot.yml").read_text("utf-8"))
     assert proposed == ["github-actions", "pip"]
     assert any("audit" in text for text in WORKFLOWS)
+
+
+def test_only_the_job_that_publishes_can_prove_who_it_is() -> None:
+    """It runs nothing of this repository: what builds and tests could otherwise publish something else."""
+    (text,) = [text for text in WORKFLOWS if "id-token: write" in text]
+    build, publish = text.partition("\n  publish:\n")[::2]
+    publish = publish.partition("\n  notes:\n")[0]
+    assert "nox -s release -- --publishing" in build
+    assert "id-token" not in build
+    assert text.count("id-token: write") == 1
+    assert "run:" not in publish
+    assert "attestations: true" in publish
+    assert "needs: build" in publish
+    assert "environment:" in publish
