@@ -1,4 +1,4 @@
-"""The first half of the page of this package is true: its commands print what it shows, and its unit is a valid one."""
+"""The pages of running and serving are true: the commands print what they show, and the unit is a valid one."""
 
 import configparser
 import re
@@ -14,15 +14,12 @@ from cascade.cli import main
 from cascade.testkit.waiting import busyness
 from testing_tools.engines import CASCADE
 
-README, _, _ = (
-    (Path(__file__).parents[1] / "README.md")
-    .read_text(encoding="utf-8")
-    .partition("\n## The link to the broker\n")
-)  # test_readme_steering.py tests what follows
-(AUDIT,) = re.findall(r"```python\n(import cascade as cs.*?)```", README, re.DOTALL)
-(UNIT,) = re.findall(r"```ini\n(.*?)```", README, re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
+RUN = (DOCS / "run.md").read_text("utf-8")
+(AUDIT,) = re.findall(r"```python\n(.*?)```", RUN, re.DOTALL)
+(UNIT,) = re.findall(r"```ini\n(.*?)```", (DOCS / "systemd.md").read_text("utf-8"), re.DOTALL)
 COMMANDS = re.findall(
-    r"^\$ ((?:cascade|python) .*)\n((?:(?!\$|```).*\n)*)", README, re.MULTILINE
+    r"^\$ ((?:cascade|python) .*)\n((?:(?!\$|```).*\n)*)", RUN, re.MULTILINE
 )  # each with what it prints
 
 

@@ -1,4 +1,4 @@
-"""Every example of the second half of the package's page, in its order, in a real terminal against a real broker."""
+"""Every example of the pages that look and steer, in their order, in a real terminal against a real broker."""
 
 import json
 import os
@@ -16,9 +16,10 @@ from cascade.interfaces.wire import timestamp
 from testing_tools.engines import CASCADE, Plant, eventually
 from testing_tools.page_examples import check_example, examples
 
-_, _, PAGE = (
-    (Path(__file__).parents[1] / "README.md").read_text("utf-8").partition("\n## The link to the broker\n")
-)  # test_readme.py tests what stands before
+PACKAGE = Path(__file__).parents[1]
+SEE = (PACKAGE / "docs/see.md").read_text("utf-8")
+STEER = (PACKAGE / "docs/steer.md").read_text("utf-8")
+WATCHED = "## Watch\n"
 
 
 @pytest.mark.full
@@ -29,7 +30,7 @@ def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
     """On a terminal, beside an engine."""
     plant.start("press-line-3", run_id="night-7", tasks=20_000)  # it must not end before its examples
     plant.wait_for_runs("press-line-3")
-    for command, lines in examples(PAGE):
+    for command, lines in examples(SEE.partition(WATCHED)[0] + STEER + SEE.partition(WATCHED)[2]):
         check_example(command, lines, plant)
         if command.startswith("cascade cancel"):
             eventually(lambda: "Cancelled" in str(plant.json("runs")), "the run is reported as cancelled")
@@ -37,14 +38,14 @@ def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
 
 def test_every_command_that_looks_or_steers_has_an_example() -> None:
     """Those that run and draw workflows, or read folders, and the broker, have their own tests."""
-    shown = {command.split()[1] for command, _ in examples(PAGE)}
+    shown = {command.split()[1] for command, _ in examples(SEE + STEER)}
     others = {"run", "graph", "serve", "start", "workflows", "broker", "history", "logs", "resolve", "outbox"}
     assert shown >= {*COMMANDS} - others
 
 
 def test_the_picture_of_watch_is_one_that_it_draws() -> None:
     """At 80 columns."""
-    (shown,) = re.findall(r"^```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (shown,) = re.findall(r"^```text\n(.*?)^```", SEE, re.MULTILINE | re.DOTALL)
     row = run_row()
     row["running"][0]["message"] = "north hall"
     recent = {"run_id": "77fe0a", "target": "report", "status": "Failed", "error": "ValueError: no such file"}
@@ -63,7 +64,7 @@ def test_the_picture_of_watch_is_one_that_it_draws() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_completes(shell: str) -> None:
     """Its script is printed as the page shows, and completes commands, options and kinds of scope."""
-    assert f"_CASCADE_COMPLETE={shell}_source cascade > " in PAGE
+    assert f"_CASCADE_COMPLETE={shell}_source cascade > " in (PACKAGE / "README.md").read_text("utf-8")
     assert f"_CASCADE_COMPLETE={shell}_complete" in completed(shell, "source")
     for line, words in {
         "cascade pa": {"pause"},
@@ -89,8 +90,9 @@ def completed(shell: str, what: str, line: str = "") -> str:
 
 @pytest.mark.process
 def test_a_package_adds_a_command(tmp_path: Path) -> None:
-    """By the entry point of the page's last example; ``cascade --help`` lists it and its package."""
-    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    """By the entry point of the page's example; ``cascade --help`` lists it and its package."""
+    page = (PACKAGE / "docs/commands-of-your-own.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "hello.py").write_text(code)
     metadata = tmp_path / "hello-1.0.dist-info"
     metadata.mkdir()

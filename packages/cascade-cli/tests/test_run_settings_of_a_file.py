@@ -13,7 +13,7 @@ from cli_modules import keywords, run_options
 import cascade as cs
 from cascade.cli import main
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+SETTINGS = (Path(__file__).parents[2] / "cascade-py/docs/settings.md").read_text("utf-8")
 
 FILE = """
 import cascade as cs
@@ -65,7 +65,7 @@ def cascade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_every_keyword_of_a_run_has_an_option_or_a_reason() -> None:
-    """And every one is a keyword of ``cs.settings``; the table in the README is the same."""
+    """And every one is a keyword of ``cs.settings``; the table of the settings is the same."""
     known = [*inspect.signature(cs.run).parameters]
     assert {*known} <= {*keywords.OPTIONS, *keywords.WITHOUT_OPTION}
     assert not {*keywords.OPTIONS} & {*keywords.WITHOUT_OPTION}
@@ -73,7 +73,7 @@ def test_every_keyword_of_a_run_has_an_option_or_a_reason() -> None:
     command = click.command()(run_options(lambda **_: None))
     offered = {option for each in command.params for option in each.opts}
     assert {*keywords.OPTIONS.values()} - offered == {"FILE.py:NAME", "-p", "--broker"}
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*?) \|", SETTINGS, re.MULTILINE))
     for name in known[1:]:
         assert rows[name] == (f"`{keywords.OPTIONS[name]}`" if name in keywords.OPTIONS else "none"), name
 

@@ -111,8 +111,8 @@ def test_a_program_reads_tabs_or_json(path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_page_shows_what_the_command_prints(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines of the README, from a file that has them and one of a lower level."""
-    page = (Path(__file__).parents[2] / "cascade-cli" / "README.md").read_text("utf-8")
+    """The lines of the page, from a file that has them and one of a lower level."""
+    page = (Path(__file__).parents[2] / "cascade-cli" / "docs" / "see.md").read_text("utf-8")
     ((arguments, shown),) = re.findall(r"^\$ cascade (logs .*)\n((?:[^`].*\n)*)```", page, re.MULTILINE)
     file = SqliteFile(path.with_name("page.sqlite"))
     at = NOW - 20_872.786

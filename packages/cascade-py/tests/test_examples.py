@@ -1,4 +1,4 @@
-"""The examples and the README run as printed, and print what they promise."""
+"""The examples and the pages of the manual run as printed, and print what they promise."""
 
 import inspect
 import re
@@ -14,8 +14,7 @@ from cascade.testkit.waiting import busyness
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLES = PACKAGE / "examples"
-README = (PACKAGE / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = sorted((PACKAGE / "docs").glob("*.md"))
 
 THUMBNAILS = "".join(f"image-{number}.jpg: 64 x 48\n" for number in range(8))
 PRINTED = {
@@ -65,9 +64,9 @@ def test_the_same_workflow_runs_on_threads_and_on_dask() -> None:
     assert printed(program, "thread", "dask") == "thread: 2262 primes\ndask: 2262 primes\n"
 
 
-def test_the_readme_names_all_that_a_run_can_be_given() -> None:
+def test_the_settings_name_all_that_a_run_can_be_given() -> None:
     """One table has each keyword of ``cs.run``, and none that it does not take."""
-    table = README.partition("## What a run can be given")[2].partition("An `Engine`")[0]
+    table = (PACKAGE / "docs/settings.md").read_text("utf-8").partition("\n\nAn `Engine`")[0]
     named = {name for name in inspect.signature(cs.run).parameters if name not in ("target", "settings")}
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == named | Settings.__annotations__.keys()
     of_a_run = inspect.signature(cs.Engine.run).parameters.keys() - {"self"}
@@ -78,11 +77,13 @@ def test_the_readme_names_all_that_a_run_can_be_given() -> None:
 
 @pytest.mark.full
 @pytest.mark.process
-def test_the_readme_is_true(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_of_the_manual_is_true(page: Path, tmp_path: Path) -> None:
     """Its blocks, one after the other in one program, print what the comments beside and below print() promise."""
-    page = tmp_path / "page.py"
-    page.write_text("\n".join(BLOCKS), "utf-8")
-    shown = re.findall(r"^\s*print\(.*\)  # (.+)$|^# (.+)$", page.read_text("utf-8"), re.MULTILINE)
-    expected = [beside or below for beside, below in shown]
-    assert len(expected) > 20
-    assert printed(page).splitlines() == expected
+    program = tmp_path / "page.py"
+    program.write_text(
+        "\n".join(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)), "utf-8"
+    )
+    shown = re.findall(r"^\s*print\(.*\)  # (.+)$|^# (.+)$", program.read_text("utf-8"), re.MULTILINE)
+    assert printed(program).splitlines() == [beside or below for beside, below in shown]
+    assert shown or page.stem == "settings"

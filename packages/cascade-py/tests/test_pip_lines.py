@@ -17,7 +17,12 @@ PROJECTS = {
 }
 SPELLED = re.compile(r"""pip install ['"]?cascade-|['" ]cascade-[\w-]+\[""")
 """A pip line, or the distribution with an extra, written out."""
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("packages/*/*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob(".github/*.md"),
+    *ROOT.glob("packages/*/*.md"),
+    *ROOT.glob("packages/*/docs/*.md"),
+]
 
 
 def texts(path: Path) -> list[str]:

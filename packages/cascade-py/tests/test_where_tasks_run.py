@@ -1,4 +1,4 @@
-"""The README's table says what a task can do where it runs: each cell is tried."""
+"""The manual's table says what a task can do where it runs: each cell is tried."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from cascade.testkit import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.full, pytest.mark.timeout(240)]
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-TABLE = README.partition("Where a task runs decides")[2].partition("\n\n")[2].partition("\n\n")[0]
+PAGE = (Path(__file__).parents[1] / "docs/executors.md").read_text("utf-8")
+TABLE = PAGE.partition("Where a task runs decides")[2].partition("\n\n")[2].partition("\n\n")[0]
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.splitlines()[2:]]
 
 MANY = 160
