@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from cascade.interfaces import NO_EVENTS, PendingEvent, StepEvents, TaskState, TaskStateEvent
-from cascade.runtime._support import event_trail
+from cascade.runtime.telemetry import event_trail
 from cascade.runtime.telemetry.event_trail import EventTrail
 from cascade.wire import Series, body_of
 
