@@ -225,7 +225,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.Engine(resources=5),
-        "Engine(resources=): takes a list; write resources=[database]",
+        "Engine(resources=): takes a list; write resources=[database], not 5",
     ),
     (lambda: cs.Engine(bus=5), "Engine(bus=): pass a cs.EventBus(), not 5"),
     (

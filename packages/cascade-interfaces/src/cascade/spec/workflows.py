@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Generic, Literal, ParamSpec, TypeVar, get_args, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_args, overload
 
 from cascade.interfaces.errors import ConfigurationError, TaskDefinitionError
 from cascade.spec.schedules import DEFAULT_LEASE_TTL, Missed, check_lease, check_schedule
@@ -55,16 +55,7 @@ class Workflow(Generic[P, R]):
         lease: str | None = None,
         lease_ttl: str = DEFAULT_LEASE_TTL,
     ) -> None:
-        if not callable(function) or isinstance(function, type) or inspect.iscoroutinefunction(function):
-            raise TaskDefinitionError(
-                f"a workflow needs a function that returns what a call of a task returns, not {function!r}"
-            )
-        name = getattr(function, "__name__", "") if name is None else name
-        # it is a level of a topic, a keyword of a command, and a part of a run's id
-        if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
-            raise ConfigurationError(
-                "workflow(name=)", "needs a Python identifier of ASCII letters", value=name
-            )
+        name = _checked_name(function, name)
         if overlap not in get_args(Overlap):
             raise ConfigurationError("workflow(overlap=)", "needs 'skip', 'queue' or 'allow'", value=overlap)
         check_schedule(cron, every, tz, missed)
@@ -146,3 +137,15 @@ def workflow(
         )
 
     return decorate if function is None else decorate(function)
+
+
+def _checked_name(function: Any, name: str | None) -> str:
+    if not callable(function) or isinstance(function, type) or inspect.iscoroutinefunction(function):
+        raise TaskDefinitionError(
+            f"a workflow needs a function that returns what a call of a task returns, not {function!r}"
+        )
+    name = getattr(function, "__name__", "") if name is None else name
+    # it is a level of a topic, a keyword of a command, and a part of a run's id
+    if not isinstance(name, str) or not (name.isascii() and name.isidentifier()):
+        raise ConfigurationError("workflow(name=)", "needs a Python identifier of ASCII letters", value=name)
+    return name

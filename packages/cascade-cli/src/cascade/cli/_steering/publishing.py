@@ -228,7 +228,7 @@ class _ChangePublisher:
     def _note_doubts(
         self, change: Change, answers: ComplianceTracker, given: Mapping[str, Answer], found: dict[str, Any]
     ) -> None:
-        """Print what the answers do not show."""
+        """Print what the answers do not show, and put into ``found`` what a program has to know of it."""
         if unproved := answers.unproved(given):
             found["unproved"] = unproved
             named = ", ".join(unproved)
@@ -248,6 +248,12 @@ class _ChangePublisher:
                     f"the clock of {source} differs from this machine's by {ahead:+.0f} s, so the constraint expires "
                     f"{show_duration(abs(ahead))} {'early' if ahead > 0 else 'late'} there"
                 )
+        self._note_engines(change, answers, given, found)
+
+    def _note_engines(
+        self, change: Change, answers: ComplianceTracker, given: Mapping[str, Answer], found: dict[str, Any]
+    ) -> None:
+        """Print why a change has no effect on an engine, or why that is not known."""
         if not any(found[key] for key in ("applied", "refused", "unknown", "no_match")):
             self._output.note(f"no live engine is in the scope {change.scope}; cascade ps lists the engines")
         if held := answers.held(given):

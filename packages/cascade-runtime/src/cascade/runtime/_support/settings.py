@@ -54,13 +54,10 @@ def check_settings(*, connector: Any, middleware: object, outbox: object, **sett
         elif name == "system_resources":
             _mapping(name, value, "system_resources={'gpu': 2}")
         elif name == "observers":
-            if not isinstance(value, Sequence) or isinstance(value, str):
-                raise ConfigurationError(f"Engine({name}=)", "takes a list; write observers=[OtelObserver()]")
-            for each in value:
+            for each in _list(name, value, "observers=[OtelObserver()]"):
                 _check_methods("observer", "observers", each)
         elif name == "resources":
-            if not isinstance(value, Sequence) or isinstance(value, str):
-                raise ConfigurationError(f"Engine({name}=)", "takes a list; write resources=[database]")
+            _list(name, value, "resources=[database]")
         elif not isinstance(value, Real) or math.isnan(value) or value < 0:
             raise ConfigurationError(f"Engine({name}=)", f"needs seconds, such as 2.0, not {value!r}")
     _check_outbox(outbox, connector)
@@ -93,11 +90,7 @@ def _check_connector(connector: object) -> None:
 
 def _check_middleware(middleware: object) -> None:
     """Refuse middleware that is not a list of callables."""
-    if not isinstance(middleware, Sequence) or isinstance(middleware, str):
-        raise ConfigurationError(
-            "Engine(middleware=)", f"takes a list; write middleware=[around], not {middleware!r}"
-        )
-    for each in middleware:
+    for each in _list("middleware", middleware, "middleware=[around]"):
         if not callable(each):
             raise ConfigurationError(
                 "Engine(middleware=)",
@@ -132,6 +125,12 @@ def _check_methods(kind: str, name: str, value: object) -> None:
         return
     if isinstance(value, type) or not all(callable(getattr(value, each, None)) for each in _METHODS[kind]):
         raise ConfigurationError(f"Engine({name}=)", f"{_REMEDIES[kind]}, not {_short(value)}")
+
+
+def _list(name: str, value: object, form: str) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ConfigurationError(f"Engine({name}=)", f"takes a list; write {form}, not {value!r}")
+    return value
 
 
 def _mapping(name: str, value: object, form: str, *, where: str = "Engine") -> Mapping[Any, Any]:
