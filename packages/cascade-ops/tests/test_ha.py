@@ -58,6 +58,17 @@ def examples(name: str) -> list[dict[str, Any]]:
 OFFERS = examples("workflows")[0]["workflows"]
 
 
+ENTRY = examples("gate_entry")[0]
+EFFECTIVE: list[dict[str, Any]] = [
+    {"scope": "source:press", "type": "pause", "params": {}, "topic": "t/pause", "id": "p", "expires_at": None},
+    *(
+        {"scope": scope, "type": f"gate.{name}", "params": {}, "topic": constraint_topic(scope, f"gate.{name}"), "id": name,
+         "expires_at": None, "gate": ENTRY}
+        for scope, name in (("source:press", "power"), ("task:a{{ 1/0 }}", "power"), ("global", "night"))
+    ),
+]  # fmt: skip
+
+
 def rendered(template: str, content: Any, **variables: Any) -> str:
     """What Home Assistant makes of a message: its sandbox, without strict undefined names."""
     made = ImmutableSandboxedEnvironment().from_string(template)
@@ -73,7 +84,8 @@ def shown(source: str, component: str, content: Any, **variables: Any) -> str:
 @pytest.mark.parametrize("source", ["press-line-3", *HOSTILE])
 def test_a_discovery_message_has_only_documented_keys(source: str) -> None:
     """Topics and ids are legal for any source; every template can be read; ids differ within a device."""
-    made = device(source, offers=OFFERS)
+    gates = [row for row in EFFECTIVE if row["type"] in ("gate.power", "gate.night")]
+    made = device(source, offers=OFFERS, effective=gates)
     check_topic(device_topic(source))
     assert re.fullmatch(r"homeassistant/device/cascade_[a-zA-Z0-9_-]+/config", device_topic(source))
     assert made.keys() == {"device", "origin", "availability", "state_topic", "qos", "components"}
@@ -170,6 +182,8 @@ def test_a_person_sees_each_entity_with_its_name_unit_and_limits() -> None:
         "progress": {**counted, "name": "Progress", "unit_of_measurement": "%", "state_topic": runs},
         "time_left": {**counted, "name": "Time left", "unit_of_measurement": "s", "device_class": "duration",
                       "state_topic": runs},
+        "held": {"platform": "binary_sensor", "name": "Held by a gate", "icon": "mdi:gate", "state_topic": runs,
+                 "json_attributes_topic": runs},
         "last_error": {"platform": "sensor", "name": "Last error", "icon": "mdi:alert-circle-outline",
                        "state_topic": runs},
         "last_run": {"platform": "sensor", "name": "Last run", "state_topic": runs, "json_attributes_topic": runs},
@@ -286,6 +300,47 @@ def test_a_device_has_what_its_engine_offers() -> None:
     attributes = components["ended_audit"]["json_attributes_template"]
     assert json.loads(rendered(attributes, report))["run_id"] == "audit~7"
     assert json.loads(rendered(attributes, never)) == {}
+
+
+def test_a_device_has_the_gates_of_its_engine() -> None:
+    """Open, closed or unknown for each gate in force, whatever its scope is called; a gate that is gone is unknown."""
+    components = device("press", effective=EFFECTIVE)["components"]
+    added = {components[name]["name"]: components[name] for name in components if name.startswith("gate_")}
+    assert [*added] == ["Gate power", "Gate power of task:a{{ 1/0 }}", "Gate night of global"]
+    assert {(each["platform"], each["device_class"]) for each in added.values()} == {
+        ("binary_sensor", "opening")
+    }
+    (of_press, of_task, _) = added.values()
+    assert of_press["unique_id"] != of_task["unique_id"]
+    for state, expected in (("open", "ON"), ("closed", "OFF"), ("unknown", "None")):
+        row = {**EFFECTIVE[1], "gate": {**ENTRY, "state": state}}
+        report = {"effective": [EFFECTIVE[0], row, *EFFECTIVE[2:]]}
+        assert rendered(of_press["value_template"], report) == expected
+        assert json.loads(rendered(of_press["json_attributes_template"], report)) == row["gate"]
+        assert rendered(of_task["value_template"], report) == "OFF"
+    for effective in ([], EFFECTIVE[:1]):
+        assert rendered(of_press["value_template"], {"effective": effective}) == "None"
+        assert json.loads(rendered(of_press["json_attributes_template"], {"effective": effective})) == {}
+    assert rendered(of_press["value_template"], {"v": "1.0"}) == "None"
+
+
+def test_a_device_says_that_a_gate_holds_tasks_and_why() -> None:
+    """Of a gate that an operator has set, or the program declares; other reasons to wait are none."""
+    held = device("press")["components"]["held"]
+    slot = {"why": "slot", "n": 2, "since": ENTRY["since"]}
+    own = {
+        "why": "gate",
+        "name": "beam",
+        "n": 2,
+        "since": ENTRY["since"],
+        "text": "beam/current is 3, must stay above 50",
+    }
+    for waiting, state in (([], "OFF"), ([slot], "OFF"), ([slot, own, {**own, "text": "b"}], "ON")):
+        report = {"runs": [{"waiting": waiting}]}
+        assert rendered(held["value_template"], report) == state
+        reasons = json.loads(rendered(held["json_attributes_template"], report))["reasons"]
+        assert reasons == [row["text"] for row in waiting if "text" in row]
+    assert rendered(held["value_template"], {"v": "1.0"}) == "OFF"
 
 
 class Home:

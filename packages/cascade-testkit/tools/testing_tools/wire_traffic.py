@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cascade.interfaces.topics import constraint_topic
+
 ALL, EVERY, MOST = 100, 50, 1_000
 """Of each kind of message a test's first ones are kept, then every fiftieth, and no more than these in all."""
 ENUMS = {"type", "state", "event", "status", "sync", "why", "kind", "last_status", "level"}
@@ -81,13 +83,20 @@ def _templates() -> dict[str, list[Any]]:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     from cascade.ops._home_assistant.device import device
-    from cascade.wire import OfferedWorkflow
+    from cascade.wire import EffectiveEntry, OfferedWorkflow
 
     row = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
     offer = msgspec.convert(
         {**row, "schedule": {"every": "10m", "text": "Every 10 minutes"}}, OfferedWorkflow
     )
-    made, sandbox = device("press-1", "1", offers=[offer]), ImmutableSandboxedEnvironment()
+    scope, kind = "source:press-1", "gate.power"
+    gate = EffectiveEntry(
+        scope=scope, type=kind, params={}, topic=constraint_topic(scope, kind), id="", expires_at=None
+    )
+    made, sandbox = (
+        device("press-1", "1", offers=[offer], constraints=[gate]),
+        ImmutableSandboxedEnvironment(),
+    )
     found: dict[str, list[Any]] = {}
     for component in made["components"].values():
         for key, topic in (

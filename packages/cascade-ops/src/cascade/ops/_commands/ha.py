@@ -76,5 +76,12 @@ def _devices(address: Address, sources: Sequence[str], *, force: bool) -> dict[s
         recent = engine.runs.recent if engine is not None and engine.runs is not None else ()
         last = recent[0].run_id if recent else ""
         offers = engine.workflows.workflows if engine is not None and engine.workflows is not None else ()
-        found[device_topic(source)] = device(source, cascade.__version__, last_run=last, offers=offers)
+        report = engine.constraints if engine is not None else None
+        found[device_topic(source)] = device(
+            source,
+            cascade.__version__,
+            last_run=last,
+            offers=offers,
+            constraints=report.effective if report is not None else (),
+        )
     return found

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.events import ENDED_STATES
+from cascade.interfaces.gates import is_gate
 from cascade.interfaces.topics import constraint_topic, request_topic, state_topic, status_topic
-from cascade.wire import OfferedWorkflow
+from cascade.wire import EffectiveEntry, OfferedWorkflow
 
 PREFIX = "homeassistant/device/cascade_"
 SUFFIX = "/config"
@@ -59,7 +60,12 @@ def device_id(source: str) -> str:
 
 
 def device(
-    source: str, version: str, *, last_run: str = "", offers: Iterable[OfferedWorkflow] = ()
+    source: str,
+    version: str,
+    *,
+    last_run: str = "",
+    offers: Iterable[OfferedWorkflow] = (),
+    constraints: Iterable[EffectiveEntry] = (),
 ) -> dict[str, Any]:
     """Return the discovery message of an engine.
 
@@ -67,6 +73,7 @@ def device(
     :param version: Cascade's version, which Home Assistant shows as the message's origin.
     :param last_run: the id of the latest run that has ended already: it makes no event.
     :param offers: the workflows that it starts.
+    :param constraints: what it obeys; each gate gets an entity.
     """
     key = f"cascade_{device_id(source)}"
     components = {**_controls(source), **_sensors(), **_runs(source, last_run)}
@@ -74,6 +81,9 @@ def device(
         # any client may have written the report
         if offer.name.isascii() and offer.name.isidentifier():
             components |= _workflow(source, offer)
+    for row in constraints:
+        if is_gate(row.type):
+            components |= _gate(source, row)
     return {
         "device": {"identifiers": [key], "name": source, "manufacturer": "Cascade", "model": "Engine"},
         "origin": {"name": "Cascade", "sw_version": version},
@@ -165,7 +175,7 @@ def _sensors() -> dict[str, Component]:
 def _runs(source: str, last_run: str) -> dict[str, Component]:
     """Return what the report of runs shows: of the oldest run that is active, and of the latest that ended."""
     topic = state_topic(source, "runs")
-    components = {**_active_run(), **_ended_runs(topic, last_run)}
+    components = {**_active_run(), **_held(topic), **_ended_runs(topic, last_run)}
     return {name: {**component, "state_topic": topic} for name, component in components.items()}
 
 
@@ -183,6 +193,24 @@ def _active_run() -> dict[str, Component]:
     return {
         "progress": _number("Progress", run + progress, unit="%"),
         "time_left": {**_number("Time left", run + time_left, unit="s"), "device_class": "duration"},
+    }
+
+
+def _held(topic: str) -> dict[str, Component]:
+    """Return whether tasks wait for a gate, with the reasons: of every gate, also one that comes later."""
+    texts = (
+        "{% set texts = value_json.runs | default([]) | map(attribute='waiting') | sum(start=[])"
+        " | selectattr('text', 'defined') | map(attribute='text') | list %}"
+    )
+    return {
+        "held": {
+            "platform": "binary_sensor",
+            "name": "Held by a gate",
+            "icon": "mdi:gate",
+            "value_template": texts + "{{ 'ON' if texts else 'OFF' }}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": texts + "{{ {'reasons': texts} | tojson }}",
+        }
     }
 
 
@@ -261,6 +289,27 @@ def _workflow(source: str, offer: OfferedWorkflow) -> dict[str, Component]:
             "state_topic": topic,
         }
     return found
+
+
+def _gate(source: str, row: EffectiveEntry) -> dict[str, Component]:
+    """Return what one gate says: open, closed or unknown, with its value and the reason in words."""
+    topic = state_topic(source, "constraints")
+    name = _ILLEGAL.sub("_", row.type.partition(".")[2])
+    # gates of several scopes may have one name
+    key = f"gate_{name}_{hashlib.sha256(row.topic.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    rows = f"value_json.effective | default([]) | selectattr('topic', 'eq', {_literal(row.topic)})"
+    gate = f"{{% set gate = {rows} | selectattr('gate', 'defined') | map(attribute='gate') | first | default({{}}) %}}"
+    return {
+        key: {
+            "platform": "binary_sensor",
+            "name": f"Gate {name}" if row.scope == f"source:{source}" else f"Gate {name} of {row.scope}",
+            "device_class": "opening",
+            "value_template": gate + "{{ {'open': 'ON', 'closed': 'OFF'}.get(gate.state, 'None') }}",
+            "state_topic": topic,
+            "json_attributes_topic": topic,
+            "json_attributes_template": gate + "{{ dict(gate) | tojson }}",
+        }
+    }
 
 
 def _number(name: str, template: str, *, unit: str = "tasks") -> Component:
