@@ -154,6 +154,10 @@ def test_every_list_says_why_a_gate_is_closed(broker: MemoryBroker, monkeypatch:
         [{"source": "oven", "state": "closed", "text": TEXT}],
     )
     assert f"gate.power source:oven: closed in oven: {TEXT}" in err
+    for listing in ("ps", "runs"):
+        code, lines, _ = person.types(listing, "--json")
+        assert (code, json.loads(lines[0])[0]["held"]) == (0, [TEXT])
+        assert TEXT in "\n".join(person.types(listing, width=400)[1])
 
 
 @pytest.mark.full

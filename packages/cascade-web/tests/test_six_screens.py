@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,8 @@ pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="session"), py
 STATES = 200
 SOURCE, RUN = "oven", "night-7"
 NOW, START = 100.0, 1_800_000_000.0
+GATES = ("", "", "site/power is 900 w, must stay below 800", "beam/current has sent nothing yet")
+GATE = "gate.power"
 PAUSES = ("", "", "", "global", f"source:{SOURCE}", f"run:{RUN}", "task:bake")
 WORDS = ("completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled")
 SKIPS = ["its condition is false", "recorded in attempt 1", "its failure was kept in attempt 2"]
@@ -58,6 +61,7 @@ class Plant:
         self.seconds = float(chance.randrange(2, 5_000))
         self.now = START + self.seconds
         self.pause = chance.choice(PAUSES)
+        self.gate = chance.choice(GATES)
         self.facts = RunFacts()
         self.facts.unexpanded = chance.choice((0, 0, 1))
         self.run = ActiveRun(RUN, "bake", START, facts=self.facts, token="t")
@@ -94,7 +98,17 @@ class Plant:
         blocked = run.counts().get("BLOCKED", 0)
         topic = constraint_topic(self.pause or "global", "pause")
         pause: dict[Wait, int] = {Wait("constraint", topic, "pause"): blocked} if self.pause else {}
-        return {Wait("resource", "gpu"): blocked, Wait("slot"): self.slots, **pause}
+        gate: dict[Wait, int] = {Wait("constraint", constraint_topic("global", GATE), GATE): blocked}
+        return {
+            Wait("resource", "gpu"): blocked,
+            Wait("slot"): self.slots,
+            **pause,
+            **(gate if self.gate else {}),
+        }
+
+    def texts(self, run: ActiveRun, waits: Iterable[Wait]) -> dict[Wait, str]:
+        """Why the gate is closed."""
+        return {wait: self.gate for wait in waits if wait.type == GATE}
 
     def messages(self, *, events: bool) -> dict[str, Any]:
         """What the broker retains of the engine, and its events behind it under numbers."""
@@ -102,7 +116,7 @@ class Plant:
         everything = self.pause in ("global", f"source:{SOURCE}")
         table = RunTable()
         table.begin(self.run)
-        rows = RowMaker(self.now, waits=self.waits, paused=everything)
+        rows = RowMaker(self.now, waits=self.waits, paused=everything, texts=self.texts)
         common: dict[str, Any] = {"paused": everything, "now": self.now}
         pause: dict[str, Any] = {
             "scope": self.pause,
@@ -155,6 +169,11 @@ def numbers(text: str) -> Shown:
     return {word: found.get(word, 0) for word in WORDS}
 
 
+def held_by(text: str) -> list[str]:
+    """The reasons of gates in a text."""
+    return [gate for gate in sorted({*GATES} - {""}) if gate in text]
+
+
 def of_line(text: str) -> Shown:
     """The numbers of a progress line: ``5/9+  55%``."""
     done, known, plus = re.findall(r"([\d,]+)/([\d,]+)(\+?)", text)[0]
@@ -167,12 +186,17 @@ def of_line(text: str) -> Shown:
 
 def of_terminal(plant: Plant) -> Shown:
     whole = plant.pause if not plant.pause.startswith("task:") else ""
-    pauses = {"": whole and f"{whole} is paused", "bake": plant.pause and f"{plant.pause} is paused"}
+    pauses = {
+        "": whole and f"{whole} is paused",
+        "bake": f"{plant.pause} is paused" if plant.pause else plant.gate,
+    }
     line = render(plant.counts, plant.seconds, 500, pause_of=lambda name: pauses[name])
     names = numbers(line)
     reason = re.search(r"(?:waiting|Paused): (.*?)(?:  |$)", line)
     if plant.pause and reason is not None:
         assert "gpu" not in reason[1], line
+    elif plant.gate and reason is not None:
+        assert reason[1] == plant.gate, line
     return {
         "status": "Paused" if "  Paused: " in line else "Running", **of_line(line),
         **{word: names[word] for word in ("running", "waiting", "failed")},
@@ -198,7 +222,8 @@ def of_watch(view: View) -> Shown:
     del found["completed"]
     assert max(reasons, default=0) <= found["waiting"], lines
     status = "Paused" if lines[at].endswith("  Paused") else "Running"
-    return {"status": status, **of_line(lines[at + 1]), **found, "reasons": reasons[:4]}
+    held = held_by("\n".join(lines))
+    return {"status": status, **of_line(lines[at + 1]), **found, "reasons": reasons[:4], "held": held}
 
 
 def of_plain(view: View) -> tuple[Shown, str]:
@@ -213,7 +238,9 @@ def of_plain(view: View) -> tuple[Shown, str]:
         "open": bool(plus),
         "percent": int(percent[0]) if percent else None,
     }
-    return found | numbers(line.partition(": ")[2]), engine
+    return found | numbers(line.partition(": ")[2].partition(", held by")[0]) | {
+        "held": held_by(line)
+    }, engine
 
 
 def of_runs(person: Person) -> Shown:
@@ -229,22 +256,24 @@ def of_runs(person: Person) -> Shown:
         None if row["percent"] is None else f"{row['percent']}%"
     )
     found = {key: row[key] for key in ("status", "finished", "known", "open", "percent", "left_s")}
-    return {**found, **numbers(tasks), "has_left": row["left_s"] is not None}
+    assert held_by(table[-1]) == row["held"]
+    return {**found, **numbers(tasks), "has_left": row["left_s"] is not None, "held": row["held"]}
 
 
 def of_home(device: dict[str, Any], messages: dict[str, Any]) -> Shown:
     """Home Assistant's sensors, of the summary and of the report of runs."""
 
-    def sensor(name: str) -> str:
+    def sensor(name: str, key: str = "value_template") -> str:
         found = device["components"][name]
         topic = found.get("state_topic", state_topic(SOURCE, "summary"))
-        template = ImmutableSandboxedEnvironment().from_string(found["value_template"])
+        template = ImmutableSandboxedEnvironment().from_string(found[key])
         return template.render(value_json=messages[topic]).strip()
 
     percent = sensor("progress")
     return {
         "engine_paused": sensor("paused") == "ON", "engine_state": sensor("state"), "running": int(sensor("running")),
         "waiting": int(sensor("waiting")), "percent": None if percent == "None" else int(percent),
+        "held": json.loads(sensor("held", "json_attributes_template"))["reasons"],
     }  # fmt: skip
 
 
@@ -270,20 +299,26 @@ PAGE = """(cases) => {
 
 
 def of_page(found: dict[str, Any]) -> Shown:
-    run = found["run"].removesuffix("Cancel…")
+    run = found["run"].replace("Cancel…", "")
     status, done, known, so_far = re.findall(
         r"(Running|Paused)(?:([\d\u202f]+) of ([\d\u202f]+)( so far)?)?", run
     )[0]
     percent = re.findall(r" · (\d+)%", run)
-    shown = {"status": status, "percent": int(percent[0]) if percent else None, "has_left": " left" in run}
+    shown: Shown = {
+        "status": status,
+        "percent": int(percent[0]) if percent else None,
+        "has_left": " left" in run,
+    }
     if known:
         shown |= {"finished": int(done), "known": int(known), "open": bool(so_far)}
-    names = numbers(run.partition(f"run {RUN}")[2])
+    names = numbers(re.split("site/power|beam/current", run.partition(f"run {RUN}")[2])[0])
     reasons = [int(n) for each in found["waiting"] for n in re.findall(r"(\d+) tasks?", each)]
     assert max(reasons, default=0) <= names["waiting"], found
     (running, waiting) = re.findall(r"(\d+) running, (\d+) waiting", found["engine"])[0]
     assert (int(running), int(waiting)) == (names["running"], names["waiting"]), found
-    return {**shown, **names, "reasons": reasons[:4]}
+    held = held_by(run)
+    assert held_by(" ".join(found["waiting"])) == held, found
+    return {**shown, **names, "reasons": reasons[:4], "held": held}
 
 
 async def test_the_same_state_reads_the_same_on_all_screens(

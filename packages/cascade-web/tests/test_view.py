@@ -16,7 +16,7 @@ import pytest
 from browsing import Tab
 from playwright.async_api import Browser
 
-from cascade.interfaces.topics import ack_topic, state_topic, status_topic
+from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic
 from cascade.web import page
 from cascade.wire import (
     ActiveRun,
@@ -78,6 +78,46 @@ def ends() -> list[dict[str, Any]]:
             ended="2020-01-02T00:00:00+00:00",
         ),
     ]
+
+
+def gated() -> list[dict[str, Any]]:
+    """Return what a broker has of gates: a register, and an engine whose gates hold, open and are not known."""
+    topic, since = constraint_topic(f"source:{SOURCE}", "gate.power"), "2026-11-23T00:00:00+00:00"
+    head = {"v": "1.0", "source": SOURCE, "session": "e", "presence": "", "ts": since}
+    texts = ("site/power is 900 w, must stay below 800", "it is within 22:00-06:00 UTC", "beam/current is 3")
+    entries = [
+        {"state": "closed", "holds": True, "value": 900, "since": since, "text": texts[0]},
+        {"state": "open", "holds": False, "value": None, "since": since, "text": texts[1]},
+        {"state": "unknown", "holds": True, "value": "off", "since": since, "text": texts[0]},
+    ]
+    common: dict[str, Any] = {"scope": "global", "params": {}, "id": "g", "expires_at": None}
+    effective = [
+        {**common, "type": kind, "topic": at, "gate": entry}
+        for (kind, at), entry in zip(
+            (("gate.power", topic), ("gate.night", f"{topic}-2"), ("gate.power", f"{topic}-3")),
+            entries,
+            strict=True,
+        )
+    ]
+    effective.append({**common, "type": "gate.odd", "topic": f"{topic}-4"})
+    waiting = [
+        {"why": "constraint", "topic": topic, "type": "gate.power", "id": "g", "n": 3, "since": since, "text": texts[0]},
+        {"why": "gate", "name": "beam", "n": 9, "since": since, "text": texts[2]},
+        {"why": "slot", "n": 2, "since": since},
+    ]  # fmt: skip
+    run = {
+        "run_id": "r1", "target": "bake", "started": since, "attempt": 1, "counts": {"BLOCKED": 4}, "known": 5, "open": False,
+        "tasks": {}, "running": [], "waiting": waiting, "graph": {"rev": 1, "nodes": 1}, "lost": 0,
+    }  # fmt: skip
+    messages: dict[str, Any] = {
+        topic: {"type": "gate.power", "params": {"topic": "site/power", "path": "w", "above": 800}, "id": "g"},
+        state_topic(SOURCE, "constraints"): {
+            **head, "sync": "synced", "applied": {topic: {"id": "g", "status": "applied"}}, "effective": effective, "in_scope_running": 0
+        },
+        state_topic(SOURCE, "runs"): {**head, "runs": [run], "recent": [], "paused": False},
+        status_topic(SOURCE): {"status": "online", "session": "s", "ts": since},
+    }  # fmt: skip
+    return [{"topic": at, "payload": json.dumps(each), "retain": True} for at, each in messages.items()]
 
 
 ACK = {"topic": ack_topic(SOURCE), "payload": '{"v": "1.0", "by": "c", "upto": {}}', "retain": True}
@@ -310,6 +350,9 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
     both = [*RECORDED, *ends() * 3]
     cases += [as_received(seeded_random.sample(both, len(both))) for _ in range(50)]
     cases += [as_received(damaged([*RECORDED[:5], *[OFFERED] * 10], seeded_random)) for _ in range(50)]
+    cases += [as_received(gated()[:end]) for end in (1, 2, 3, 4)]
+    cases += [as_received(seeded_random.sample(gated(), 3)) for _ in range(5)]
+    cases += [as_received(damaged(gated() * 4, seeded_random)) for _ in range(80)]
     cases += [as_received(forged(RECORDED, seeded_random)) for _ in range(30)]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)

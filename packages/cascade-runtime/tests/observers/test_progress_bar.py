@@ -20,12 +20,15 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
+from cascade.interfaces.gates import gate
 from cascade.runtime import Engine, EventBus
 from cascade.runtime._observers import progress_bar
 from cascade.runtime._observers.progress_bar import Line, cut, render
 from cascade.runtime._observers.run_counts import RunCounts
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.spec import task
+from cascade.testing import ManualClock
+from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
 
 
@@ -206,6 +209,20 @@ def test_a_pause_is_named_before_what_tasks_waited_for_when_it_came() -> None:
     assert shown == "[################....]  80%  20/25  10.0 s  Paused: global is paused  3 waiting"
     some = {"": "", "t": "task:t is paused"}
     assert render(made, 10, 70, hold_of=lambda name: some[name]).endswith("  3 waiting: task:t is paused")
+
+
+async def test_a_run_behind_a_gate_waits_and_is_not_called_paused(
+    new_terminal: Callable[[], Terminal],
+) -> None:
+    """As on every other screen; the reason is that of the gate."""
+    terminal = new_terminal()
+    clock = ManualClock(1_795_600_800.0)
+    engine = Engine(clock=clock, gates=[gate("night", window="22:00-06:00 UTC")])
+    run = asyncio.create_task(engine.run(give(1), progress=True))
+    await eventually(lambda: "it is not yet within 22:00-06:00 UTC" in terminal.getvalue())
+    assert "Paused" not in terminal.getvalue()
+    clock.advance(12 * 3600)
+    assert await run == 1
 
 
 def test_the_line_estimates_the_time_left_when_it_can() -> None:

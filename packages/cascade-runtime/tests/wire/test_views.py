@@ -329,13 +329,15 @@ def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
         runs(view, {"known": 796}, recent=[recent(run_id="q")], paused=True, project_id="acme")
     put(view, PAUSE, {"type": "pause"})
     (engine,) = engine_rows(view, 0.0)
-    assert " ".join(engine) == "source status presence host pid since project_id sync paused contested runs"
+    assert (
+        " ".join(engine) == "source status presence host pid since project_id sync paused contested runs held"
+    )
     said = (engine["project_id"], engine["runs"], engine["status"], engine["paused"])
     assert said == ("acme", 1, "online", True)
     (silent,) = engine_rows(view, 13.0)
     assert (silent["runs"], silent["status"], silent["paused"]) == (0, "lost", False)
     running, ended = run_rows(view, 0.0)
-    keys = "source run_id target status started ended counts tasks finished known open percent left_s error by token attempt failed interrupted"
+    keys = "source run_id target status started ended counts tasks finished known open percent left_s error by token attempt failed interrupted held"
     assert " ".join(running) == " ".join(ended) == keys
     assert (running["status"], running["known"], running["open"]) == ("Paused", 796, True)
     assert (ended["status"], ended["error"], ended["open"]) == ("Failed", "E: x", False)

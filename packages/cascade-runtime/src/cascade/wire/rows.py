@@ -120,7 +120,17 @@ def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
         "paused": engine.is_live(now) and engine.paused,
         "contested": engine.is_live(now) and engine.contested,
         "runs": len(engine.runs.runs) + engine.runs.more if engine.runs and engine.is_live(now) else 0,
+        "held": _closed_gates(engine) if engine.is_live(now) else [],
     }
+
+
+def _closed_gates(engine: EngineView) -> list[str]:
+    """Return what an engine says of each gate that holds: first of registers, then of those that programs declare."""
+    effective = engine.constraints.effective if engine.constraints is not None else []
+    active = engine.runs.runs if engine.runs is not None else []
+    registers = [row.gate.text for row in effective if row.gate and row.gate.holds]
+    declared = [row.text for run in active for row in run.waiting if row.why == "gate"]
+    return list(dict.fromkeys(filter(None, [*registers, *declared])))
 
 
 def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
@@ -145,7 +155,13 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
         "attempt": run.attempt,
         "failed": [each.task_id for each in run.failed],
         "interrupted": [each.task_id for each in interrupted_rows(view, run, now)],
+        "held": _held_by(view, run, now),
     }
+
+
+def _held_by(view: View, run: RunView, now: float) -> list[str]:
+    """Return why gates hold tasks of a run, in words."""
+    return list(dict.fromkeys(row.text for row in waiting_rows(view, run, now) if row.text))
 
 
 def _constraint_row(view: View, topic: str, now: float) -> dict[str, Any]:

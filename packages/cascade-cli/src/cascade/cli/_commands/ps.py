@@ -6,7 +6,7 @@ from typing import Any
 
 from cascade.cli._commands._listed import SINCE, listing, show_age
 from cascade.cli._steering.publishing import contested_names
-from cascade.cli.columns import Column
+from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
@@ -24,6 +24,7 @@ COLUMNS = (
     SINCE,
     Column("runs", right=True),
     Column("paused"),
+    Column("held", "held by", listed),
     Column("sync"),
     Column("project_id", "project"),
     Column("host"),

@@ -26,6 +26,7 @@ COLUMNS = (
     Column("known", "of", right=True),
     Column("percent", "done", lambda percent: "" if percent is None else f"{percent}%", right=True),
     Column("by"),
+    Column("held", "held by", listed),
     Column("error"),
     Column("interrupted", "ran when the link broke", listed),
 )

@@ -94,6 +94,8 @@ class Changes:
 
 def _lasting(name: str, value: Any) -> Any:
     """Return what counts as a change of a row: of gates that they open or close, and not each value."""
+    if name == "held":
+        return len(value)
     return [(gate["source"], gate["state"]) for gate in value] if name == "gates" else value
 
 
@@ -152,8 +154,9 @@ def _run_state(row: Mapping[str, Any]) -> str:
         known = f"of the events that arrived; {row['missing']} did not"
     by = f" by {row['by']}" if row["by"] else ""
     broke = f", ran when the link broke: {listed(row['interrupted'])}" if row["interrupted"] else ""
+    held = f", held by {listed(row['held'])}" if row["held"] else ""
     error = f": {row['error']}" if row["error"] else ""
-    return f"{row['status']}{by}, {counts or 'no tasks'}, {known}{broke}{error}"
+    return f"{row['status']}{by}, {counts or 'no tasks'}, {known}{held}{broke}{error}"
 
 
 def _constraint_state(row: Mapping[str, Any]) -> str:

@@ -277,6 +277,8 @@ def _waiting(
         if row.type in _LIMITS:
             text = describe(row.type, row.params)
             yield WaitingLine(progress.waiting, f"{text} ({row.scope})", lift_command(row.topic, row.type))
+        elif row.gate and row.gate.holds:
+            yield WaitingLine(progress.waiting, row.gate.text, lift_command(row.topic, row.type))
 
 
 def _reason(view: View, row: Waiting, wall: float) -> WaitingLine:

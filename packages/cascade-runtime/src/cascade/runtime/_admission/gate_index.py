@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from cascade.runtime._admission.gates import AnyGate, CancelGate, HoldingGate
+from cascade.runtime._admission.gates import AnyGate, CancelGate, HoldingGate, PauseGate
 from cascade.runtime._admission.request_queues import BlockReason, Demands, RequestQueue, WorkerSlots
 from cascade.runtime._admission.rules import Key, is_plain, task_matcher
 from cascade.spec.policies import Rate
@@ -76,16 +76,12 @@ class GateIndex:
         return next(found, None)
 
     def hold_of(self, run_id: str, name: str = "") -> str:
-        """Return what holds tasks of a name in a run, without a name the run as a whole; empty if nothing does."""
+        """Return what holds tasks of a name in a run; without a name the pause of the run as a whole; empty if nothing does."""
         if name:
             reason = self.hold_reason(run_id, name)
             return str(reason) if reason is not None else ""
-        holding = (
-            str(each.block_reason())
-            for each in self._of_run(run_id)
-            if isinstance(each, HoldingGate) and each.holds
-        )
-        return next(holding, "")
+        pauses = (str(each.block_reason()) for each in self._of_run(run_id) if isinstance(each, PauseGate))
+        return next(pauses, "")
 
     def hold_reason(self, run_id: str, name: str) -> BlockReason | None:
         """Return what holds tasks of this name in this run: a pause or a closed gate; or None."""

@@ -140,7 +140,7 @@ const messages = (() => {
 
   const appliedEntry = shaped({ status: str, reason: str, id: str, by: str });
   const gateValue = (data, key) => (data[key] == null ? null : typeof data[key] === "string" ? data[key] : num(data, key));
-  const gateEntry = shaped({ state: str, holds: bool, value: gateValue, since: str, text: str });
+  const gateEntry = shaped({ state: str, holds: bool, value: gateValue, since: time, text: str });
   const effectiveEntry = shaped({ scope: str, type: str, params: row.mapping, topic: str, id: str,
     expires_at: maybe, by: str, gate: (data, key) => (Object.hasOwn(data, key) ? gateEntry(row.mapping(data, key)) : null) });
 
@@ -151,7 +151,7 @@ const messages = (() => {
     max_ms: inside("ms", "max", num) });
   const runningRow = shaped({ ...TASK, since: time, done: maybe, total: maybe, message: str, unit: str, paused: bool });
   const waitingRow = shaped({ why: str, n: int, since: time, until: time, topic: str, type: str,
-    id: str, name: str });
+    id: str, name: str, text: str });
   const RUN = { run_id: str, token: str, target: str, started: time, counts, recorded: int, attempt, name: str, tags };
   const byName = (data, key) => namedRows(row.mapping(data, key), totals).map(([name, each]) => ({ name, ...each }));
   const runRow = shaped({ ...RUN, known, open: (data, key) => bool(data, key, true), eta_s: maybe, tasks: byName, tasks_more: int,

@@ -94,8 +94,8 @@ const panels = (() => {
     const state = make("span"), meta = metaLine(), numbers = pushed(), bar = new Bar();
     const cancel = action((button) => page.actions.cancel(item.run, button));
     open.onclick = () => page.actions.select(item.key);
-    const broken = make("div", { class: "error" });
-    const node = rowOf(line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel)), broken);
+    const broken = make("div", { class: "error" }), held = make("div", { class: "held" });
+    const node = rowOf(line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel)), held, broken);
     return { node, update(found) {
       item = found;
       const { run, row, status } = item;
@@ -108,15 +108,20 @@ const panels = (() => {
       bar.update({ label: `Progress of ${title}`, tasks, known, open: percent === null, finished });
       show(bar.node, !isPartial);
       setText(meta, runNotes(page, item));
+      setText(held, heldInWords(row.held));
+      show(held, row.held.length > 0);
       setText(broken, ended.broke(views.interruptedRows(page.view, run, page.now), run.reported?.running_more));
       show(broken, broken.textContent !== "");
-      announce(node, [title, inWords(status), numbers.textContent, shown(run.source)]);
+      announce(node, [title, inWords(status), numbers.textContent, shown(run.source), held.textContent]);
       label(cancel, "Cancel…", `Cancel ${title}`, fields.registerTopic(`run:${run.run_id}`, "cancel"));
       cancel.disabled = page.actions.isOff(fields.registerTopic(`run:${run.run_id}`, "cancel"));
       const engine = page.view.engines.get(run.source);
       show(cancel, progress.isActive(row.status) && !engine?.onlyEvents && !engine?.isOutOfReach);
     } };
   }
+
+  /** Return why gates hold, one line for at most three of them. */
+  const heldInWords = (texts) => texts.slice(0, 3).map((each) => shown(each, 300)).join("\n");
 
   function runNotes(page, { run, row, status, short }) {
     const engine = page.view.engines.get(run.source);
@@ -158,11 +163,11 @@ const panels = (() => {
 
   function constraintRow(page) {
     let register;
-    const name = nameSpan(), meta = metaLine(), obeyed = metaLine();
+    const name = nameSpan(), meta = metaLine(), obeyed = metaLine(), held = make("div", { class: "held" });
     const topic = make("code"), problem = make("div", { class: "error" });
     const lift = action(() => page.actions.lift(register));
     const node = make("div", { class: "row constraint", role: "row" },
-      cell(line(name), meta, obeyed, problem, topic),
+      cell(line(name), meta, obeyed, held, problem, topic),
       make("div", { class: "acts", role: "cell" }, lift));
     return { node, update(found) {
       register = found;
@@ -172,10 +177,13 @@ const panels = (() => {
       setText(meta, [register.by ? `by ${shown(register.by, 100)}` : "no author given", left || "until lifted"].join(" · "));
       const isOnBroker = register.on_broker !== false;
       setText(obeyed, isOnBroker ? page.actions.obeyed(register) : "");
+      const closed = views.gateRows(page.view, register.topic, page.now).filter(({ state }) => state !== "open");
+      setText(held, heldInWords(closed.map(({ source, text }) => `${source}: ${text}`)));
+      show(held, closed.length > 0);
       setText(topic, shown(register.topic, 200));
       setText(problem, refusals(page, register));
       show(problem, problem.textContent !== "");
-      set(node, "aria-label", `${shown(what)}, ${meta.textContent}, ${isOnBroker ? obeyed.textContent : problem.textContent}`);
+      set(node, "aria-label", `${shown(what)}, ${meta.textContent}, ${isOnBroker ? obeyed.textContent : problem.textContent}${closed.length ? `, ${held.textContent}` : ""}`);
       label(lift, "Lift", `Lift ${shown(what)}`, register.topic);
       lift.disabled = page.actions.isOff(register.topic);
     } };

@@ -48,6 +48,9 @@ const progress = (() => {
     return rows.filter(({ n }) => n && waiting).map((row) => ({ ...row, n: Math.min(row.n, waiting) }));
   }
 
+  /** Return why gates hold tasks of a run, in words. */
+  const heldTexts = (view, run, now) => [...new Set(waitingRows(view, run, now).map(({ text }) => text).filter(Boolean))];
+
   /** Return what a person reads behind a number of tasks. */
   const label = (word) => LABELS[word] ?? word;
   /** Whether a task was skipped because an earlier attempt of the run has recorded its value or its failure. */
@@ -67,5 +70,5 @@ const progress = (() => {
   /** Return who ended a run, or who pauses it now, as the messages claim; empty if that is nobody or not known. */
   const authorOf = (view, run, status) => (status === PAUSED ? pauses(view, run).find(Boolean) ?? "" : run.by);
 
-  return { authorOf, PAUSED, isActive, label, isRecorded, of, ofRun, waitingRows };
+  return { authorOf, PAUSED, isActive, label, heldTexts, isRecorded, of, ofRun, waitingRows };
 })();

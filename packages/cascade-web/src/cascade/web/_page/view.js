@@ -404,7 +404,15 @@ const views = (() => {
     return sorted(view.engines).map((engine) => ({ source: engine.source, status: engine.status(now),
       presence: engine.presence?.session ?? "", host: engine.presence?.host ?? "", pid: engine.presence?.pid ?? null,
       since: fields.timestamp(engine.presence?.seconds ?? null), project_id: engine.project_id, sync: engine.sync,
-      paused: engine.isLive(now) && engine.paused, contested: engine.isLive(now) && engine.contested, runs: engine.runs && engine.isLive(now) ? engine.runs.runs.length + engine.runs.more : 0 }));
+      paused: engine.isLive(now) && engine.paused, contested: engine.isLive(now) && engine.contested, runs: engine.runs && engine.isLive(now) ? engine.runs.runs.length + engine.runs.more : 0,
+      held: engine.isLive(now) ? closedGates(engine) : [] }));
+  }
+
+  /** Return what an engine says of each gate that holds: first of registers, then of those that programs declare. */
+  function closedGates({ constraints, runs: report }) {
+    const registers = (constraints?.effective ?? []).filter(({ gate }) => gate?.holds).map(({ gate }) => gate.text);
+    const declared = (report?.runs ?? []).flatMap(({ waiting }) => waiting.filter(({ why }) => why === "gate").map(({ text }) => text));
+    return [...new Set([...registers, ...declared])].filter(Boolean);
   }
 
   const runRows = (view, now) => [...view.runs.values()].reverse().map((run) => runRow(view, run, now));
@@ -413,7 +421,8 @@ const views = (() => {
     const { status, tasks, finished, known, open, percent, left_s } = progress.ofRun(view, run, now);
     return { source: run.source, run_id: run.run_id, target: run.target, status, started: fields.timestamp(run.started),
       ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error, by: progress.authorOf(view, run, status), token: run.token,
-      attempt: run.attempt, failed: run.failed.map(({ task_id }) => task_id), interrupted: interruptedRows(view, run, now).map(({ task_id }) => task_id) };
+      attempt: run.attempt, failed: run.failed.map(({ task_id }) => task_id), interrupted: interruptedRows(view, run, now).map(({ task_id }) => task_id),
+      held: progress.heldTexts(view, run, now) };
   }
 
   /** Return the tasks that ran when the process of a run died, or when its link broke. */
@@ -432,8 +441,13 @@ const views = (() => {
       // Another id is that of the constraint which stood there before.
       applied: found.filter(([, row]) => row.status === "applied" && ["", id].includes(row.id)).map(([source]) => source),
       refused: found.filter(([, row]) => ["rejected", "refused", "unsupported"].includes(row.status))
-        .map(([source, { reason }]) => ({ source, reason })) };
+        .map(([source, { reason }]) => ({ source, reason })),
+      ...(type.startsWith(words.GATE) ? { gates: gateRows(view, topic, now) } : {}) };
   }
+
+  /** Return what live engines say of the gate of a register. */
+  const gateRows = (view, topic, now) => view.live(now).flatMap(({ source, constraints }) => (constraints?.effective ?? [])
+    .filter((row) => row.topic === topic && row.type.startsWith(words.GATE) && row.gate).map(({ gate: { state, text } }) => ({ source, state, text })));
 
   /** Return a row for each constraint that live engines obey and the broker does not hold; none unless it shows what it holds. */
   function keptRows(view, now) {
@@ -462,5 +476,5 @@ const views = (() => {
     return dump(view, now);
   }
 
-  return { View, keptRows, interruptedRows, runKey, runRow, same, byText, dump, ofMessages };
+  return { View, gateRows, keptRows, interruptedRows, runKey, runRow, same, byText, dump, ofMessages };
 })();

@@ -69,9 +69,21 @@ const words = (() => {
   const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
   const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
+  const GATE = "gate.";
+  const MUST = { above: (bound) => `stay below ${bound}`, below: (bound) => `stay above ${bound}`, inside: (low, high) => `stay outside ${low} to ${high}`,
+    outside: (low, high) => `stay within ${low} to ${high}`, equals: (word) => `not be ${word}` };
+
+  /** Return what opens a gate, in words; an empty text if its parameters do not say it. */
+  function opening({ window, topic, ...params }) {
+    if (typeof window === "string") return `open ${window.slice(0, 80)}`;
+    const kind = Object.keys(MUST).find((each) => params[each] != null);
+    return kind && typeof topic === "string" ? `${topic} must ${MUST[kind](...[params[kind]].flat().slice(0, 2).map((each) => String(each).slice(0, 40)))}` : "";
+  }
+
   /** Return a constraint in a few words. */
   function describe(type, params) {
     const value = (found) => String(found).slice(0, 40);
+    if (type.startsWith(GATE) && opening(params)) return `${type}: ${opening(params)}`;
     if (type === "concurrency" && params.limit != null) return `at most ${value(params.limit)} at a time`;
     if (type === "rate_limit" && params.rate != null) return `at most ${value(params.rate)}${typeof params.rate === "number" ? "/s" : ""}`;
     return type || "unknown";
@@ -79,10 +91,12 @@ const words = (() => {
 
   /** Return why tasks wait, in words. `now` is on the clock of the engine. */
   function reason(row, register, now) {
+    if (row.text) return row.text;
     if (row.why === "constraint") {
       const found = fields.constraintTopic(row.topic);
       return `${describe(row.type, register?.params ?? {})}${found ? ` (${found[0]})` : ""}`;
     }
+    if (row.why === "gate") return `the gate ${row.name} is closed`;
     if (row.why === "resource") return `resource ${row.name} is taken`;
     if (row.why === "retry") return `next attempt${row.until === null || now === null || row.until < now ? "" : ` in ${duration(row.until - now)}`}`;
     if (row.why === "rate") return `the rate of ${row.name}`;
@@ -149,5 +163,5 @@ const words = (() => {
     return "";
   }
 
-  return { SLACK, printable, shown, shortened, duration, between, moment, count, plural, describe, reason, codeReason, isRefusal, refusal, cut, frozen, unreachable, addressProblem };
+  return { GATE, SLACK, printable, shown, shortened, duration, between, moment, count, plural, describe, reason, codeReason, isRefusal, refusal, cut, frozen, unreachable, addressProblem };
 })();
