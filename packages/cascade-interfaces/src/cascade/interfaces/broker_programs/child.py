@@ -46,7 +46,7 @@ class Child:
         return self._process.poll()
 
     def freeze(self) -> None:
-        """Stop the program's execution (SIGSTOP); return when all its threads stand still."""
+        """Stop the program's execution (SIGSTOP); return when all its threads stand still. Not on Windows."""
         self._process.send_signal(signal.SIGSTOP)
         # until a busy system lets one thread take the signal, the others go on
         if hasattr(os, "waitid"):

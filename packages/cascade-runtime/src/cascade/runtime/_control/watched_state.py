@@ -78,7 +78,7 @@ def _load() -> float | None:
 
 def _resident() -> int | None:
     """Return the bytes of memory that the process has now, or the most that it had."""
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, IndexError, AttributeError):
         pages = int(_lines("/proc/self/statm")[0].split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     with suppress(ImportError):

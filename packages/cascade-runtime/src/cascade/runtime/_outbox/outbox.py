@@ -27,6 +27,7 @@ from cascade.runtime._outbox.file import Stored
 from cascade.runtime._outbox.listing import SenderSummary, drop, senders
 from cascade.runtime._outbox.open_sender import Adoption, OpenSender
 from cascade.runtime._outbox.queue import HOLD, DurableQueue
+from cascade.runtime._storage import process_lock
 from cascade.runtime._support.clock import SystemClock
 
 _NOT_OPEN = "the sender is not open; write: async with outbox.sender(connector) as sender"
@@ -96,6 +97,8 @@ class Outbox:
             )
         if self._settings.ack is not None and not named:
             raise ConfigurationError("Outbox(ack=)", "needs an engine name; pass the connector source_id=")
+        if not process_lock.available():
+            raise ConfigurationError("run(outbox=)", process_lock.NO_LOCKS)
 
     def senders(self) -> list[SenderSummary]:
         """Return what is in the folder, by sender; nothing is changed. Blocks.

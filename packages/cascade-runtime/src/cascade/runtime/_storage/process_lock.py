@@ -14,8 +14,10 @@ from cascade.transport.event_loop import inert_in_children
 
 try:
     import fcntl
-except ImportError:  # pragma: no cover - Windows
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+NO_LOCKS = "needs file locks (flock), which this system does not have; use Linux or macOS, or leave it out"
 
 _PATIENCE = 0.2
 """Seconds for which a lock is tried again that a process holds and has described: it may just be ending."""
@@ -65,6 +67,11 @@ class ProcessLock:
         self.release()
 
 
+def available() -> bool:
+    """Return whether this system has such locks."""
+    return fcntl is not None
+
+
 def take(path: Path, *, since: float | None = None) -> ProcessLock:
     """Lock the file, which is created if it is missing; blocks while another process looks at it, and up to 5 s.
 
@@ -72,8 +79,8 @@ def take(path: Path, *, since: float | None = None) -> ProcessLock:
     :raises LockedError: if a live process holds it.
     :raises OSError: if the file cannot be opened, or the system does not have this kind of lock.
     """
-    if fcntl is None:  # pragma: no cover - Windows
-        raise OSError("this system has no flock, with which one process at a time is enforced")
+    if not available():
+        raise OSError(NO_LOCKS)
     began = time.monotonic()
     while (handle := _locked(path)) is None:
         patience = _PATIENCE if is_held(path) and _description(path) else _LONGEST_PATIENCE
@@ -91,7 +98,7 @@ def take(path: Path, *, since: float | None = None) -> ProcessLock:
 
 def is_held(path: Path) -> bool:
     """Return whether a live process holds the lock on a file."""
-    if not path.exists() or fcntl is None:
+    if not path.exists() or not available():
         return False
     try:
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
