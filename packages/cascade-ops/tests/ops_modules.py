@@ -34,6 +34,9 @@ from cascade.ops._doctor.network_probes import find_websocket, try_port, try_tls
 from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
 from cascade.ops._exporting import server
+from cascade.ops._exporting.following import followed
 from cascade.ops._exporting.metrics import BUCKETS, MOST_SOURCES, Metrics
+from cascade.ops._exporting.otlp import Exporting
 from cascade.ops._exporting.server import served
 from cascade.ops._exporting.totals import MOST_NAMES, OTHER
+from cascade.ops._exporting.traces import MOST_RUNS, Traces

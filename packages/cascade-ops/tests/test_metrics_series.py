@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ from unittest.mock import MagicMock
 import click
 import pytest
 from exported import Exported, end, row
-from ops_modules import BUCKETS, MOST_SOURCES, OTHER, served, server
+from ops_modules import BUCKETS, MOST_SOURCES, OTHER, Metrics, followed, served, server
 from prometheus_client.parser import text_string_to_metric_families
 
 from cascade.cli.link import Address
@@ -180,6 +181,15 @@ def feed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
         yield found
 
 
+@contextlib.asynccontextmanager
+async def scraping(host: str) -> AsyncIterator[None]:
+    """Serve the metrics of a broker, as the collector does."""
+    metrics = Metrics()
+    with served(metrics, host, 0):
+        async with followed(Address("mqtt://broker.example"), metrics):
+            yield
+
+
 async def scraped(url: str) -> dict[str, float]:
     """The samples without labels that a scrape of the address returns, and ``up`` by source."""
 
@@ -199,7 +209,7 @@ async def test_a_scrape_shows_whether_the_messages_of_the_broker_arrive(
     feed: Feed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the link to its loss, and when nothing follows the broker any more: the engines are known meanwhile."""
-    async with served(Address("mqtt://broker.example"), "127.0.0.1", 0):
+    async with scraping("127.0.0.1"):
         url = capsys.readouterr().err.strip().removeprefix("metrics are served at ")
         assert await scraped(url) == {"cascade_broker_up": 0.0}
         press = Message(status_topic("press"), b'{"status": "online", "session": "s"}', retain=True)
@@ -226,7 +236,7 @@ async def test_a_scrape_shows_whether_the_messages_of_the_broker_arrive(
 
 async def test_the_metrics_follow_presence_and_reports_and_no_events(feed: Feed) -> None:
     """Events come from the collector, which has stored them."""
-    async with served(Address("mqtt://broker.example"), "127.0.0.1", 0):
+    async with scraping("127.0.0.1"):
         await eventually(lambda: feed.filters)
     reports = {f"cascade/state/+/{kind}" for kind in ("runs", "constraints", "summary", "workflows")}
     assert {*feed.filters} == {"cascade/status/+", *reports}
@@ -241,7 +251,7 @@ async def test_a_person_reads_where_the_metrics_are_and_nothing_serves_them_afte
     """With the port that was free, and brackets round an address of IPv6."""
     http, thread = MagicMock(server_port=9464), MagicMock()
     monkeypatch.setattr(server, "start_http_server", lambda port, host, registry: (http, thread))
-    async with served(Address("mqtt://broker.example"), host, 0):
+    async with scraping(host):
         assert capsys.readouterr().err == f"metrics are served at http://{shown}:9464/metrics\n"
     assert [call[0] for call in http.mock_calls] == ["shutdown", "server_close"]
     thread.join.assert_called_once_with()

@@ -26,7 +26,7 @@ ARROWS = {
     "cascade-testkit": frozenset({BASE}),
     SDK: frozenset({BASE, "cascade-runtime"}),
     "cascade-cli": frozenset({BASE, "cascade-runtime", SDK}),
-    "cascade-ops": frozenset({BASE, "cascade-runtime", SDK, "cascade-cli"}),
+    "cascade-ops": frozenset({BASE, "cascade-runtime", SDK, "cascade-cli", "cascade-observer-otel"}),
     "cascade-web": frozenset({BASE, "cascade-cli"}),
 }
 RUNTIME = "cascade.runtime"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -48,7 +49,19 @@ def _parse_host_port(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def _parse_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        named = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        named = False
+    if not named or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} is not a URL, such as http://127.0.0.1:4318")
+    return text
+
+
 SCOPE = _Scope("scope", parse_scope)
 HOST_PORT = _Parsed("address:port", _parse_host_port)
+URL = _Parsed("url", _parse_url)
 DURATION = _Parsed("duration", parse_duration)
 RATE = _Parsed("rate", parse_rate)

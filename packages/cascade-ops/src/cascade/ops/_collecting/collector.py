@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cascade.cli.link import Link
@@ -46,6 +46,7 @@ class Collector:
 
     :param name: the name in acknowledgements; None: acknowledge nothing.
     :param observe: called with each event.
+    :param follow: called with the messages of each commit, in the thread that has made it.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Collector:
         file: EventFile,
         *,
         name: str | None,
-        observe: Callable[[EventMessage], None] | None = None,
+        observe: Callable[[EventMessage], object] | None = None,
+        follow: Callable[[Sequence[Received]], None] | None = None,
     ) -> None:
         self.stored = 0
         """Messages that were committed, second copies too."""
@@ -62,6 +64,7 @@ class Collector:
         self._file = file
         self._name = name
         self._observe = observe
+        self._follow = follow
         self._batch: list[_Message] = []
         self._enough = asyncio.Event()
         # messages that were taken out of the batch, and those of them that were committed
@@ -181,7 +184,10 @@ class Collector:
                 changes.append(Change(topic, data, at))
             elif (event := parse_event(topic, json.dumps(data).encode())) is not None:
                 messages.append(Received(topic, data, event, at))
-        return messages, self._file.store(messages, changes)
+        found = self._file.store(messages, changes)
+        if self._follow is not None:
+            self._follow(messages)
+        return messages, found
 
     async def _acknowledge(self, source: str) -> None:
         """Publish what is stored of a source: it was committed before."""

@@ -99,6 +99,10 @@ class EventFile(Protocol):
         """Return what is missing."""
         ...
 
+    def before(self, series: Series, at: float) -> list[EventMessage]:
+        """Return the events of a series that came before a moment, by their numbers, if the file can be asked."""
+        ...
+
     def close(self) -> None:
         """Close the file."""
         ...

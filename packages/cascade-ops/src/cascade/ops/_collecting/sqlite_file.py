@@ -14,6 +14,7 @@ from cascade.ops._collecting.file_lock import open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
 from cascade.ops._collecting.schema import prepare
 from cascade.ops._collecting.spans import Spans
+from cascade.wire import EventMessage, parse_event
 
 _RECENT = 1_000
 _AT_ONCE = 100
@@ -25,6 +26,10 @@ _SERIES = "SELECT spans, since FROM series WHERE source = ? AND run_id = ? AND t
 _HOLES = "SELECT source, run_id, token, org_id, project_id, spans, since FROM series WHERE since IS NOT NULL ORDER BY since"
 _ADD_EVENT = "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_PROGRESS = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)"
+_BEFORE = """
+SELECT topic, payload FROM event WHERE source = ? AND run_id = ? AND token = ? AND org_id = ? AND project_id = ?
+    AND kind = 'events' AND received < ? ORDER BY seq
+"""
 _OF_RUN = "run_id = ? AND source = ? AND org_id = ? AND project_id = ?"
 _HEARD = """
 INSERT INTO summary (run_id, source, org_id, project_id, name, status, began, error, attempts, latest)
@@ -134,6 +139,11 @@ class SqliteFile:
             Hole(Series(*series), Spans(json.loads(spans)).missing, since)
             for *series, spans, since in self._connection.execute(_HOLES)
         ]
+
+    def before(self, series: Series, at: float) -> list[EventMessage]:
+        """Return the events of a series that came before a moment, by their numbers."""
+        rows = self._connection.execute(_BEFORE, (*series, at))
+        return [event for topic, payload in rows if (event := parse_event(topic, payload.encode()))]
 
     def close(self) -> None:
         """Close the file."""

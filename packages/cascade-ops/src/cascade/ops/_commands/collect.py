@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
@@ -20,20 +20,29 @@ from cascade.cli.command import settings
 from cascade.cli.durations import show_duration
 from cascade.cli.errors import OK, USAGE, CommandError
 from cascade.cli.link import Address, Link
-from cascade.cli.params import DURATION, HOST_PORT
+from cascade.cli.params import DURATION, HOST_PORT, URL
 from cascade.interfaces.abilities import SupportsBacklog, SupportsKeep, supports
 from cascade.interfaces.distribution import install_line
 from cascade.ops._collecting.collector import Collector
 from cascade.ops._collecting.lines_file import LinesFile
-from cascade.ops._collecting.message import EventFile, Hole
+from cascade.ops._collecting.message import EventFile, Hole, Received
 from cascade.ops._collecting.sqlite_file import SqliteFile
 from cascade.wire import EventMessage
 
 if TYPE_CHECKING:
     from cascade.ops._exporting.metrics import Metrics
+    from cascade.ops._exporting.otlp import Exporting
 
 BACKLOG = 100_000
 """Messages that may wait when many come at once."""
+
+
+class Exports(NamedTuple):
+    """Where the collector passes on what it has received, beside the file."""
+
+    prometheus: tuple[str, int] | None
+    otlp: str | None
+
 
 _HOLES = (
     Column("source", "engine"),
@@ -71,6 +80,12 @@ _HOLES = (
     metavar="ADDRESS:PORT",
     help="Serve metrics, such as 127.0.0.1:9464.",
 )
+@click.option(
+    "--otlp",
+    type=URL,
+    metavar="URL",
+    help="Send traces and metrics to an OTLP endpoint, such as http://127.0.0.1:4318.",
+)
 @link.with_optional_broker
 def command(
     address: Address | None,
@@ -81,6 +96,7 @@ def command(
     holes: bool,
     keep: float | None,
     serve: tuple[str, int] | None,
+    otlp: str | None,
 ) -> int:
     """Keep the events of all engines in FILE: each once, whatever arrives twice or late. Ctrl-C ends it.
 
@@ -97,7 +113,7 @@ def command(
         )
     file = _open(path, keep=keep, alone=True)
     try:
-        link.run(_collect(address, file, name=name, ack=ack, serve=serve), debug=found.debug)
+        link.run(_collect(address, file, Exports(serve, otlp), name=name, ack=ack), debug=found.debug)
     except (sqlite3.Error, OSError) as exc:
         if isinstance(exc, ConnectionError):
             raise
@@ -109,14 +125,23 @@ def command(
     return OK
 
 
-async def _collect(
-    address: Address, file: EventFile, *, name: str, ack: bool, serve: tuple[str, int] | None
-) -> None:
-    if serve is None:
+async def _collect(address: Address, file: EventFile, to: Exports, *, name: str, ack: bool) -> None:
+    if to.prometheus is None and to.otlp is None:
         await _store(address, file, name=name, ack=ack)
         return
-    async with _served(address, *serve) as metrics:
-        await _store(address, file, name=name, ack=ack, observe=metrics.observe)
+    metrics, followed = _metrics_of("--prometheus" if to.prometheus else "--otlp")
+    observe: Callable[[EventMessage], object] = metrics.observe
+    async with AsyncExitStack() as stack:
+        if to.prometheus is not None:
+            from cascade.ops._exporting.server import served
+
+            stack.enter_context(served(metrics, *to.prometheus))
+        follow = None
+        if to.otlp is not None:
+            exporting = await stack.enter_async_context(_exporting(to.otlp, file, metrics))
+            follow, observe = exporting.follow, exporting.observe
+        await stack.enter_async_context(followed(address, metrics))
+        await _store(address, file, name=name, ack=ack, observe=observe, follow=follow)
 
 
 async def _store(
@@ -125,10 +150,11 @@ async def _store(
     *,
     name: str,
     ack: bool,
-    observe: Callable[[EventMessage], None] | None = None,
+    observe: Callable[[EventMessage], object] | None = None,
+    follow: Callable[[Sequence[Received]], None] | None = None,
 ) -> None:
     connector = cast(Link, address.connector(presence=False, required=True))
-    collector = Collector(connector, file, name=name if ack else None, observe=observe)
+    collector = Collector(connector, file, name=name if ack else None, observe=observe, follow=follow)
     if supports(connector, SupportsBacklog):
         connector.expect_backlog(BACKLOG)
     if supports(connector, SupportsKeep):
@@ -164,14 +190,29 @@ async def _connected(connecting: asyncio.Future[None], collecting: asyncio.Futur
         await asyncio.wait({connecting})
 
 
-def _served(address: Address, host: str, port: int) -> AbstractAsyncContextManager[Metrics]:
+def _metrics_of(
+    option: str,
+) -> tuple[Metrics, Callable[[Address, Metrics], AbstractAsyncContextManager[None]]]:
+    """Return what holds the metrics, and what follows the broker for them."""
     try:
-        from cascade.ops._exporting.server import served
+        from cascade.ops._exporting.following import followed
+        from cascade.ops._exporting.metrics import Metrics
+    except ImportError:
+        extra = option.removeprefix("--")
+        raise CommandError(
+            f"{option} needs prometheus-client", install_line(extra, "cascade-ops"), code=USAGE
+        ) from None
+    return Metrics(), followed
+
+
+def _exporting(url: str, file: EventFile, metrics: Metrics) -> AbstractAsyncContextManager[Exporting]:
+    try:
+        from cascade.ops._exporting.otlp import exporting
     except ImportError:
         raise CommandError(
-            "--prometheus needs prometheus-client", install_line("prometheus", "cascade-ops"), code=USAGE
+            "--otlp needs the exporter of OpenTelemetry", install_line("otlp", "cascade-ops"), code=USAGE
         ) from None
-    return served(address, host, port)
+    return exporting(url, file, metrics)
 
 
 def _open(path: Path, *, keep: float | None = None, alone: bool = False) -> EventFile:

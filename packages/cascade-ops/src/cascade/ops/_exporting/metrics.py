@@ -70,15 +70,15 @@ class Metrics:
                 self._totals.setdefault(message.source, SourceTotals(self._names)).take(message)
                 _shorten(self._totals, MOST_SOURCES)
 
-    def observe(self, event: EventMessage) -> None:
-        """Take one event: the duration of a call that has completed. A second copy does not count."""
+    def observe(self, event: EventMessage) -> tuple[float, str] | None:
+        """Take one event; return seconds and task of a call that has completed, None for another one and a second copy."""
         body = event.content
         if (
             not isinstance(body, TaskStateBody)
             or body.state != "COMPLETED"
             or event.event_id in self._observed
         ):
-            return
+            return None
         with self._lock:
             if event.event_id:
                 self._observed[event.event_id] = None
@@ -87,6 +87,7 @@ class Metrics:
             durations = self._durations.setdefault(event.source, {}).setdefault(name, _Durations())
             durations.add(body.duration_ms / 1000)
             _shorten(self._durations, MOST_SOURCES)
+        return body.duration_ms / 1000, _label(name)
 
     def families(self, now: float) -> Iterator[Metric]:
         """Yield every metric with its samples at ``now``."""
