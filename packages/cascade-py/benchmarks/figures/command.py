@@ -28,6 +28,7 @@ GROUPS = (
     "maps",
     "telemetry",
     "control",
+    "gates",
     "fleet",
     "serving",
     "ticking",
