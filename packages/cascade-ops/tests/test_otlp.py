@@ -372,3 +372,27 @@ def test_the_command_sends_what_engines_do(there: bool, plant: Plant, tmp_path: 
         if receiver.sources[span.span_id]["service.instance.id"] == "press-line-3"
     ]
     assert Counter(span.name for span in spans) == ({"audit": 20, "run audit": 1} if there else {})
+
+
+def test_an_endpoint_that_takes_spans_alone_is_no_bad_one(tmp_path: Path) -> None:
+    """Of the metrics it is said once; what follows of the spans is still said, and of one that takes no spans nothing else."""
+    notes: list[str] = []
+    endpoint = sending.Endpoint("http://box", notes.append)
+    for what, works in (
+        *(("metrics", False), ("spans", False), ("metrics", False), ("spans", True), ("metrics", False)),
+        *(("metrics", True), ("spans", False), ("metrics", False), ("spans", True), ("metrics", True)),
+    ):
+        endpoint.works(what) if works else endpoint.failed(what, 7 if what == "spans" else 0)
+    said = [
+        re.sub(r"(not take the \w+).*", r"\1", note.removeprefix("the OTLP endpoint http://box "))
+        for note in notes
+    ]
+    assert said == [
+        "does not take the metrics",
+        "does not take the spans",
+        "takes the spans again; it has not got 7 spans",
+        "takes the metrics again",
+        "does not take the spans",
+        "takes the spans again; it has not got 7 spans",
+        "takes the metrics again",
+    ]

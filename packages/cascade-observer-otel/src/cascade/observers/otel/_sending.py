@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 MOST = 50_000
 """Spans that wait for the endpoint; of more, the oldest are dropped."""
+SPANS = "spans"
 _AT_ONCE = 512
 _GATHER = 0.2  # seconds for which spans gather to share a request
 _PAUSE = 5.0  # seconds without a request after one that failed
@@ -36,11 +37,12 @@ class Endpoint:
 
     def failed(self, what: str, count: int = 0) -> None:
         """Note that it has not taken something, and how many spans that were."""
+        why = self.reason.take() or "it did not say why"
         with self._lock:
-            new = not self._failing
+            # one that takes no spans takes nothing; many take spans alone
+            new = not self._failing & {what, SPANS}
             self._failing.add(what)
             self._lost += count
-        why = self.reason.take() or "it did not say why"
         if new:
             self._note(
                 f"the OTLP endpoint {self._url} does not take the {what}: {why}; the collector goes on without it, "
@@ -54,14 +56,14 @@ class Endpoint:
 
     def works(self, what: str) -> None:
         """Note that it has taken something."""
-        if not self._failing:
+        if what not in self._failing:
             return
         with self._lock:
             self._failing.discard(what)
-            if self._failing:
-                return
-            lost, self._lost = self._lost, 0
-        self._note(f"the OTLP endpoint {self._url} takes the {what} again; it has not got {lost} spans")
+            lost = self._lost if what == SPANS else 0
+            self._lost -= lost
+        without = f"; it has not got {lost} spans" if lost else ""
+        self._note(f"the OTLP endpoint {self._url} takes the {what} again{without}")
 
 
 class _Reason(logging.Handler):
@@ -139,9 +141,9 @@ class Sender(SpanProcessor):
             self._endpoint.reason.emit(logging.makeLogRecord({"msg": repr(exc)}))
             taken = False
         if taken:
-            self._endpoint.works("spans")
+            self._endpoint.works(SPANS)
         else:
-            self._endpoint.failed("spans", len(batch))
+            self._endpoint.failed(SPANS, len(batch))
         return taken
 
     def _may_go_on(self) -> bool:
