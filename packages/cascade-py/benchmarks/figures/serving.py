@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sys
 import tempfile
@@ -14,13 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 import aiomqtt
 
 from cascade.interfaces.topics import request_topic
 from cascade.testkit.brokers import Broker, start_broker
+from figures import flushes
 from figures.measure import Settings, alternate, run
 from figures.table import Row, no_more_than
 
@@ -35,8 +34,6 @@ _STARTING = 2.0
 """Seconds in which the program that asks has started."""
 _WAITING = 10
 """Requests that fill the queue of a workflow."""
-_PAGES, _ADDED = 8, 3
-"""Of the file of a recorded run: its pages, and what is added to its log, and to that of the requests, before its first step."""
 _BETWEEN = 0.02
 """Seconds between a response and the next request."""
 _PATIENCE = 60.0
@@ -76,32 +73,9 @@ async def _first_recorded_step(folder: Path, broker: Broker, settings: Settings)
     n = settings.size(300)
     async with _serving(broker, str(folder / "runs")), _client(broker, "cascade/responses/#") as client:
         times, flushed = await alternate(
-            settings.rounds_or(5), lambda: _until_begun(client, n), lambda: _flushes(folder, n)
+            settings.rounds_or(5), lambda: _until_begun(client, n), lambda: flushes.of_a_run(folder, n)
         )
-    return Row("- recorded with state=", "ms", times, "its 7 flushes alone", flushed, no_more_than(20))
-
-
-async def _flushes(folder: Path, n: int) -> float:
-    """Return what the flushes of such a run take without the rest: two new files, their names, and what is added to them."""
-    names = os.open(folder, os.O_RDONLY)
-    times = []
-    for _ in range(n):
-        began = time.perf_counter()
-        for each in (folder / "one", folder / "other"):
-            handle = os.open(each, os.O_WRONLY | os.O_CREAT)
-            os.write(handle, bytes(_PAGES * 4096))
-            os.fdatasync(handle)
-            os.fsync(names)
-            if each.name == "other":
-                for _ in range(_ADDED):
-                    os.write(handle, bytes(4096))
-                    os.fdatasync(handle)
-            os.close(handle)
-        times.append(time.perf_counter() - began)
-        for each in (folder / "one", folder / "other"):
-            each.unlink()
-    os.close(names)
-    return _p99(times)
+    return Row("- recorded with state=", "ms", times, flushes.NAME, flushed, no_more_than(20))
 
 
 async def _until_begun(client: aiomqtt.Client, n: int) -> float:
@@ -113,7 +87,7 @@ async def _until_begun(client: aiomqtt.Client, n: int) -> float:
         times.append(response["value"] - began)
         # else it waits for the flush that notes the answer before
         await asyncio.sleep(_BETWEEN)
-    return _p99(times)
+    return flushes.p99(times)
 
 
 async def _flood(broker: Broker, settings: Settings) -> list[Row]:
@@ -199,7 +173,3 @@ async def _next(client: aiomqtt.Client) -> dict[str, Any]:
             content: dict[str, Any] = json.loads(bytes(message.payload))
             return content
     raise RuntimeError("the link has ended")
-
-
-def _p99(times: list[float]) -> float:
-    return quantiles(times, n=100, method="inclusive")[-1] * 1e3

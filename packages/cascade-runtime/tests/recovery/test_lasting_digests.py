@@ -12,6 +12,7 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib
 import json
 import logging
 import operator
@@ -20,7 +21,7 @@ import types
 import typing
 import uuid
 import zoneinfo
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import pytest
@@ -238,6 +239,22 @@ def test_the_digest_of_a_function_lasts(name: str) -> None:
     """With the helpers and constants of its module that it names; without comments, docstrings and annotations."""
     function, expected = CODE[name]
     assert StepDigests().code(function).hex()[:16] == expected
+
+
+def test_a_file_that_changes_does_not_change_what_the_process_has_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service runs for weeks: its steps keep the digest of the code that runs, until it is started again."""
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "loaded_once.py"
+    digests = []
+    for text in ("def twice(x):\n    return 2 * x\n", "def twice(x):\n    return x + x\n"):
+        file.write_text(text)
+        module = importlib.import_module("loaded_once")
+        digests.append(StepDigests().code(module.twice))
+    assert digests[0] == digests[1] != b""
+    module = importlib.reload(module)
+    assert StepDigests().code(module.twice) != digests[0]
 
 
 def test_the_digest_of_calls_that_a_step_returned_lasts() -> None:

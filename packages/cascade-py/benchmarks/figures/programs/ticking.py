@@ -22,7 +22,8 @@ class ShortMinutes:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.base = datetime.fromisoformat("2027-01-01T00:00:00+00:00").timestamp()
+        # near the machine's own time, by which old runs are deleted
+        self.base = time.time() // 60 * 60
 
     def now(self) -> float:
         minutes, seconds = divmod(time.monotonic() - self.began, PERIOD)

@@ -11,16 +11,20 @@ import ast
 import copy
 import inspect
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
+from weakref import WeakKeyDictionary
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef
 NOT_KNOWN = b""
+_KNOWN: WeakKeyDictionary[types.FunctionType, bytes] = WeakKeyDictionary()
+"""Of functions whose source was read: a service runs them again and again, and a file that changes does not change them."""
 
 
 class SourceDigests:
-    """Digests of functions, each read once."""
+    """Digests of functions, each read once; the source of a plain function is read once in the process."""
 
     def __init__(self) -> None:
         self._modules: dict[str, dict[str, ast.stmt]] = {}
@@ -35,6 +39,13 @@ class SourceDigests:
 
     def _digest(self, function: Callable[..., Any]) -> bytes:
         function = inspect.unwrap(function)
+        if not isinstance(function, types.FunctionType):
+            return self._read(function)
+        if (found := _KNOWN.get(function)) is None:
+            found = _KNOWN[function] = self._read(function)
+        return found
+
+    def _read(self, function: Callable[..., Any]) -> bytes:
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
             around = self._statements(function)
