@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cascade.cli import main
+from cascade.testkit.brokers import NatsServer
 from testing_tools.command_fixtures import no_settings, patient, patient_with_nats, plant
 from testing_tools.engines import PASSWORD
 from testing_tools.patient import SECONDS, lengthen_connecting
@@ -26,6 +27,17 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     from ops_modules import retained_writes
 
     monkeypatch.setattr(retained_writes, "ACKNOWLEDGE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def guarded() -> Iterator[NatsServer]:
+    """A nats-server with the rules of all roles, one user more who may do everything, and one without any right."""
+    from roles import NOTHING, ROLES, nats_rules
+
+    lines = nats_rules(ROLES, "witness")
+    lines[2:2] = [f'    {{ user: "stranger", password: "{PASSWORD}", {NOTHING} }}']
+    with NatsServer(lines=lines) as broker:
+        yield broker
 
 
 @pytest.fixture

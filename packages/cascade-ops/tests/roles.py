@@ -87,9 +87,10 @@ def printed_rules(roles: Roles, *options: str) -> list[str]:
 
 
 def nats_rules(roles: Roles, *others: str) -> list[str]:
-    """The printed rules of a nats-server, with further users who may do everything."""
+    """The printed rules of a nats-server, with further users who may do everything, and a minute to log in."""
     lines = printed_rules(roles, "--for", "nats")
     lines[2:2] = [f'    {{ user: "{user}", password: "{PASSWORD}" }}' for user in others]
+    lines[-1:-1] = ["  timeout: 60"]  # a busy machine takes longer than the 2 s of the server
     return lines
 
 

@@ -3,26 +3,16 @@
 import json
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from roles import MATRIX, NOTHING, PASSWORD, ROLES, USERS, Client, nats_rules
+from roles import MATRIX, PASSWORD, USERS, Client, nats_rules
 
 from cascade.cli import main
 from cascade.interfaces.access import Roles
 from cascade.interfaces.broker_programs import Child
 from cascade.testkit.brokers import NatsServer
 from testing_tools.engines import eventually
-
-
-@pytest.fixture
-def guarded() -> Iterator[NatsServer]:
-    """A server with the rules, and one user more who may do everything."""
-    lines = nats_rules(ROLES, "witness")
-    lines[2:2] = [f'    {{ user: "stranger", password: "{PASSWORD}", {NOTHING} }}']
-    with NatsServer(lines=lines) as broker:
-        yield broker
 
 
 @pytest.mark.full

@@ -7,13 +7,13 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import nats
 import pytest
-from roles import MATRIX, NOTHING, ROLES, RUN, USERS, nats_rules
+from roles import MATRIX, ROLES, RUN, USERS
 
 import cascade as cs
 from cascade.connectors.nats import NatsConnector
@@ -40,15 +40,6 @@ PAUSE = constraint_topic("global", "pause")
 def keeps(user: str) -> bool:
     """Whether a user may write any key: one who only looks must not, as a message to a key can empty the bucket."""
     return user not in (*ROLES.observers, *ROLES.requesters)
-
-
-@pytest.fixture
-def guarded() -> Iterator[NatsServer]:
-    """A server with the rules, one user more who may do everything, and one without any right."""
-    lines = nats_rules(ROLES, "witness")
-    lines[2:2] = [f'    {{ user: "stranger", password: "{PASSWORD}", {NOTHING} }}']
-    with NatsServer(lines=lines) as broker:
-        yield broker
 
 
 @asynccontextmanager
