@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cascade.interfaces import RecordedStatus
 from cascade.runtime import SqliteState
 from cascade.testkit.waiting import busyness
 from testing_tools.engines import CASCADE, eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.full]
 
-LIBRARIES = sorted(Path("/usr/lib").glob("**/faketime/libfaketime.so.1")) if sys.platform == "linux" else []
+LIBRARIES = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1")) if sys.platform == "linux" else []
 JOBS = """
 import time
 import cascade as cs
@@ -151,12 +152,10 @@ class Machine:
         eventually(lambda: self.ticks() == sorted(expected), f"{moment}: {self.ticks()}, not {expected}")
 
     def _has_recorded_all(self) -> bool:
-        ended = {
-            each.run_id
-            for each in SqliteState(self.folder / "runs").runs()
-            if each.status.value == "Succeeded"
-        }
-        return ended >= {*self.ticks()}
+        state = SqliteState(self.folder / "runs")
+        # each by its id: on a busy machine hundreds of other runs are newer
+        found = [each for run_id in {*self.ticks()} for each in state.runs(run_id=run_id)]
+        return {each.run_id for each in found if each.status is RecordedStatus.SUCCEEDED} >= {*self.ticks()}
 
     def log(self) -> str:
         """What the service printed."""
