@@ -113,7 +113,7 @@ class Run:
         """Run between the first event and the last one."""
         parts, recording, facts = self._parts, self._recording, RunFacts()
         events = self._emitter(facts)
-        events.started()
+        facts.began = events.started()
         status, error, by = RunStatus.CANCELLED, "", ""
         try:
             with self._sent_lines(events):
@@ -145,7 +145,7 @@ class Run:
             error = why_cancelled(exc)
             raise
         finally:
-            events.stopped(status, error, by)
+            facts.ended = events.stopped(status, error, by)
             await parts.control.end(self._id, status, error, by)
         return values
 

@@ -320,7 +320,9 @@ class ConstraintManager:
         if self._loop is None:
             return
         self._engines.end_run(run_id)
-        now = self._clock.now()
+        run = self._reporter.runs.get(run_id)
+        ended = run.facts.ended if run is not None else None
+        now = self._clock.now() if ended is None else ended
         self._reporter.runs.end(run_id, status=status, error=error, by=by, now=now, clean=self._mask)
         self._stream.remove_scopes(*self.registers.scopes_of(run_id))
         self.registers.end_run(run_id)

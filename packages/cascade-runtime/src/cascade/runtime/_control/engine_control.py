@@ -169,7 +169,7 @@ class EngineControl:
         active = ActiveRun(
             run.run_id,
             target,
-            self._clock.now(),
+            self._clock.now() if facts.began is None else facts.began,
             name=run.name,
             tags=run.tags,
             workflow=run.workflow,

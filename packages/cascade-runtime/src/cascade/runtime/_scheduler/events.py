@@ -67,13 +67,14 @@ class EventEmitter:
         self._closed = False
         self._failed = False
 
-    def started(self) -> None:
-        """Report that the run begins."""
+    def started(self) -> float:
+        """Report that the run begins; return when, in seconds since the epoch."""
+        now = self._clock.now()
         self._publish(
             LifecycleEvent(
                 self._run_id,
                 Lifecycle.ENGINE_STARTED,
-                self._clock.now(),
+                now,
                 name=self._run.name,
                 tags=self._run.tags,
                 kept=self._kept,
@@ -84,14 +85,15 @@ class EventEmitter:
                 run_attempt=self._attempt,
             )
         )
+        return now
 
     def close(self) -> None:
         """Report nothing more about tasks."""
         self._closed = True
         self.wants_tasks = _never
 
-    def stopped(self, status: RunStatus, error: str, by: str = "") -> None:
-        """Report that the run is over: its last event."""
+    def stopped(self, status: RunStatus, error: str, by: str = "") -> float:
+        """Report that the run is over: its last event; return when, in seconds since the epoch."""
         self.close()
         event = LifecycleEvent(
             self._run_id,
@@ -104,6 +106,7 @@ class EventEmitter:
             by=by,
         )
         self._publish(event)
+        return event.timestamp
 
     def task(
         self,

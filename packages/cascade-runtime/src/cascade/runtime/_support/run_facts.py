@@ -68,6 +68,9 @@ class RunFacts:
     """What a run knows of its tasks beyond what its events show."""
 
     def __init__(self) -> None:
+        self.began: float | None = None
+        """When the run began, as its first event says, in seconds since the epoch; ``ended``: as its last one does."""
+        self.ended: float | None = None
         self.known: dict[str, int] = {}
         """Tasks that the graph has so far, by name."""
         self.unexpanded = 1
