@@ -2,6 +2,8 @@
 
 import json
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +243,65 @@ def test_a_slow_disk_gets_smaller_questions_and_a_reader_that_has_gone_ends_them
         left.cancel()
         with pytest.raises(Interrupted):
             finish(runs_page(left, RunFilter()))
+
+
+def test_a_run_whose_engine_never_came_back_is_lost_for_every_reader(path: Path) -> None:
+    """It is as its last report had it. A link that comes back, or events that still come, show that it goes on; another process does not."""
+
+    def says(at: float, *messages: Received, **change: Any) -> tuple[str, str, Any]:
+        changes = [Change(status_topic("press"), change, NOW + at)] if change else []
+        if change.get("status") == "offline":
+            changes.append(Change(state_topic("press", "runs"), last, NOW + at))
+        store(path, *messages, changes=tuple(changes))
+        with closing(sqlite3.connect(path)) as connection:
+            ((status,),) = connection.execute("SELECT status FROM run")
+        with CollectedFile(path) as file:
+            (listed,) = finish(runs_page(file, RunFilter())).rows
+            opened = reported(finish(past_run(file, RunKey("night-7", "press", "local", "default"))))
+        assert (opened["status"], opened["counts"], opened["known"]) == (
+            status,
+            listed["counts"],
+            opened["known"],
+        )
+        return (
+            status,
+            listed["status"],
+            (opened["known"], [each["task_id"] for each in opened["interrupted"]]),
+        )
+
+    running = {"task_id": "a:0", "task_name": "a", "since": timestamp(NOW + 1)}
+    row = {"run_id": "night-7", "token": "t", "counts": {"RUNNING": 1}, "known": 61, "running": [running]}
+    last = {"v": "1.0", "source": "press", "runs": [row], "ts": timestamp(NOW + 2)}
+    one, two = ({"status": "online", "host": "pi", "pid": pid} for pid in (1, 2))
+    begun = (life("night-7", 0, NOW), step("night-7", 1, NOW + 1, "RUNNING"))
+    assert says(0, *begun, **one)[:2] == ("Running", "Running")
+    assert says(9, status="offline") == ("Lost", "Lost", (61, ["a:0"]))
+    assert says(10, **one)[:2] == ("Running", "Running")
+    assert says(20, **two)[:2] == ("Lost", "Lost")
+    assert says(30, step("night-7", 2, NOW + 30, "COMPLETED"))[:2] == ("Running", "Running")
+
+
+def test_a_run_that_went_on_is_not_the_attempt_that_was_lost(path: Path) -> None:
+    """Its engine reports both ends, again with each link; that of the later attempt counts, and no lost one ends one that runs."""
+    lost = {**ENDED, "status": "Lost", "attempt": 1, "ended": timestamp(NOW + 5)}
+    good = {**ENDED, "status": "Succeeded", "token": "u", "attempt": 2, "ended": timestamp(NOW + 9)}
+
+    def ends(*rows: dict[str, Any]) -> Change:
+        return Change(state_topic("press", "ended"), {"v": "1.0", "runs": [*rows]}, NOW + 20)
+
+    def status(*messages: Received, ended: Change) -> list[str]:
+        store(path, *messages, changes=(ended,))
+        with CollectedFile(path) as file:
+            return [row["status"] for row in finish(runs_page(file, RunFilter())).rows]
+
+    def second(seq: int, at: float, like: Received) -> Received:
+        body = like.event.body
+        return received(seq, at, run="night-7", token="u", attempt=2, ts=like.payload["ts"], body=body)
+
+    assert status(life("night-7", 0, NOW), ended=ends(lost)) == ["Lost"]
+    assert status(second(0, NOW + 6, life("night-7", 0, NOW + 6)), ended=ends(lost)) == ["Running"]
+    stopped = second(1, NOW + 9, life("night-7", 1, NOW + 9, status="Succeeded"))
+    assert status(stopped, ended=ends(good, lost)) == ["Succeeded"]
+    assert status(ended=ends({**good, "run_id": "other", "token": "x"}, lost)) == ["Succeeded"]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT token FROM ending").fetchall() == [("u",)]

@@ -192,12 +192,13 @@ def test_the_session_is_that_of_the_file_and_is_ready_before_the_link(
     first, *_ = found.calls
     assert first == f"backlog {BACKLOG}"
     file = SqliteFile(path)
-    assert found.calls[1:] == [f"keep cascade-collect-{file.session}", *["subscribe"] * 7, "connect"]
+    assert found.calls[1:] == [f"keep cascade-collect-{file.session}", *["subscribe"] * 8, "connect"]
     file.close()
     assert set(found.callbacks) == {
         "cascade/status/+",
         "cascade/constraints/#",
         "cascade/state/+/ended",
+        "cascade/state/+/runs",
         *(f"cascade/telemetry/+/+/+/{kind}" for kind in ("events", "data", "logs", "progress")),
     }
     assert capsys.readouterr().err.startswith("cascade: ")

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from cascade.cli.collected.file import CollectedFile
 from cascade.cli.collected.reading import Chunks, Steps
-from cascade.interfaces.topics import status_topic
 
 PAGE = 100
 """Runs of one page."""
@@ -23,14 +22,18 @@ _CHUNK = f"SELECT {_KEY} FROM summary WHERE began >= ? AND ({_KEY}) < (?, ?, ?, 
 _LAST = f"{_CHUNK} OFFSET ?"
 _MATCHING = f"SELECT * FROM ({_CHUNK}) WHERE {{}}"
 _ONE = """
-SELECT s.name, s.status, s.began, s.ended, s.error, s.attempts, s.latest, s.counts, e.token, e.payload
-FROM summary s LEFT JOIN ending e USING (run_id, source, org_id, project_id)
+SELECT s.name, s.status, s.began, s.ended, s.error, s.attempts, s.latest, s.counts, v.status = 'Lost' AND s.status = 'Running',
+    (
+        SELECT token FROM event WHERE type = 'LifecycleEvent' AND run_id = s.run_id AND source = s.source AND org_id = s.org_id
+            AND project_id = s.project_id ORDER BY attempt DESC, received DESC LIMIT 1
+    ), e.token, e.payload, r.token, r.payload
+FROM summary s JOIN run v USING (run_id, source, org_id, project_id)
+LEFT JOIN ending e USING (run_id, source, org_id, project_id) LEFT JOIN report r USING (run_id, source, org_id, project_id)
 WHERE s.run_id = ? AND s.source = ? AND s.org_id = ? AND s.project_id = ?
 """
 _FIND = (
     "SELECT run_id, source, org_id, project_id FROM summary WHERE run_id = ?{} ORDER BY began DESC LIMIT 1"
 )
-_PRESENCE = "SELECT payload FROM change WHERE topic = ? ORDER BY received DESC LIMIT 1"
 _COUNTS = """
 SELECT state, count(*) FROM (
     SELECT json_extract(payload, '$.body.state') AS state, max(attempt * 1e9 + coalesce(seq, 0)) FROM event
@@ -140,7 +143,9 @@ def find_run(
 
 def run_row(file: CollectedFile, run: RunKey) -> dict[str, Any] | None:
     """Return one run as its engine reports how it ended, or as far as its events say; None if it is not in the file."""
-    for name, status, began, ended, error, attempts, latest, counts, token, payload in file.rows(_ONE, run):
+    for name, status, began, ended, error, attempts, latest, counts, is_gone, token, *reported in file.rows(
+        _ONE, run
+    ):
         row = {
             **run._asdict(),
             "token": "",
@@ -154,36 +159,30 @@ def run_row(file: CollectedFile, run: RunKey) -> dict[str, Any] | None:
             "attempt": max(attempts, 1),
             "counts": json.loads(counts) if counts else dict(file.rows(_COUNTS, run)),
         }
-        ending = json.loads(payload) if payload else {}
-        if ending and ending.get("attempt", 1) >= attempts and row["status"] != RUNNING:
-            # the engine knows more than its events say
-            row |= {key: ending[key] for key in _REPORTED & ending.keys()}
-            row["token"] = token
-        if row["status"] == RUNNING and _is_gone(file, run.source):
-            row["status"] = LOST
-        return row
+        # the engine knows more than its events say
+        return row | _reported(row, token, reported, is_gone=bool(is_gone))
     return None
 
 
-_REPORTED = {
-    "target",
-    "tags",
-    "status",
-    "error",
-    "by",
-    "started",
-    "ended",
-    "duration_ms",
-    "counts",
-    "known",
-    "recorded",
-}
+def _reported(
+    row: Mapping[str, Any], token: str | None, reported: list[str | None], *, is_gone: bool
+) -> dict[str, Any]:
+    """Return what the engine has reported of the latest attempt of a run: of its end, or last before the engine went."""
+    end_token, end, last_token, last = reported
+    if is_gone:
+        if not last or last_token != token:
+            return {"status": LOST}
+        found = json.loads(last)
+        kept = {key: found[key] for key in _OF_ACTIVE & found.keys()}
+        return {**kept, "status": LOST, "token": token, "interrupted": found.get("running", [])}
+    if not end or end_token != token or row["status"] == RUNNING:
+        return {}
+    found = json.loads(end)
+    return {**{key: found[key] for key in _REPORTED & found.keys()}, "token": token}
 
 
-def _is_gone(file: CollectedFile, source: str) -> bool:
-    """Return whether the broker has reported that the engine of a run without an end is gone."""
-    last = next((json.loads(payload) for (payload,) in file.rows(_PRESENCE, (status_topic(source),))), None)
-    return isinstance(last, Mapping) and last.get("status") == "offline"
+_OF_ACTIVE = {"target", "tags", "started", "counts", "known", "recorded"}
+_REPORTED = {*_OF_ACTIVE, "status", "error", "by", "ended", "duration_ms"}
 
 
 def iso(seconds: float) -> str:

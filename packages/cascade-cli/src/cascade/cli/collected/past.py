@@ -28,7 +28,8 @@ _ATTEMPT = f"SELECT attempt, received FROM event WHERE {_OF_RUN} AND token = ? L
 _EVENTS = f"SELECT seq, payload FROM event WHERE {_OF_RUN} AND token = ? AND kind = 'events' AND seq > ? ORDER BY seq LIMIT ?"
 _WITHOUT_SEQ = f"SELECT payload FROM event WHERE {_OF_RUN} AND kind = 'events' AND seq IS NULL ORDER BY received LIMIT 20000"
 _SAID = f"SELECT topic, payload FROM event WHERE {_OF_RUN} AND kind IN ('logs', 'data') ORDER BY received DESC LIMIT ?"
-_ENDING = f"SELECT payload FROM ending WHERE {_OF_RUN}"
+_ENDING = f"SELECT payload FROM ending WHERE {_OF_RUN} AND token = ?"
+_REPORT = f"SELECT payload FROM report WHERE {_OF_RUN} AND token = ?"
 
 
 def past_run(file: CollectedFile, run: RunKey) -> Steps[dict[str, Any] | None]:
@@ -42,8 +43,7 @@ def past_run(file: CollectedFile, run: RunKey) -> Steps[dict[str, Any] | None]:
         return None
     yield
     steps = (yield from folded_run(file, run)).steps
-    ending: dict[str, Any] = next((json.loads(payload) for (payload,) in file.rows(_ENDING, run)), {})
-    row = {**_of_events(steps), **(ending if listed["token"] else {}), **listed}
+    row = {**_of_events(steps), **_reported(file, run, listed), **listed}
     said = file.rows(_SAID, (*run, LINES))
     yield
     return {
@@ -52,6 +52,17 @@ def past_run(file: CollectedFile, run: RunKey) -> Steps[dict[str, Any] | None]:
         "bars": _bars(steps),
         "problem": file.problem,
     }
+
+
+def _reported(file: CollectedFile, run: RunKey, listed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the engine has reported of the run: of its end, or of one without an end before the engine went."""
+    has_end = listed["ended"] is not None
+    rows = file.rows(_ENDING if has_end else _REPORT, (*run, listed["token"])) if listed["token"] else []
+    found: dict[str, Any] = next((json.loads(payload) for (payload,) in rows), {})
+    if has_end or not found:
+        return found
+    tasks: dict[str, Any] = {key: found[key] for key in ("tasks", "tasks_more") if key in found}
+    return {**tasks, "interrupted_more": found.get("running_more", 0)}
 
 
 def _unnumbered(topic: str, payload: str) -> dict[str, str]:

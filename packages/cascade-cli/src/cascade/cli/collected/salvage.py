@@ -29,7 +29,7 @@ def salvaged(damaged: sqlite3.Connection) -> sqlite3.Connection:
     for _, _, sql in sorted(tables, key=lambda row: row[0] != "table"):
         copy.execute(sql)
     for kind, name, _ in tables:
-        if kind == "table" and name in ("event", "change", "ending"):
+        if kind == "table" and name in ("event", "change", "ending", "report", "engine"):
             for row in _whole_rows(damaged, name):
                 marks = ", ".join("?" * len(row))
                 copy.execute(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", row)

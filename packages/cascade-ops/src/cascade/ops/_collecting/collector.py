@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cascade.cli.link import Link
@@ -18,6 +18,7 @@ from cascade.interfaces.topics import (
     LOGS,
     PROGRESS,
     ack_topic,
+    parse_state_topic,
     parse_status_topic,
 )
 from cascade.interfaces.wire import VERSION
@@ -32,8 +33,10 @@ MOST = 100_000
 """Messages that gather while the file is slow; further ones wait in the queues of the subscriptions, which are bounded."""
 KINDS = (EVENTS, DATA, LOGS)
 STATUS = "cascade/status/+"
-CHANGES = (CONSTRAINTS_FILTER, "cascade/state/+/ended")
+CHANGES = (CONSTRAINTS_FILTER, "cascade/state/+/ended", "cascade/state/+/runs")
 """What is kept as it changes, beside the presence of engines."""
+MOST_REPORTS = 10_000
+"""Engines with runs whose last report waits until they go."""
 _TELEMETRY = "cascade/telemetry/"
 
 _Message = tuple[str, dict[str, Any], float]
@@ -78,6 +81,9 @@ class Collector:
         # sources that a retained acknowledgement may be left for
         self._named: set[str] = set()
         self._recent: dict[str, Recent] = defaultdict(Recent)
+        self._reports: dict[str, Change] = {}
+        # whether an engine is known to be offline, by source
+        self._gone: dict[str, bool] = {}
 
     async def subscribe(self) -> None:
         """Register for events; before the link is made, so that nothing of the broker's session is missed."""
@@ -181,13 +187,30 @@ class Collector:
         changes: list[Change] = []
         for topic, data, at in batch:
             if not topic.startswith(_TELEMETRY):
-                changes.append(Change(topic, data, at))
+                changes += self._changes(topic, data, at)
             elif (event := parse_event(topic, json.dumps(data).encode())) is not None:
                 messages.append(Received(topic, data, event, at))
         found = self._file.store(messages, changes)
         if self._follow is not None:
             self._follow(messages)
         return messages, found
+
+    def _changes(self, topic: str, data: dict[str, Any], at: float) -> Iterator[Change]:
+        """Yield what is to be kept of a message on a retained topic: of the reports of runs the last one of an engine that goes."""
+        state, source = parse_state_topic(topic), parse_status_topic(topic)
+        if state is not None and state[1] == "runs":
+            self._reports.pop(state[0], None)
+            if data.get("runs"):
+                self._reports[state[0]] = Change(topic, data, at)
+            if len(self._reports) > MOST_REPORTS:
+                del self._reports[next(iter(self._reports))]
+            source = state[0] if self._gone.get(state[0]) else None
+        else:
+            yield Change(topic, data, at)
+            if source is not None:
+                self._gone[source] = data.get("status") == "offline"
+        if source is not None and self._gone[source] and (last := self._reports.get(source)) is not None:
+            yield last
 
     async def _acknowledge(self, source: str) -> None:
         """Publish what is stored of a source: it was committed before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from cascade.cli.collected import APPLICATION_ID, VERSION, has_tables
 from cascade.interfaces.topics import parse_telemetry_topic
 
-_TABLES = """
+_SCHEMA = """
 CREATE TABLE collector (session TEXT NOT NULL);
 CREATE TABLE event (
     run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, token TEXT, kind TEXT, seq INT, attempt INT, type TEXT,
@@ -35,10 +36,17 @@ CREATE TABLE progress (
 ) WITHOUT ROWID;
 CREATE TABLE ending (run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, token TEXT, received REAL, payload TEXT);
 CREATE UNIQUE INDEX ending_run ON ending (run_id, source, org_id, project_id);
+CREATE TABLE report (run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, token TEXT, received REAL, payload TEXT);
+CREATE UNIQUE INDEX report_run ON report (run_id, source, org_id, project_id);
+CREATE TABLE engine (source TEXT PRIMARY KEY, status TEXT, process TEXT, since REAL) WITHOUT ROWID;
 CREATE TABLE change (topic TEXT, received REAL, payload TEXT);
 CREATE INDEX change_topic ON change (topic, received);
 CREATE VIEW run AS
-    SELECT run_id, source, org_id, project_id, name, status, attempts, error,
+    SELECT run_id, source, org_id, project_id, name,
+        CASE WHEN status = 'Running' AND (
+            SELECT engine.status = 'offline' OR latest < since FROM engine WHERE engine.source = summary.source
+        ) THEN 'Lost' ELSE status END AS status,
+        attempts, error,
         strftime('%Y-%m-%dT%H:%M:%fZ', began, 'unixepoch') AS began,
         strftime('%Y-%m-%dT%H:%M:%fZ', ended, 'unixepoch') AS ended,
         round(ended - began, 3) AS seconds
@@ -61,6 +69,8 @@ CREATE VIEW step AS
         ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     );
 """
+_TABLES = re.sub(r"\s+", " ", _SCHEMA)
+"""Short, so that all of it stands on the first page of a file: one that was truncated can be read."""
 _FROM_1 = f"""
 DROP INDEX event_received;
 DROP INDEX event_run;

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cascade.interfaces.topics import PROGRESS, parse_state_topic
+from cascade.interfaces.topics import PROGRESS, parse_state_topic, parse_status_topic
 from cascade.ops._collecting.file_lock import open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
 from cascade.ops._collecting.schema import prepare
@@ -36,7 +36,11 @@ INSERT INTO summary (run_id, source, org_id, project_id, name, status, began, er
 VALUES (?, ?, ?, ?, '', '', ?, '', 1, ?)
 ON CONFLICT DO UPDATE SET latest = max(latest, excluded.latest)
 """
-_LIFECYCLE = f"SELECT token, received, payload FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN} ORDER BY attempt, seq"
+_LIFECYCLE = f"""
+SELECT token, received, payload FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN}
+ORDER BY attempt, min(received) OVER (PARTITION BY token), seq
+"""
+_LATEST_TOKEN = f"SELECT token FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN} ORDER BY attempt DESC, received DESC LIMIT 1"
 _SUMMARIZE = f"UPDATE summary SET name = ?, status = ?, began = coalesce(?, began), ended = ?, error = ?, attempts = ? WHERE {_OF_RUN}"
 _COUNT = f"""
 UPDATE summary SET counts = CASE WHEN ended IS NOT NULL THEN (
@@ -52,9 +56,15 @@ _PLACES = "SELECT org_id, project_id FROM series WHERE run_id = ? AND source = ?
 _ADD_ENDING = """
 INSERT INTO ending VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET token = excluded.token, received = excluded.received, payload = excluded.payload
-    WHERE payload != excluded.payload
+    WHERE payload != excluded.payload AND json_extract(payload, '$.ended') <= json_extract(excluded.payload, '$.ended')
 """
 _IS_LOST = f"UPDATE summary SET status = 'Lost', ended = ? WHERE status = 'Running' AND {_OF_RUN}"
+_ADD_REPORT = "INSERT OR REPLACE INTO report VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_ENGINE = """
+INSERT INTO engine VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET status = excluded.status,
+    since = CASE WHEN excluded.process IN ('', process) THEN since ELSE excluded.since END,
+    process = CASE excluded.process WHEN '' THEN process ELSE excluded.process END
+"""
 _OLD_RUNS = "SELECT run_id, source, org_id, project_id FROM summary WHERE latest < ? LIMIT ?"
 _OLD_CHANGES = "DELETE FROM change WHERE received < ? AND EXISTS (SELECT 1 FROM change c WHERE c.topic = change.topic AND c.rowid > change.rowid)"
 _LAST_CHANGE = "SELECT payload FROM change WHERE topic = ? ORDER BY rowid DESC LIMIT 1"
@@ -179,9 +189,12 @@ class SqliteFile:
 
     def _add_change(self, change: Change) -> None:
         """Add what is retained now, unless it was before: a new link brings all of it again."""
-        if (source := parse_state_topic(change.topic)) is not None:
-            self._add_endings(source[0], change)
+        if (found := parse_state_topic(change.topic)) is not None:
+            source, kind = found
+            self._add_endings(source, change) if kind == "ended" else self._add_reports(source, change)
             return
+        if (source_of_status := parse_status_topic(change.topic)) is not None:
+            self._connection.execute(_ADD_ENGINE, (source_of_status, *_presence(change.payload), change.at))
         payload = json.dumps(change.payload)
         last = self._connection.execute(_LAST_CHANGE, (change.topic,)).fetchone()
         if last != (payload,) and (last is not None or change.payload):
@@ -190,18 +203,29 @@ class SqliteFile:
             )
 
     def _add_endings(self, source: str, change: Change) -> None:
-        """Add how runs ended, as their engine reports it; whose run it is says the token of its events."""
+        """Add how runs ended, as their engine reports it."""
+        for run, token, row in self._rows(source, change):
+            self._connection.execute(_ADD_ENDING, (*run, token, change.at, json.dumps(row)))
+            latest = self._connection.execute(_LATEST_TOKEN, run).fetchone()
+            # the same run may go on in another attempt
+            if row.get("status") == "Lost" and latest == (token,):
+                self._connection.execute(_IS_LOST, (seconds_of(row.get("ended"), change.at), *run))
+
+    def _add_reports(self, source: str, change: Change) -> None:
+        """Add the last report of runs whose engine has gone."""
+        for run, token, row in self._rows(source, change):
+            reported = {**row, "ts": change.payload.get("ts")}
+            self._connection.execute(_ADD_REPORT, (*run, token, change.at, json.dumps(reported)))
+
+    def _rows(self, source: str, change: Change) -> Iterator[tuple[RunKey, str, dict[str, Any]]]:
+        """Yield the runs of a report with their tokens; whose run it is says the token of its events."""
         for row in change.payload.get("runs", ()):
             if not isinstance(row, dict):
                 continue
             run_id, token = str(row.get("run_id")), str(row.get("token"))
             places = self._connection.execute(_PLACES, (run_id, source, token)).fetchall()
-            if len(places) != 1:
-                continue
-            run = RunKey(run_id, source, *places[0])
-            self._connection.execute(_ADD_ENDING, (*run, token, change.at, json.dumps(row)))
-            if row.get("status") == "Lost":
-                self._connection.execute(_IS_LOST, (seconds_of(row.get("ended"), change.at), *run))
+            if len(places) == 1:
+                yield RunKey(run_id, source, *places[0]), token, row
 
     def _summarize(self, heard: dict[RunKey, tuple[float, float, bool]]) -> None:
         for run, (first, last, turned) in heard.items():
@@ -230,11 +254,17 @@ class SqliteFile:
         before = now - self._keep
         old = self._connection.execute(_OLD_RUNS, (before, _AT_ONCE)).fetchall()
         for run in old:
-            for table in ("event", "progress", "ending", "summary"):
+            for table in ("event", "progress", "ending", "report", "summary"):
                 self._connection.execute(f"DELETE FROM {table} WHERE {_OF_RUN}", run)
         if len(old) < _AT_ONCE:
             self._pruned = now
             self._connection.execute(_OLD_CHANGES, (before,))
+
+
+def _presence(payload: dict[str, Any]) -> tuple[str, str]:
+    """Return the status of an engine, and which process it is: a birth names it, a will does not."""
+    host, pid = payload.get("host"), payload.get("pid")
+    return str(payload.get("status") or ""), f"{host} {pid}" if host and pid else ""
 
 
 def _run_of(message: Received) -> RunKey:
