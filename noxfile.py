@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
-from nox.project import dependency_groups, load_toml
+from nox.project import dependency_groups, load_toml, python_versions
 
 if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones and would fail later, in other words
     sys.exit(f"Cascade needs Python 3.11 or newer; this is {sys.executable}, Python {sys.version.split()[0]}")
@@ -98,6 +98,12 @@ def tests(session: nox.Session) -> None:
         try_install_line(session)
     if options.since:
         run_affected(session, options.since)
+
+
+@nox.session(python=python_versions({"project": PROJECTS["cascade-py"]}), reuse_venv=False)
+def pythons(session: nox.Session) -> None:
+    """Run ``tests`` on each Python that the classifiers name and this machine has (-s pythons-3.14: on that one)."""
+    tests(session)
 
 
 @nox.session(reuse_venv=False)
