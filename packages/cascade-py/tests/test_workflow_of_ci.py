@@ -39,3 +39,17 @@ def test_only_the_job_that_publishes_can_prove_who_it_is() -> None:
     assert "attestations: true" in publish
     assert "needs: build" in publish
     assert "environment:" in publish
+
+
+def test_each_issue_form_asks_what_is_needed() -> None:
+    """A form that the site cannot read is not offered, and nobody notices."""
+    forms = sorted(FOLDER.glob("ISSUE_TEMPLATE/*.yml"))
+    assert [path.stem for path in forms] == ["bug", "config", "idea", "page"]
+    for path in forms:
+        form = path.read_text("utf-8")
+        if path.stem != "config":
+            assert re.search(r"^name: .+\ndescription: .+\nlabels: \[\w+\]\nbody:\n", form), path
+            assert len(set(re.findall(r"^    id: (\w+)$", form, re.MULTILINE))) == form.count(
+                "  - type: "
+            ) - form.count("type: markdown")
+            assert "required: true" in form
