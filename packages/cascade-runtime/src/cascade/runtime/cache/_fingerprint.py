@@ -338,4 +338,7 @@ _DESCRIPTORS_IN_C = (
     types.GetSetDescriptorType,
     type(vars(__import__("collections").namedtuple("_", "_", rename=True))["_0"]),
 )
-_GENERATED = frozenset({"_abc_impl", "model_fields", "model_computed_fields"})
+# The functions that compute annotations (Python 3.14) name their class; a field's type counts with the field.
+_GENERATED = frozenset(
+    {"_abc_impl", "model_fields", "model_computed_fields", "__annotate__", "__annotate_func__"}
+)
