@@ -34,8 +34,7 @@ def warn_of_dropped(made: Made, node: Node) -> None:
     calls = made.pop(node, None)
     while calls:
         _, (lazy, (file, line)) = calls.popitem()
-        # this variable and the function's argument are the only references
-        if sys.getrefcount(lazy) > 2 or call_of(lazy).definition.structural:
+        if sys.getrefcount(lazy) > _ALONE or call_of(lazy).definition.structural:
             continue
         if (file, line) in _reported or len(_reported) >= _MOST_PLACES:
             continue
@@ -48,5 +47,12 @@ def warn_of_dropped(made: Made, node: Node) -> None:
         )  # fmt: skip
 
 
+def _alone() -> int:
+    """Return the count of an object that one variable refers to: from Python 3.14 on, an argument may add none."""
+    lazy = object()
+    return sys.getrefcount(lazy)
+
+
+_ALONE = _alone()
 _reported: set[tuple[str, int]] = set()
 _MOST_PLACES = 1_000
