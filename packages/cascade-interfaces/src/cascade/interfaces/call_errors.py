@@ -40,6 +40,8 @@ def _explained(function: Callable[..., Any], error: str) -> str:
         # self counts for Python, and not for the caller
         count = int(counted[1]) - ("self" in function.__code__.co_varnames[:1])
         problem = f"got {count} positional argument{'s' * (count != 1)}"
+    # from Python 3.13 on, its text proposes a name, too
+    problem = problem.partition(". Did you mean ")[0]
     unknown = re.search(r"unexpected keyword argument '(\w+)'", problem)
     remedy = meant(unknown[1], (each.name for each in parameters), "{}=") if unknown else ""
     remedy = remedy or "; it takes " + ", ".join(map(_shown, parameters))

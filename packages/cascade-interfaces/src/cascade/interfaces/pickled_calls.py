@@ -316,4 +316,7 @@ def _problem(error: Exception) -> str:
 
 
 def _described(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip()
+    """Return an error without its notes: from Python 3.14 on, pickle adds a line for each object around the one at fault."""
+    summary = traceback.TracebackException(type(error), error, None)
+    summary.__notes__ = None
+    return "".join(summary.format_exception_only()).strip()
