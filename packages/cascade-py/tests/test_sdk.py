@@ -265,7 +265,8 @@ def test_the_first_signal_ends_the_run_cleanly(name: str, status: int) -> None:
     assert out.split("\n")[:2] == ["cleaned", "ENGINE_STOPPED Cancelled"]
     assert process.returncode == status
     assert ("KeyboardInterrupt" in err) == (number == signal.SIGINT)
-    assert len(err.splitlines()) <= 6
+    # from Python 3.13 on, lines of ~ and ^ show where in the line above
+    assert len([line for line in err.splitlines() if line.strip(" ~^")]) <= 6
 
 
 CANCELLED = """
@@ -297,7 +298,7 @@ def test_a_cancelled_run_ends_a_script_in_a_few_lines(tmp_path: Path) -> None:
     assert "cs.run(" in lines[2]
     assert lines[-1].startswith("cascade.interfaces.errors.RunCancelledError: run night-7 was cancelled")
     assert "cascade/constraints/run/night-7/@cancel" in lines[-1]
-    assert len(lines) <= 8
+    assert len([line for line in lines if line.strip(" ~^")]) <= 8
 
 
 def test_a_file_url_makes_a_file_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,13 @@ LIMIT = '{"type": "concurrency", "params": {"limit": %s}}'
         ('{"type": "pause", "expires_at": %s}' % ("9" * 4300), "range"),
         ('{"type": "pause", "further": -1e999}', "range"),
         ('{"type": "pause", "further": NaN}', "malformed"),
-        ('{{"type": "pause", "further": {}1{}}}'.format("[" * 20_000, "]" * 20_000), "recursion"),
+        pytest.param(
+            '{{"type": "pause", "further": {}1{}}}'.format("[" * 20_000, "]" * 20_000),
+            "recursion",
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 14), reason="Python 3.14 reads as deep as 64 KiB can be"
+            ),
+        ),
         ('{"type": "pause", "scope": "task:x"}', "names the scope"),
         ('{"type": "concurrency"}', "limit"),
         (LIMIT % "-1", ">= 0"),

@@ -291,7 +291,7 @@ def test_ctrl_c_leaves_a_clean_terminal() -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "PYTHON_COLORS": "0"},
     )  # fmt: skip
     os.close(theirs)
     shown = b""

@@ -12,6 +12,8 @@ from pathlib import Path
 from cascade.interfaces.broker_programs import MOSQUITTO, Listener, password_line
 from cascade.testkit._broker import Broker, Certificates
 
+_LARGEST_PACKET = "max_packet_size 268435455"
+"""As large as MQTT permits: by default mosquitto 2.1 takes 2 MB, and 2.0 any."""
 _SAVE_SECONDS = 60.0
 
 
@@ -95,6 +97,7 @@ class Mosquitto(Broker):
         # of a setting that is given twice mosquitto takes the last; an interval of 0 saves on a clean end only
         limits = [
             f"max_queued_messages {self._max_queued_messages}",
+            _LARGEST_PACKET,
             f"autosave_on_changes {str(self._durable).lower()}",
             f"autosave_interval {int(self._durable)}",
         ]
