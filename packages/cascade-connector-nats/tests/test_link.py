@@ -109,8 +109,11 @@ async def up(plant: Plant) -> AsyncIterator[Plant]:
         del plant.link
 
 
-async def test_an_unnamed_process_leaves_nothing_behind(jetstream: JetStream) -> None:
-    """Its key is no topic; at its end the key goes, and no watch sees it."""
+async def test_an_unnamed_process_leaves_nothing_behind(
+    jetstream: JetStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key is no topic, and is there without a second look at the store; at its end it goes, and no watch sees it."""
+    monkeypatch.setattr("cascade.connectors.nats._link.RETRY", 600.0)
     async with up(Plant(jetstream, named=False)) as plant:
         await eventually(lambda: len(jetstream.sent) == 1)
         assert plant.put() == [(f"{STATUS}.=will", b"1", "10s")]

@@ -124,6 +124,13 @@ def test_a_name_adds_no_wildcard_and_no_line(capsys: pytest.CaptureFixture[str])
         assert "nats-server takes for a wildcard" in err
 
 
+def test_only_who_gets_requests_may_answer_them() -> None:
+    """A requester writes to no inbox, whatever message it has received."""
+    text = "\n".join(nats_rules(Roles(engines={"press": "etl"}, requesters={"hmi": ("audit",)})))
+    users = re.split(r"user: ", text)[1:]
+    assert [each.partition("\n")[0] for each in users if "allow_responses" in each] == ['"press"']
+
+
 def test_a_topic_with_a_space_is_for_the_server_s_own_clients_only() -> None:
     """nats-server refuses it over MQTT, and as a subject of its configuration."""
     lines = nats_rules(Roles(engines={"press": "etl"}, gates=("hall 2/power",)))

@@ -50,7 +50,8 @@ def test_a_server_of_this_machine_is_found_by_its_port(tmp_path: Path) -> None:
     )
     folder = tmp_path / "conf.d"
     folder.mkdir()
-    (folder / "a.conf").write_text("persistence true\n")
+    (folder / "a.conf").write_text("persistence true\nacl_file acl\n")
+    (tmp_path / "acl").write_text("user press\ntopic readwrite #\n")
     (tmp_path / "m.conf").write_text("include_dir conf.d\n")
     for number, command in (("12", "sshd"), ("13", f"/usr/sbin/mosquitto\0-c\0{tmp_path}/m.conf\0")):
         process = tmp_path / number
@@ -59,7 +60,10 @@ def test_a_server_of_this_machine_is_found_by_its_port(tmp_path: Path) -> None:
         (process / "fd" / "3").symlink_to(f"socket:[{4711 if number == '13' else 1}]")
         (process / "cwd").symlink_to(tmp_path)
     assert local_configuration(1883, proc=tmp_path) == Configuration(
-        "mosquitto", {"include_dir": "conf.d", "persistence": "true"}, ()
+        "mosquitto",
+        {"include_dir": "conf.d", "persistence": "true", "acl_file": "acl"},
+        (),
+        ("user press", "topic readwrite #"),
     )
     assert local_configuration(1884, proc=tmp_path) is None
 

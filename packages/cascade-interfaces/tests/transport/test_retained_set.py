@@ -101,6 +101,15 @@ def test_a_check_subscribes_to_everything_in_one_packet_and_then_sends_its_nonce
     ]
 
 
+def test_a_subscribe_that_a_lost_link_left_unanswered_holds_no_later_check() -> None:
+    """No answer to it will come on the next link."""
+    desk = Desk()
+    desk.set.asked()
+    desk.set.lost()
+    desk.actions = desk.set.begin(desk.now)
+    desk.establish("c/a")
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_an_echo_counts_when_the_broker_has_answered_the_subscribe(named: bool) -> None:
     """A nonce does not wait for that answer; a filter may be refused in it, and a message may come in between."""
