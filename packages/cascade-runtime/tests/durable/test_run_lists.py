@@ -93,8 +93,7 @@ async def test_texts_that_utf_8_cannot_hold_are_recorded_with_escapes(folder: Pa
 
 
 async def test_the_constraints_of_each_source_are_kept_apart(folder: Path) -> None:
-    """They are replaced as a whole, and can be forgotten twice."""
-    await record(folder, "night")
+    """They can be saved before the first run, are replaced as a whole, and can be forgotten twice."""
     state = state_in(folder)
     await state.save_control("press", {"paused": True, "why": "no steam"})
     await state.save_control("saw/1", {"paused": False})

@@ -170,8 +170,7 @@ class SqliteState:
 
     async def save_control(self, source: str, content: Mapping[str, Any]) -> None:
         """Replace the saved constraints of a source."""
-        path = control_file.path_of(self._folder, source)
-        await asyncio.to_thread(control_file.save, path, content)
+        await asyncio.to_thread(self._save_control, source, content)
 
     async def forget_control(self, source: str) -> None:
         """Delete the saved constraints of a source."""
@@ -204,6 +203,11 @@ class SqliteState:
         """Close every journal."""
         for journal in [*self._journals]:
             await journal.close()
+
+    def _save_control(self, source: str, content: Mapping[str, Any]) -> None:
+        # The broker's constraints may arrive before the first run has made the folder.
+        prepare(self._folder)
+        control_file.save(control_file.path_of(self._folder, source), content)
 
     def _codec(self) -> ResultCodec:
         return ResultCodec(Signer(prepare(self._folder)), self._pickle, self._max_value_bytes)
