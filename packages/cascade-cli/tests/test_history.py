@@ -131,3 +131,19 @@ def test_what_cannot_be_resolved_is_answered_with_the_reason(
     assert shown.err == "deleted 0 runs\n"
     assert shown.out.split("\t")[:4] == ["day", "one", "Succeeded", "1"]
     assert os.environ["CASCADE_STATE"] == "runs"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the system has no owners of folders")
+@pytest.mark.parametrize("command", [("history", "--state"), ("outbox", "list")])
+def test_a_folder_of_another_user_asks_for_that_user(
+    command: tuple[str, str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for another option: a service's folders are its own, and a person reads them as its user."""
+    (folder / "runs").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert main([*command, "runs"]) == 1
+    assert "belongs to another user; run this as that user, or name" in capsys.readouterr().err

@@ -1401,7 +1401,7 @@ ELSEWHERE = {
         "test_cache_files.py"
     ),
     ", where SQLite's WAL is not safe; name a local folder": "test_sqlite_state.py",
-    "belongs to another user; name a folder of your own": "test_sqlite_state.py",
+    "belongs to another user; run this as that user, or name a folder of your own": "test_sqlite_state.py",
     " by others; chmod 700 ": "test_sqlite_state.py",
     "; give another run_id": "test_sqlite_state.py",
     ", and is given ": "test_state_contract.py",

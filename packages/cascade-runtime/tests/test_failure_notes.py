@@ -67,7 +67,7 @@ async def test_a_run_logs_how_many_calls_it_leaves_behind(
     await asyncio.wait({run})
     free.set()
     (line,) = lines_of(caplog, "cascade.engine")
-    assert line.getMessage() == "run night ended, but these run on: 1 calls that cannot be stopped"
+    assert line.getMessage() == "run night ended, but these run on: 1 call that cannot be stopped"
 
 
 @pytest.mark.parametrize("what", ["tasks", "resources", "both"])

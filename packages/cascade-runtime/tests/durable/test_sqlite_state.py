@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import errno
 import fcntl
 import hashlib
 import logging
@@ -184,6 +185,19 @@ async def test_an_unsafe_folder_is_refused_with_what_to_do(
     with pytest.raises(StateUnavailable) as refused:
         await state_in(folder).open(RUN)
     assert str(refused.value).startswith(FOLDERS[spoil].format(folder=folder))
+
+
+async def test_a_folder_on_a_full_disk_asks_for_space(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(StateUnavailable) as refused:
+        await state_in(folder).open(RUN)
+    assert (
+        str(refused.value)
+        == f"state {folder}: cannot be used as a folder: No space left on device; free some space"
+    )
 
 
 async def test_a_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ async def test_the_end_tries_once_more_and_counts_every_message_that_is_lost(
         await link.disconnect()
     assert full_disk.refused > 1
     assert caplog.messages == [
-        "database or disk is full; events wait in memory only, and it is tried again",
+        f"outbox {folder}: database or disk is full; events wait in memory only, and it is tried again",
         f"outbox {folder}: 4 messages are lost; they could not be stored",
     ]
 

@@ -319,7 +319,7 @@ class StillRunning:
         if parts:
             parts[-1] += " that suppress asyncio.CancelledError"
         if self.calls:
-            parts.append(f"{self.calls} calls that cannot be stopped")
+            parts.append(f"{self.calls} call{'s' if self.calls > 1 else ''} that cannot be stopped")
         if parts:
             _log.warning("run %s ended, but these run on: %s", run_id, "; ".join(parts))
 

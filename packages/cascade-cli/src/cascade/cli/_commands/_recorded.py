@@ -20,7 +20,7 @@ def state_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--state",
         metavar="FOLDER",
         envvar="CASCADE_STATE",
-        type=click.Path(file_okay=False),
+        type=click.Path(file_okay=False, readable=False),
         help="The folder of recorded runs; CASCADE_STATE if left out.",
     )(function)
 

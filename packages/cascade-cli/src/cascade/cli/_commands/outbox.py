@@ -26,7 +26,7 @@ STEP = 5.0
 PATIENCE = 30.0
 """Seconds for which ``send`` waits for the disk to count that."""
 
-_FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+_FOLDER = click.argument("folder", type=click.Path(file_okay=False, readable=False, path_type=Path))
 
 
 @click.group(name="outbox")

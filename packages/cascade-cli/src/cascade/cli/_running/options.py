@@ -77,7 +77,7 @@ _OF_EVERY_RUN = (
     click.option(
         "--state",
         metavar="FOLDER",
-        type=click.Path(file_okay=False),
+        type=click.Path(file_okay=False, readable=False),
         help="Record the run in a folder, so that it goes on after a kill or a power cut.",
     ),
     click.option(
@@ -113,7 +113,7 @@ _OF_EVERY_RUN = (
     click.option(
         "--outbox",
         metavar="FOLDER",
-        type=click.Path(file_okay=False),
+        type=click.Path(file_okay=False, readable=False),
         help="Keep events in a folder until the broker has them.",
     ),
     click.option("--logs", metavar="LEVEL", help="Send the lines that the run logs at this level and above."),

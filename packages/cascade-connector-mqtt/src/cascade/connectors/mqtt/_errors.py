@@ -10,7 +10,7 @@ from cascade.connectors.mqtt._aiomqtt_internals import UNANSWERED
 from cascade.transport import faults
 from cascade.transport.faults import Fault, Kind, keyword_fault, system_fault, text_fault, tls_fault
 
-NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD, or pass the keyword password"
+NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD or CASCADE_MQTT_PASSWORD_FILE, or pass the keyword password"
 
 # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
 _CREDENTIALS = {4, 5, 134, 135, 138}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from cascade.runtime._storage.process_lock import LockedError, ProcessLock
 from cascade.runtime._storage.signing_key import load_signing_key
 
 _KEY = "_secret"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def prepare(folder: Path) -> bytes:
@@ -31,8 +33,10 @@ def prepare(folder: Path) -> bytes:
         if exc.strerror is None:
             # a text of our own
             raise StateUnavailable(str(folder), str(exc)) from exc
-        cause = f"cannot be used as a folder: {exc.strerror}: {exc.filename}"
-        raise StateUnavailable(str(folder), f"{cause}; name another one") from exc
+        cause = f"cannot be used as a folder: {exc.strerror}"
+        if exc.errno in _FULL:
+            raise StateUnavailable(str(folder), f"{cause}; free some space") from exc
+        raise StateUnavailable(str(folder), f"{cause}: {exc.filename}; name another one") from exc
 
 
 def check(folder: Path) -> None:

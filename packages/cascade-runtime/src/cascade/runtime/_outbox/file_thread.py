@@ -273,7 +273,8 @@ class FileThread:
                 self._state.works("disk", "outbox %s can be written again", self._folder)
             done(future.result())
             return
-        self._state.failed("disk", "%s; events wait in memory only, and it is tried again", error)
+        cause = unavailable(self._folder, error)
+        self._state.failed("disk", "%s; events wait in memory only, and it is tried again", cause)
         self._fault = error
         if not self._stopped:
             self._again.append((apply, done))

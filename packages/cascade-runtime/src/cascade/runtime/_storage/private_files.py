@@ -50,7 +50,9 @@ def check(folder: Path, unusable: Unusable) -> None:
     if os.name == "posix":
         # of a link, too: its owner decides where it leads
         if {found.st_uid, folder.lstat().st_uid} != {os.geteuid()}:
-            raise unusable(str(folder), "belongs to another user; name a folder of your own")
+            raise unusable(
+                str(folder), "belongs to another user; run this as that user, or name a folder of your own"
+            )
         if found.st_mode & _FORBIDDEN:
             verb = "written" if found.st_mode & _WRITABLE else "read"
             raise unusable(str(folder), f"can be {verb} by others; chmod 700 {folder}")
