@@ -190,7 +190,7 @@ def of_terminal(plant: Plant) -> Shown:
         "": whole and f"{whole} is paused",
         "bake": f"{plant.pause} is paused" if plant.pause else plant.gate,
     }
-    line = render(plant.counts, plant.seconds, 500, pause_of=lambda name: pauses[name])
+    line = render(plant.counts, plant.seconds, 500, hold_of=lambda name: pauses[name])
     names = numbers(line)
     reason = re.search(r"(?:waiting|Paused): (.*?)(?:  |$)", line)
     if plant.pause and reason is not None:
