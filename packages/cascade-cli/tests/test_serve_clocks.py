@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +15,11 @@ import pytest
 from cascade.interfaces import RecordedStatus
 from cascade.runtime import SqliteState
 from cascade.testkit.waiting import busyness
+from testing_tools.changed_clocks import ChangedClock
 from testing_tools.engines import CASCADE, eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.full]
 
-LIBRARIES = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1")) if sys.platform == "linux" else []
 JOBS = """
 import time
 import cascade as cs
@@ -93,35 +91,23 @@ NIGHTS = {
 
 
 class Machine:
-    """A folder with a service, and a clock that is set by hand; the clock that never goes back is not touched."""
+    """A folder with a service, and a clock that is set by hand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
-        self._set_by: Path = folder / "clock"
-
-    def set(self, at: str, *, before: float = 0.0) -> None:
-        """Set the clock, or to so many seconds before a time."""
-        offset = datetime.fromisoformat(at).timestamp() - before - time.time()
-        made = self.folder / "clock.new"
-        made.write_text(f"{offset:+.3f}")
-        made.replace(self._set_by)
+        self.clock = ChangedClock(folder)
+        self.set = self.clock.set
 
     def start(self, jobs: str) -> None:
         """Start the service, and wait until it runs."""
         beats = self.beats()
         (self.folder / "jobs.py").write_text(JOBS + jobs)
-        faked = {
-            "LD_PRELOAD": str(LIBRARIES[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(self._set_by),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
                 [*CASCADE, "serve", "jobs.py", "--state", "runs", "--drain", "5s"],
                 cwd=self.folder,
-                env={**os.environ, **faked},
+                env={**os.environ, **self.clock.environment},
                 stderr=log,
             )
         eventually(lambda: self.beats() > beats, "the service runs")
@@ -173,11 +159,6 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine; the test is skipped without libfaketime, and fails then in CI."""
-    if not LIBRARIES:
-        message = "libfaketime is not installed: apt install faketime (Linux only)"
-        if os.environ.get("CI") and sys.platform == "linux":
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
     made = Machine(tmp_path)
     yield made
     if made.process is not None:
