@@ -99,10 +99,11 @@ def test_a_name_that_an_access_list_cannot_hold_is_refused(role: str, name: str)
         Roles(**{role: users})  # type: ignore[arg-type]
 
 
-def test_a_workflow_that_is_no_name_is_refused() -> None:
-    """A wildcard would permit more than was meant."""
+@pytest.mark.parametrize("name", ["+", "prüfen"])
+def test_a_workflow_that_is_no_name_is_refused(name: str) -> None:
+    """A wildcard would permit more than was meant, and no service has a name with other letters."""
     with pytest.raises(ConfigurationError, match="is not the name of a workflow"):
-        Roles(requesters={"hmi": ("+",)})
+        Roles(requesters={"hmi": (name,)})
 
 
 @pytest.mark.parametrize("topic", ["site/#", "+", "cascade/status/press", "$SYS/uptime", "", "a\nb", "a ", 3])

@@ -61,4 +61,5 @@ def test_expressions_that_cronsim_knows_are_accepted(cron: str) -> None:
 
 def test_an_interval_is_a_number_with_a_unit() -> None:
     """In seconds, minutes, hours or days."""
-    assert [every_seconds(text) for text in ("90s", "10m", "2h", "364d")] == [90, 600, 7200, 364 * 86_400]
+    known = {"1s": 1, "90s": 90, "10m": 600, "2h": 7200, "364d": 364 * 86_400}
+    assert {text: every_seconds(text) for text in known} == known

@@ -58,6 +58,8 @@ class TriedBroker:
         self.unread: frozenset[str] = frozenset()
         self.too_many = False
         """Whether there are too many topics to list."""
+        self.early: list[Message] = []
+        """What comes as soon as the watch has begun."""
         self.live: list[Message] = []
         """What comes once the watch has begun."""
         self.made = 0
@@ -123,6 +125,8 @@ class TriedLink:
 
     async def watch(self, *filters: str) -> Any:
         yield Linked()
+        for message in self._broker.early:
+            yield message
         for topic, payload in [*self._broker.retained.items()]:
             if any(matches(each, topic) for each in filters):
                 yield Message(topic, json.dumps(payload).encode(), retain=True)
@@ -306,6 +310,14 @@ async def test_engines_of_the_other_protocol_and_the_version_are_heard_of(
     broker.retained["$SYS/broker/version"] = "mosquitto 2.0.22"
     facts = await examined(broker, url)
     assert (facts.over_nats, facts.version) == (over_nats, version)
+
+
+async def test_only_requests_that_are_retained_are_named_so(broker: TriedBroker) -> None:
+    """Neither one that comes at the moment, nor one that was cleared."""
+    kept, live, cleared = (f"cascade/requests/press/{name}" for name in ("audit", "clean", "old"))
+    broker.retained[kept] = {"id": "1"}
+    broker.early = [Message(live, b"{}", retain=False), Message(cleared, b"", retain=True)]
+    assert (await examined(broker)).kept_requests == (kept,)
 
 
 async def test_filters_that_the_broker_refuses_are_named(broker: TriedBroker) -> None:
