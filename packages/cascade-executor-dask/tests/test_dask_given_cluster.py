@@ -9,7 +9,7 @@ import pytest
 from distributed import LocalCluster, Status
 
 from cascade.executors.dask import DaskExecutor
-from cascade.interfaces import ExecutorUnavailable
+from cascade.interfaces import ExecutorUnavailable, WorkerLostError
 from cascade.runtime import Engine
 from cascade.spec import task
 from cascade.testkit import eventually
@@ -45,17 +45,32 @@ async def test_a_cluster_that_scales_is_used_and_left(cluster: Any) -> None:
     assert len(cluster.scheduler_info["workers"]) == 3
 
 
-async def test_a_cluster_that_adapts_grows_from_nothing(cluster: Any) -> None:
-    """Dask counts only what was sent: so a call asks for the first worker, and twice as many as there are threads for more."""
+@pytest.mark.parametrize(
+    ("count", "seconds", "target", "workers"),
+    [
+        pytest.param(40, 0.3, "50ms", None, id="long calls"),
+        pytest.param(1_500, 0.01, "1s", 400, id="short calls"),
+    ],
+)
+async def test_a_cluster_that_adapts_grows_from_nothing(
+    cluster: Any, count: int, seconds: float, target: str, workers: int | None
+) -> None:
+    """Dask counts only what was sent: so a call asks for the first worker, and twice as many as there are threads for more.
+
+    Short calls are little work for it: ``workers=`` has it see more of them. At their end it takes workers away, and the calls
+    that these have run again if the user allows it.
+    """
     cluster.scale(0)
     await eventually(lambda: not cluster.scheduler_info["workers"], timeout=60)
-    cluster.adapt(minimum=0, maximum=3, interval="100ms", target_duration="50ms")
-    executor = DaskExecutor(cluster=cluster)
+    cluster.adapt(minimum=0, maximum=3, interval="100ms", target_duration=target)
+    executor = DaskExecutor(cluster=cluster, workers=workers)
     running = asyncio.create_task(
-        Engine(executor=executor).run(rest.partial(seconds=0.3).map(number=range(40)))
+        Engine(executor=executor).run(
+            rest.with_retry(4, on=(WorkerLostError,)).partial(seconds=seconds).map(number=range(count))
+        )
     )
     await eventually(lambda: len(cluster.scheduler_info["workers"]) == 3, timeout=60)
-    assert await running == list(range(40))
+    assert await running == list(range(count))
     await executor.close()
 
 

@@ -115,41 +115,76 @@ def in_a_pool(pool: object, function: Callable[..., Any], *args: Any, workers: i
     return asyncio.run(run())
 
 
+POOLS = [
+    pytest.param(
+        TestProcesses.make_pool, "concurrent's ProcessPoolExecutor", "BrokenProcessPool", id="processes"
+    ),
+    pytest.param(TestLoky.make_pool, "loky's ProcessPoolExecutor", "TerminatedWorkerError", id="loky"),
+    pytest.param(
+        TestExecutorlib.make_pool,
+        "executorlib's SingleNodeExecutor",
+        "",
+        id="executorlib",
+        marks=pytest.mark.full,
+    ),
+]
+
+
 @pytest.mark.process
-def test_a_pool_that_loses_a_worker_fails_the_call_by_name_and_then_refuses_the_next() -> None:
-    """The pools of the standard library and of loky are broken for good; the error says what to give the run."""
-    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        with pytest.raises(
-            WorkerLostError, match=r"task 'die'.*concurrent's ProcessPoolExecutor: BrokenProcessPool"
-        ):
+@pytest.mark.parametrize(("make", "name", "broken"), POOLS)
+def test_a_pool_that_loses_a_worker_fails_the_call_by_name(
+    make: Callable[[], Any], name: str, broken: str
+) -> None:
+    """The pools of the standard library and of loky are broken for good, and the next call says what to give the run."""
+    pool = make()
+    try:
+        with pytest.raises(WorkerLostError, match=rf"task 'die'.*{name}: {broken}"):
             in_a_pool(pool, calls.die)
-        with pytest.raises(
-            ExecutorUnavailable,
-            match=r"concurrent's ProcessPoolExecutor cannot run tasks.*give the run a pool",
-        ):
-            in_a_pool(pool, calls.echo, 1)
+        if broken:
+            with pytest.raises(
+                ExecutorUnavailable, match=rf"(?s){name} cannot run tasks.*give the run a pool"
+            ):
+                in_a_pool(pool, calls.echo, 1)
+        else:
+            assert in_a_pool(pool, calls.echo, 1) == 1
+    finally:
+        pool.shutdown(wait=False)
 
 
-def test_an_owner_that_closes_the_pool_fails_its_calls(tmp_path: Path) -> None:
-    """Those that wait, and those that come later; a call that runs goes on to its end."""
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [pytest.param(TestThreads.make_pool, "concurrent's ThreadPoolExecutor", id="threads")]
+    + [pytest.param(*pool.values[:2], id=pool.id, marks=pool.marks) for pool in POOLS],
+)
+def test_an_owner_that_closes_the_pool_fails_its_calls(
+    make: Callable[[], Any], name: str, tmp_path: Path
+) -> None:
+    """Those that wait, and those that come later, by the name of the pool; a call that runs goes on to its end, or fails by name, too."""
 
     async def close_meanwhile() -> list[Any]:
-        pool = concurrent.futures.ThreadPoolExecutor(1)
-        executor = FuturesExecutor(pool, workers=2)
+        pool = make()
+        executor = FuturesExecutor(pool, workers=9)
         begun = [asyncio.create_task(executor.run(calls.hold, (str(tmp_path),), {}))]
-        await eventually((tmp_path / "started").exists)
-        begun.append(asyncio.create_task(executor.run(calls.echo, (1,), {})))
+        await eventually((tmp_path / "started").exists, timeout=60)
+        # more than the pool has workers, so that some wait in it
+        begun += [asyncio.create_task(executor.run(calls.hold, (str(tmp_path),), {})) for _ in range(6)]
         await asyncio.sleep(0)
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(
+            wait=False, **({"kill_workers": True} if name.startswith("loky") else {"cancel_futures": True})
+        )
         begun.append(asyncio.create_task(executor.run(calls.echo, (2,), {})))
         (tmp_path / "release").touch()
-        return await asyncio.gather(*begun, return_exceptions=True)
+        return await asyncio.wait_for(asyncio.gather(*begun, return_exceptions=True), 60)
 
-    first, waited, late = asyncio.run(close_meanwhile())
-    assert first == "released"
-    assert "its owner has cancelled the call" in str(waited)
-    assert "cannot schedule new futures after shutdown" in str(late)
-    assert [type(waited), type(late)] == [ExecutorUnavailable, ExecutorUnavailable]
+    first, *waited, late = asyncio.run(close_meanwhile())
+    failed = [outcome for outcome in (first, *waited, late) if outcome != "released"]
+    assert failed
+    assert late in failed
+    for outcome in failed:
+        assert isinstance(outcome, ExecutorUnavailable | WorkerLostError)
+        assert name in str(outcome)
+    assert isinstance(late, ExecutorUnavailable)
 
 
 class Jobs:

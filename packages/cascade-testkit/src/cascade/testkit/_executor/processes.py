@@ -36,6 +36,17 @@ class Processes(Harness):
         assert await self.call(executor, calls.echo, "next") == "next"
 
     @needs(Ability.PICKLES)
+    async def test_a_result_that_cannot_be_read_is_named(self) -> None:
+        """The worker has pickled it, and this process cannot unpickle it: the error names the task and the cause, and the next call goes on."""
+        executor = await self.open()
+        with pytest.raises(
+            TaskNotPicklableError, match=r"task 'stranger'.*its result.*LookupError"
+        ) as raised:
+            await self.call(executor, calls.stranger)
+        assert (raised.value.task_name, raised.value.part) == ("stranger", "its result")
+        assert await self.call(executor, calls.echo, "next") == "next"
+
+    @needs(Ability.PICKLES)
     async def test_an_argument_that_cannot_be_pickled_is_named(self) -> None:
         """By its parameter's name, given by position or by name."""
         executor = await self.open()
