@@ -136,6 +136,11 @@ def test_a_page_is_converted_for_the_generator() -> None:
         '```json title="body"\n[x](y)\n```\n'
     )
     assert files == ["packages/cascade-py/examples/etl.py"]
+    image = '<img src="pictures/form.png" alt="a">\n'
+    assert converted(image, "packages/cascade-web/README.md") == (
+        image,
+        ["packages/cascade-web/pictures/form.png"],
+    )
     assert (
         converted("[d](../packages/cascade-ops)", ".github/SECURITY.md")[0]
         == "[d](../packages/cascade-ops/README.md)\n"
@@ -149,13 +154,14 @@ def test_a_site_that_lacks_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pages/a.md").write_text("# A\n\n## B\n\n- one\n- two\n", "utf-8")
     html = tmp_path / "html"
     html.mkdir()
-    body = '<article><h1 id="a">A</h1><ul><li>one</ul></article><a href="b.html">b</a><a href="#c">c</a>'
+    body = '<article><h1 id="a">A</h1><ul><li>one</ul></article><img src="p.png"><a href="b.html">b</a><a href="#c">c</a>'
     (html / "a.html").write_text(f'<script src="https://cdn.example/x.js"></script>{body}', "utf-8")
     (html / "a.css").write_text("@font-face { src: url(https://fonts.example/f) }", "utf-8")
     assert problems(tmp_path / "pages", html) == [
         "a.html: a link leads nowhere: b.html",
         "a.html: a link leads to no place of its page: #c",
         "a.html: loads https://cdn.example/x.js from another host",
+        "a.html: a file is missing: p.png",
         "a.html: has 0 of 1 <h2>",
         "a.html: has 1 of 2 <li>",
         "a.css: loads https://fonts.example/f from another host",

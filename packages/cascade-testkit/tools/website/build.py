@@ -22,6 +22,7 @@ def build(folder: Path) -> Path:
     stage(folder / "pages")
     for place, text in {**api_pages(), **command_pages()}.items():
         write(folder / "pages" / place, text)
+    shutil.copy(Path(__file__).with_name("site.css"), folder / "pages")
     settings = SETTINGS.read_text("utf-8").replace(" .site/", " ")
     write(folder / SETTINGS.name, settings)
     done = subprocess.run(

@@ -52,7 +52,7 @@ def problems(pages: Path, html: Path) -> list[str]:
         f"{path.relative_to(html)}: {problem}"
         for path, page in built.items()
         if path.name != "404.html"  # its links begin at the root of the host
-        for problem in (*_wrong_links(path, page, built), *_from_elsewhere(page))
+        for problem in (*_wrong_links(path, page, built), *_wrong_files(path, page))
     ]
     for path in sorted(pages.rglob("*.md")):
         made = html / path.relative_to(pages).with_suffix(".html")
@@ -77,10 +77,13 @@ def _wrong_links(path: Path, page: _Page, built: dict[Path, _Page]) -> Iterator[
             yield f"a link leads to no place of its page: {link}"
 
 
-def _from_elsewhere(page: _Page) -> Iterator[str]:
+def _wrong_files(path: Path, page: _Page) -> Iterator[str]:
     for address in page.loaded:
-        if urlsplit(address).netloc:
+        parts = urlsplit(address)
+        if parts.netloc:
             yield f"loads {address} from another host"
+        elif not parts.scheme and not (path.parent / unquote(parts.path)).exists():
+            yield f"a file is missing: {address}"
 
 
 def _missing_parts(path: Path, page: _Page) -> Iterator[str]:

@@ -8,6 +8,7 @@ import click
 
 from cascade.cli.main import EXTRAS, group
 from cascade.interfaces.distribution import install_line
+from website.docstrings import inline
 
 
 def command_pages() -> dict[str, str]:
@@ -37,16 +38,12 @@ def _section(command: click.Command, context: click.Context, extra: str | None) 
 def _table(command: click.Command, context: click.Context) -> Iterator[str]:
     records = [record for each in command.get_params(context) if (record := each.get_help_record(context))]
     if records:
-        rows = [f"| `{_cell(option)}` | {_cell(_escaped(text))} |" for option, text in records]
+        rows = [f"| `{_cell(option)}` | {_cell(inline(text))} |" for option, text in records]
         yield "\n".join(["| option | what it does |", "|---|---|", *rows])
 
 
 def _paragraphs(text: str | None) -> str:
-    return _escaped((text or "").replace("\b\n", "").partition("\f")[0].strip())
-
-
-def _escaped(text: str) -> str:
-    return text.replace("*", r"\*").replace("_", r"\_").replace("<", r"\<").replace("[", r"\[")
+    return inline((text or "").replace("\b\n", "").partition("\f")[0].strip())
 
 
 def _cell(text: str) -> str:

@@ -30,7 +30,7 @@ def markdown(docstring: str) -> str:
     titles: dict[str, list[str]] = {}
     for begin, end in itertools.pairwise([*fields, len(lines)]):
         kind, name, first = _FIELD.match(lines[begin]).groups()  # type: ignore[union-attr]
-        words = _inline(" ".join([first, *(line.strip() for line in lines[begin + 1 : end])]).strip())
+        words = inline(" ".join([first, *(line.strip() for line in lines[begin + 1 : end])]).strip())
         titles.setdefault(_TITLES[kind], []).append(f"- `{name}`: {words}" if name else f"- {words}")
     lists = [f"**{title}**\n\n" + "\n".join(items) for title, items in titles.items()]
     return "\n\n".join(part for part in (text, *lists) if part)
@@ -42,17 +42,17 @@ def _text(lines: list[str]) -> str:
         if paragraph.startswith(">>> "):
             made.append(f"```python\n{paragraph}\n```")
         elif paragraph.startswith(("- ", "    ")):
-            made.append(paragraph if paragraph.startswith("    ") else _inline(paragraph))
+            made.append(paragraph if paragraph.startswith("    ") else inline(paragraph))
         else:  # a list needs an empty line before it
-            made.append(_inline(re.sub(r"\n(- .*)", r"\n\n\1", paragraph, count=1, flags=re.DOTALL)))
+            made.append(inline(re.sub(r"\n(- .*)", r"\n\n\1", paragraph, count=1, flags=re.DOTALL)))
     return "\n\n".join(made).rstrip()
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Keep code as it is, and take away what other text would mean to Markdown."""
     parts = re.split(r"(``.*?``|`[^`]*`)", _ROLE.sub(r"``\1``", text), flags=re.DOTALL)
     return "".join(
-        part if number % 2 else re.sub(r"([<*\[])", r"\\\1", part) for number, part in enumerate(parts)
+        part if number % 2 else re.sub(r"([<*\[_])", r"\\\1", part) for number, part in enumerate(parts)
     )
 
 

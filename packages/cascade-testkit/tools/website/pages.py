@@ -24,7 +24,11 @@ WITHOUT_A_PLACE = {
 """Pages that the navigation leaves out, with the reason."""
 
 _FENCE = re.compile(r"^( *)(`{3,})(.*)$")
-_LINK = re.compile(r"(`[^`]*`)|(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^()\s]+)\)")
+_LINK = re.compile(
+    r"(?P<code>`[^`]*`)"
+    r"|(?P<before>!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()(?P<target>[^()\s]+)(?P<after>\))"
+    r'|(?P<image><img src=")(?P<source>[^"]+)(?P<end>")'
+)
 
 
 def navigation() -> list[tuple[tuple[str, ...], str]]:
@@ -96,7 +100,7 @@ def links(text: str) -> Iterator[str]:
     """Yield the target of each link and picture outside code."""
     for line, part in parts_of(text):
         if not part:
-            yield from (link[3] for link in _LINK.finditer(line) if link[3])
+            yield from (link["target"] or link["source"] for link in _LINK.finditer(line) if not link["code"])
 
 
 def resolved(link: str, page: str) -> tuple[str, str] | None:
@@ -114,13 +118,14 @@ def resolved(link: str, page: str) -> tuple[str, str] | None:
 
 def _linked(line: str, page: str, files: list[str]) -> str:
     def link(found: re.Match[str]) -> str:
-        if found[1] or not (where := resolved(found[3], page)):
+        if found["code"] or not (where := resolved(found["target"] or found["source"], page)):
             return found[0]
         target, anchor = where
         if not target.endswith(".md"):
             files.append(target)
         path = os.path.relpath(place(target), PurePosixPath(place(page)).parent)
-        return f"{found[2]}({path}{'#' + anchor if anchor else ''})"
+        before, after = found["before"] or found["image"], found["after"] or found["end"]
+        return f"{before}{path}{'#' + anchor if anchor else ''}{after}"
 
     return _LINK.sub(link, line)
 
