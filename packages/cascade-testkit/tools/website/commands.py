@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 import click
@@ -43,7 +44,7 @@ def _table(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def _paragraphs(text: str | None) -> str:
-    return inline((text or "").replace("\b\n", "").partition("\f")[0].strip())
+    return inline(inspect.cleandoc((text or "").replace("\b\n", "").partition("\f")[0]))
 
 
 def _cell(text: str) -> str:
