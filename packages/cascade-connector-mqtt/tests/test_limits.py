@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -230,3 +231,22 @@ async def test_a_distant_broker_that_takes_few_messages_at_a_time_gets_mqtt_3_1_
     assert len(lines) == (window == 400)
     assert broker.versions == versions
     assert broker.ends or window == 3
+
+
+@pytest.mark.broker
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has eager tasks from 3.12 on")
+async def test_messages_leave_in_order_where_tasks_begin_at_once(fresh_broker: Broker) -> None:
+    """With asyncio.eager_task_factory, a sender that another one wakes would otherwise overtake it."""
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - 3.11 lacks it
+    arrived: list[int] = []
+
+    async def receive(_topic: str, data: dict[str, Any]) -> None:
+        arrived.append(data["n"])
+
+    topic = unique_topic()
+    async with MqttConnector(fresh_broker.host, fresh_broker.port) as connector:
+        await connector.subscribe(topic, receive, 1)
+        for n in range(100):
+            await connector.publish(topic, {"n": n}, 1)
+        await eventually(lambda: len(arrived) == 100)
+    assert arrived == [*range(100)]

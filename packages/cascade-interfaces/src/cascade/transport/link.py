@@ -365,7 +365,8 @@ class Link(ABC):
         _ = self._create_task(coroutine, name)
 
     def _create_task(self, coroutine: Coroutine[Any, Any, Answer], name: str) -> asyncio.Task[Answer]:
-        task = self._loop.create_task(coroutine, name=name)
+        # not by the loop's task factory: an eager sender would send its message before the one that has waked it
+        task = asyncio.Task(coroutine, loop=self._loop, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
