@@ -95,9 +95,10 @@ def _files(url: str, name: str) -> tuple[str, ...] | None:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             page = answer.read().decode("utf-8", "replace")
     except urllib.error.HTTPError as exc:
-        if exc.code in (404, 410):
-            return None
-        raise Unreachable(f"{url} answers {exc.code}") from exc
+        with exc:
+            if exc.code in (404, 410):
+                return None
+            raise Unreachable(f"{url} answers {exc.code}") from exc
     except OSError as exc:
         raise Unreachable(f"{url} does not answer ({getattr(exc, 'reason', exc)})") from exc
     # some indexes answer for a name with the page of another spelling
