@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,6 +128,92 @@ async def test_what_was_missed_while_the_service_was_away_starts_as_the_rule_say
     assert len(STARTED) == len(expected)
     assert sorted(STARTED) == expected
     assert sorted(STARTED) == STARTED
+
+
+WEEK = [
+    ("on", "Mon 03 06 09 12 15 18 21, Tue 00 03 06", ""),
+    ("paused", "Wed 00", "Tue 21, and 4 before it, does not start: a pause was in force"),
+    ("then stopped", "Wed 03 06 09 12", ""),
+    ("on", "Thu 18", "Thu 15, and 8 before it, does not start: it was missed"),
+    ("then cut", "Thu 21, Fri 00 03 06 09 12", ""),
+    ("on", "Fri 12, Sat 12", "Sat 09, and 6 before it, does not start: it was missed"),
+    ("on", "Sat 15 18 21, Sun 00 03 06 09 12 15 18 21 24", ""),
+]
+"""What starts in each part of a week with a tick every three hours, and what does not; the run that is cut goes on."""
+DAYS = {
+    name: f"2027-03-{day:02}" for day, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"), 1)
+}
+
+
+def stamps(text: str) -> list[float]:
+    """Return the times of a row of the week."""
+    found = []
+    for part in filter(None, text.split(", ")):
+        day, *hours = part.split()
+        start = datetime.fromisoformat(f"{DAYS[day]}T00:00:00Z").timestamp()
+        found += [start + 3600 * int(hour) for hour in hours]
+    return found
+
+
+def id_at(at: float) -> str:
+    return f"audit~{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+async def is_last(desk: Desk, id_: str) -> None:
+    await eventually(lambda: desk.row().last and desk.row().last.run_id == id_)
+
+
+async def live(desk: Desk, times: list[float]) -> None:
+    """Move the clock from tick to tick; each has run."""
+    for at in times:
+        desk.clock.advance(max(0.0, at - desk.clock.now()))
+        await is_last(desk, id_at(at))
+
+
+async def live_in_a_pause(desk: Desk, times: list[float]) -> None:
+    """Pause from Tuesday 09:00, when a tick is due, to Wednesday 02:00."""
+    topic = constraint_topic("workflow:audit", "pause")
+    await desk.link.publish(topic, {"type": "pause"}, 1, retain=True)
+    desk.clock.advance(stamps("Tue 09")[0] - desk.clock.now())
+    await eventually(lambda: desk.row().schedule.skipped)
+    desk.clock.advance(stamps("Wed 02")[0] - desk.clock.now())
+    await desk.link.publish(topic, None, 1, retain=True)
+
+    def looks_again() -> bool:
+        desk.clock.advance(1.0)
+        return bool(desk.row().last.run_id == id_at(times[0]))
+
+    await eventually(looks_again)
+
+
+async def live_until_a_run_is_cut(desk: Desk, times: list[float]) -> None:
+    """The last run waits in its step."""
+    await live(desk, times[:-1])
+    CLOSED.append(True)
+    desk.clock.advance(times[-1] - desk.clock.now())
+    await eventually(lambda: STARTED[-1] == id_at(times[-1]))
+
+
+@pytest.mark.full
+async def test_a_week_with_a_pause_a_stop_and_a_power_cut_runs_what_the_rule_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rule missed="one", with the reason for what does not start."""
+    often = cs.workflow(name="audit", cron="0 */3 * * *", tz="UTC")(audit.function)
+    parts = [(kind, stamps(text)) for kind, text, _ in WEEK]
+    settings: dict[str, Any] = {"state": tmp_path, "drain": 0.1, "stop_timeout": 0.0}
+    for first, last, begins in ((0, 3, "Mon 00"), (3, 5, "Thu 18"), (5, 7, "Sat 12")):
+        async with service(often, now=stamps(begins)[0] + 1800, **settings) as desk:
+            for kind, times in parts[first:last]:
+                lives = {"paused": live_in_a_pause, "then cut": live_until_a_run_is_cut}.get(kind, live)
+                await lives(desk, times)
+        CLOSED.clear()
+    assert STARTED == [id_at(at) for _, times in parts for at in times]  # noqa: SIM300
+    skipped = [row.partition(", ") for _, _, row in WEEK if row]
+    assert [each.message for each in caplog.records if "does not start" in each.message] == [
+        f'audit: the tick of {datetime.fromtimestamp(stamps(tick)[0], UTC).isoformat()}, {why} (missed="one")'
+        for tick, _, why in skipped
+    ]
 
 
 async def test_a_tick_that_comes_while_a_run_goes_on_is_skipped_and_reported() -> None:
