@@ -33,6 +33,7 @@ GROUPS = (
     "serving",
     "ticking",
     "executors",
+    "otel",
     "journal",
     "recorded",
     "outbox",
