@@ -146,11 +146,17 @@ async def test_a_run_holds_says_why_and_goes_on(
     assert await run == "done"
 
 
-@pytest.mark.parametrize("order", [*itertools.permutations(["gate.power", "pause", "concurrency"])])
-async def test_a_gate_a_pause_and_a_limit_are_lifted_in_any_order(
+@pytest.mark.parametrize(
+    "order",
+    [
+        *itertools.permutations(["gate.power", "pause", "concurrency"]),
+        *itertools.permutations(["gate.power", "gate.level", "pause"]),
+    ],
+)
+async def test_gates_a_pause_and_a_limit_are_lifted_in_any_order(
     order: tuple[str, ...], desk: Desk, hub: LocalHub, engine: Engine, eventually: Eventually
 ) -> None:
-    """G3: each of them permits no more than without it; nothing starts before both the gate and the pause are gone."""
+    """G3: each of them permits no more than without it; nothing starts before all gates and the pause are gone."""
     running = most = started = 0
     hold = asyncio.Event()
 
@@ -164,14 +170,16 @@ async def test_a_gate_a_pause_and_a_limit_are_lifted_in_any_order(
         return x
 
     hub.publish("site/power", b'{"w": 900}', retain=True)
-    await put(desk, "global", POWER)
-    await desk.put("global", "pause")
-    await desk.put("global", "concurrency", limit=1)
+    for kind in order:
+        if kind in ("gate.power", "gate.level"):
+            await put(desk, "global", POWER._replace(name=kind.removeprefix("gate.")))
+        else:
+            await desk.put("global", kind, **({"limit": 1} if kind == "concurrency" else {}))
     run = asyncio.create_task(engine.run(counted.map(x=[1, 2, 3])))
     await eventually(lambda: all(desk.applied("global", kind) for kind in order))
     left = [*order]
     for kind in order:
-        assert started == 0 or not {"gate.power", "pause"} & {*left}
+        assert started == 0 or not {"gate.power", "gate.level", "pause"} & {*left}
         left.remove(kind)
         await desk.lift("global", kind)
         await eventually(partial(lambda kind: not desk.applied("global", kind), kind))
@@ -301,6 +309,37 @@ async def test_a_topic_that_floods_is_read_no_longer(
     clock.advance(60)
     await eventually(lambda: subscriptions("site/power") == 1)
     hub.publish("site/power", b"100")
+    assert await run == 1
+
+
+@pytest.mark.parametrize(("rate", "floods"), [(100, True), (40, False)])
+async def test_a_value_that_flaps_opens_nothing(
+    rate: int,
+    floods: bool,
+    desk: Desk,
+    hub: LocalHub,
+    clock: ManualClock,
+    engine: Engine,
+    eventually: Eventually,
+) -> None:
+    """G2: above and below the bound in turns, each for less than the settle time; once it is steady, the gate opens."""
+    await put(desk, "global", gate("power", topic="site/power", above=800, settle=1))
+    run = asyncio.create_task(engine.run(step(1)))
+    await eventually(lambda: said(desk).get("state") == "unknown")
+    for number in range(6 * rate):
+        hub.publish("site/power", b"900" if number % 2 else b"700")
+        clock.advance(1 / rate)
+        await asyncio.sleep(0)
+    await eventually(
+        lambda: "sends 100 values/s" in said(desk)["text"] if floods else said(desk)["state"] == "closed"
+    )
+    await eventually(lambda: subscriptions("site/power") == (0 if floods else 1))
+    assert "open" not in {row["gate"]["state"] for report in desk.reports for row in report["effective"]}
+    assert not run.done()
+    clock.advance(60)
+    await eventually(lambda: subscriptions("site/power") == 1)
+    hub.publish("site/power", b"700")
+    await eventually(run.done)
     assert await run == 1
 
 
