@@ -9,6 +9,8 @@ from admission_parts import (
     Cancel,
     Concurrency,
     Effective,
+    GateRule,
+    LiveReading,
     Pause,
     Policy,
     RateLimit,
@@ -21,6 +23,9 @@ from fakes import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade.interfaces.gates import GateReading, gate
+
+POWER, LEVEL = (GateRule(gate(name, topic="t", above=1)) for name in ("power", "level"))
 NAMES = ["a", "ab", "b"]
 SCOPES = ["global", "task:a*", "task:b", "run:r1", "workflow:w1"]
 WORKFLOWS = {"r1": "w1", "r2": "w2", "r3": ""}
@@ -44,6 +49,7 @@ class Model:
         self.running: list[StartRequest] = []
         self.rules: dict[tuple[str, str], Rule] = {}
         self.tokens: dict[tuple[str, str], float] = {}
+        self.closed = {POWER.type, LEVEL.type}
 
     def put(self, scope: str, rule: Rule) -> None:
         key = (scope, rule.type)
@@ -115,9 +121,15 @@ class Model:
 
     def open(self, key: tuple[str, str]) -> bool:
         rule = self.rules[key]
+        if isinstance(rule, GateRule):
+            return rule.type not in self.closed
         if isinstance(rule, Concurrency):
             return sum(covers(key[0], request) for request in self.running) < rule.limit
         return isinstance(rule, RateLimit) and self.tokens[key] > 1 - 1e-6
+
+
+def reading(*, holds: bool) -> GateReading:
+    return GateReading(holds, "closed" if holds else "open", None, "")
 
 
 def covers(scope: str, request: StartRequest) -> bool:
@@ -139,7 +151,9 @@ KINDS: list[list[tuple[Any, ...]]] = [
     list(product(["withdraw"], range(4))),
     list(product(["end"], WORKFLOWS)),
     list(product(["put"], SCOPES, RULES)),
+    list(product(["put"], SCOPES, [POWER, LEVEL])),
     list(product(["lift"], range(3))),
+    list(product(["turn"], [POWER.type, LEVEL.type], [False, True])),
     list(product(["wait"], [0.25, 0.5, 1.0, 5.0])),
     *[COMPARE] * 3,
 ]
@@ -175,6 +189,7 @@ class Bench:
             self.policy.attach(run)
         self.slots = WorkerSlots(2)
         self.now = 0.0
+        self.live = {rule.type: LiveReading(reading(holds=True)) for rule in (POWER, LEVEL)}
 
     def play(self, event: str, *arguments: object) -> None:
         getattr(self, event)(*arguments)
@@ -203,7 +218,8 @@ class Bench:
         self.policy.attach(self.runs[run])
 
     def put(self, scope: str, rule: Rule) -> None:
-        self.policy.apply({(scope, rule.type): Effective(rule, "t")}, self.now)
+        effective = Effective(rule, "t", live=self.live.get(rule.type))
+        self.policy.apply({(scope, rule.type): effective}, self.now)
         self.model.put(scope, rule)
 
     def lift(self, which: int) -> None:
@@ -211,6 +227,13 @@ class Bench:
         for key in list(self.model.rules)[which : which + 1]:
             self.policy.apply({key: None}, self.now)
             self.model.lift(*key)
+
+    def turn(self, kind: str, holds: bool) -> None:
+        """Have the plant close or open the gates of a name."""
+        if holds is not (kind in self.model.closed):
+            self.live[kind].reading = reading(holds=holds)
+            self.policy.signal_gates([key for key in self.model.rules if key[1] == kind])
+            self.model.closed ^= {kind}
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
