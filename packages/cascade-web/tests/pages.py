@@ -25,6 +25,27 @@ expect.set_options(timeout=SECONDS * 1000)
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 """By how many pixels the page is wider than the screen."""
 
+PANELS = """(cases) => {
+    const text = (id) => [...document.querySelectorAll(`#${id} .row`)].map((row) => row.textContent);
+    const none = () => "";
+    let view, selected = "";
+    const shownPage = {
+        get view() { return view; }, get selected() { return selected; }, now: 100, clock: 1800000000,
+        timelines: new timelines.Timelines(), graphs: new Map(),
+        clockOf: () => null, since: none, ago: none, asOf: (each) => each, isKnown: () => true, hasNoState: () => false, mayRead: () => true, knowsRegisters: () => true,
+        unknown: none, choose: (active, over) => { selected = (active[0] ?? over[0]).key; },
+        actions: { isPaused: () => false, pausedBy: none, isOff: () => false, obeyed: none, redraw: none },
+    };
+    const shown = new panels.Panels(shownPage);
+    return cases.map((messages) => {
+        view = new views.View();
+        for (const [topic, payload] of messages) view.fold(topic, fields.asBytes(payload), {now: 100, retained: !topic.includes("telemetry")});
+        shown.draw();
+        return {run: text("runs")[0], engine: text("engines")[0], waiting: text("waiting"), constraints: document.getElementById("constraints").textContent};
+    });
+}"""
+"""Draws the panels of the page for some sets of messages; the value has what the lists say of each."""
+
 Kind: TypeAlias = type[Mosquitto] | type[NatsServer]
 EACH_BROKER = pytest.mark.parametrize("kind", [Mosquitto, NatsServer], ids=lambda kind: kind.name)
 

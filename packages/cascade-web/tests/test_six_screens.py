@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from browsing import Tab
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pages import PANELS
 from playwright.async_api import Browser
 
 from cascade.cli._watching.changes import Changes, in_words
@@ -41,7 +42,7 @@ SOURCE, RUN = "oven", "night-7"
 NOW, START = 100.0, 1_800_000_000.0
 GATES = ("", "", "site/power is 900 w, must stay below 800", "beam/current has sent nothing yet")
 GATE = "gate.power"
-PAUSES = ("", "", "", "global", f"source:{SOURCE}", f"run:{RUN}", "task:bake")
+PAUSES = ("", "", "", "global", f"source:{SOURCE}", f"run:{RUN}", "task:bake", "task:*")
 WORDS = ("completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled")
 SKIPS = ["its condition is false", "recorded in attempt 1", "its failure was kept in attempt 2"]
 
@@ -113,7 +114,7 @@ class Plant:
     def messages(self, *, events: bool) -> dict[str, Any]:
         """What the broker retains of the engine, and its events behind it under numbers."""
         head = {"v": "1.0", "source": SOURCE, "session": "s", "presence": "s"}
-        everything = self.pause in ("global", f"source:{SOURCE}")
+        everything = self.pause in ("global", f"source:{SOURCE}", "task:*")
         table = RunTable()
         table.begin(self.run)
         rows = RowMaker(self.now, waits=self.waits, paused=everything, texts=self.texts)
@@ -185,7 +186,7 @@ def of_line(text: str) -> Shown:
 
 
 def of_terminal(plant: Plant) -> Shown:
-    whole = plant.pause if not plant.pause.startswith("task:") else ""
+    whole = plant.pause if plant.pause != "task:bake" else ""
     pauses = {
         "": whole and f"{whole} is paused",
         "bake": f"{plant.pause} is paused" if plant.pause else plant.gate,
@@ -277,27 +278,6 @@ def of_home(device: dict[str, Any], messages: dict[str, Any]) -> Shown:
     }  # fmt: skip
 
 
-PAGE = """(cases) => {
-    const text = (id) => [...document.querySelectorAll(`#${id} .row`)].map((row) => row.textContent);
-    const none = () => "";
-    let view, selected = "";
-    const shownPage = {
-        get view() { return view; }, get selected() { return selected; }, now: 100, clock: 1800000000,
-        timelines: new timelines.Timelines(), graphs: new Map(),
-        clockOf: () => null, since: none, ago: none, asOf: (each) => each, isKnown: () => true, hasNoState: () => false, mayRead: () => true, knowsRegisters: () => true,
-        unknown: none, choose: (active) => { selected = active[0].key; },
-        actions: { isPaused: () => false, pausedBy: none, isOff: () => false, obeyed: none, redraw: none },
-    };
-    const shown = new panels.Panels(shownPage);
-    return cases.map((messages) => {
-        view = new views.View();
-        for (const [topic, payload] of messages) view.fold(topic, fields.asBytes(payload), {now: 100, retained: !topic.includes("telemetry")});
-        shown.draw();
-        return {run: text("runs")[0], engine: text("engines")[0], waiting: text("waiting")};
-    });
-}"""
-
-
 def of_page(found: dict[str, Any]) -> Shown:
     run = found["run"].replace("Cancel…", "")
     status, done, known, so_far = re.findall(
@@ -333,7 +313,7 @@ async def test_the_same_state_reads_the_same_on_all_screens(
     cases = [[(topic_of(name), json.dumps(each)) for name, each in found.items()] for found in told]
     tab = await Tab.of(browser)
     await tab.page.set_content(page())
-    pages = await tab.page.evaluate(PAGE, cases)
+    pages = await tab.page.evaluate(PANELS, cases)
     await tab.close()
     assert tab.complaints == []
     broker = MemoryBroker(told[0])

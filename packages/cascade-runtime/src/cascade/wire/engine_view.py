@@ -27,6 +27,15 @@ OWN_KINDS = ("presence", "constraints", "runs", "graph", "ended", "summary", "ho
 KINDS = (*OWN_KINDS, "ack")
 
 
+def covers_everything(scope: str) -> bool:
+    """Return whether a constraint in force on an engine covers each task of each of its runs.
+
+    >>> covers_everything("global"), covers_everything("task:*"), covers_everything("task:bake*")
+    (True, True, False)
+    """
+    return scope == "task:*" or not scope.startswith(("task:", "run:"))
+
+
 class Listed(NamedTuple):
     """The runs that a report has listed as active."""
 
@@ -45,6 +54,8 @@ class EngineView:
     runs: RunsReport | None = None
     graph: GraphReport | None = None
     ended: EndedReport | None = None
+    born: float | None = None
+    """When its latest birth arrived, on the reader's clock; a retained one does not count."""
     summary: Summary | None = None
     host: HostReport | None = None
     workflows: WorkflowsReport | None = None
@@ -123,6 +134,17 @@ class EngineView:
             return False
         return bool(report.presence and birth.session) and report.presence != birth.session
 
+    def runs_of_another(self, now: float) -> bool:
+        """Return whether its report of runs is of an earlier process: the one that is online was born without one, and lists nothing.
+
+        A process that only has a new link reports at once. Where two processes use the name, each may be the other one.
+        """
+        report, birth = self.runs, self.presence
+        if report is None or birth is None or not birth.online or self.contested:
+            return False
+        is_new = self.born is not None and now - self.born <= LIVE_SECONDS
+        return bool(report.presence and birth.session) and report.presence != birth.session and not is_new
+
     @property
     def has_no_birth(self) -> bool:
         """Whether its report on constraints names the session of a birth that the broker does not have.
@@ -146,10 +168,7 @@ class EngineView:
         """Whether a pause covers everything that this engine runs."""
         if self.constraints is None:
             return self.runs is not None and self.runs.paused is True
-        return any(
-            row.type == "pause" and not row.scope.startswith(("task:", "run:"))
-            for row in self.constraints.effective
-        )
+        return any(row.type == "pause" and covers_everything(row.scope) for row in self.constraints.effective)
 
     @property
     def is_empty(self) -> bool:

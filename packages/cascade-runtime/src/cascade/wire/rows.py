@@ -10,7 +10,7 @@ from cascade.interfaces.gates import is_gate
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.interfaces.wire import LOST, timestamp
 from cascade.wire.ended import InterruptedTask
-from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
+from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView, covers_everything
 from cascade.wire.gates import gate_rows
 from cascade.wire.progress import PAUSED, RUNNING, Progress, progress_of
 from cascade.wire.reports import EffectiveEntry, Waiting
@@ -26,6 +26,13 @@ def engine_rows(view: View, now: float) -> list[dict[str, Any]]:
     return [_engine_row(engine, now) for _, engine in sorted(view.engines.items())]
 
 
+def active_runs(engine: EngineView, now: float) -> int:
+    """Return how many runs an engine has now: one that is not live has none, and those of an earlier process are lost."""
+    if engine.runs is None or not engine.is_live(now) or engine.runs_of_another(now):
+        return 0
+    return len(engine.runs.runs) + engine.runs.more
+
+
 def run_rows(view: View, now: float) -> list[dict[str, Any]]:
     """Return a row for each run, the one with the latest message first; ``now`` is on the reader's clock.
 
@@ -37,16 +44,15 @@ def run_rows(view: View, now: float) -> list[dict[str, Any]]:
 def run_progress(view: View, run: RunView, now: float) -> Progress:
     """Return how far a run of a view is; ``now`` is on the reader's clock.
 
-    A running run of an engine that is lost or has ended is ``Lost``. Of an engine whose status is unknown, a run is
-    running until an event shows its end.
+    A running run of an engine that is lost or has ended is ``Lost``, and as its last report has it. Of an engine whose
+    status is unknown, a run is running until an event shows its end.
     """
-    engine = view.engines.get(run.source)
-    lost = run.status == RUNNING and (engine is None or engine.status(now) not in (ONLINE, UNKNOWN))
+    lost = _is_lost(view, run, now)
     active = run.reported if run.status == RUNNING else None
     return progress_of(
-        run.counts,
+        _counts(run, lost=lost),
         status=LOST if lost else run.status,
-        recorded=run.recorded,
+        recorded=active.recorded if lost and active is not None else run.recorded,
         known=run.known,
         open=active.open if active is not None else run.status == RUNNING,
         # a report that leaves out reasons may have left out those tasks that wait for their next attempt
@@ -54,6 +60,18 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
         paused=bool(_pauses(view, run)),
         left_s=active.eta_s if active is not None else None,
     )
+
+
+def _is_lost(view: View, run: RunView, now: float) -> bool:
+    engine = view.engines.get(run.source)
+    if run.status != RUNNING:
+        return False
+    return engine is None or engine.status(now) not in (ONLINE, UNKNOWN) or engine.runs_of_another(now)
+
+
+def _counts(run: RunView, *, lost: bool) -> dict[str, int]:
+    """Return tasks by state; of a lost run those of the last report, which is all that its engine's next process knows."""
+    return dict(run.reported.counts) if lost and run.reported is not None else run.counts
 
 
 def waiting_rows(view: View, run: RunView, now: float) -> list[Waiting]:
@@ -85,7 +103,7 @@ def _pauses(view: View, run: RunView) -> list[str]:
         return []
     if engine.constraints is not None:
         rows = (row for row in engine.constraints.effective if row.type == "pause")
-        return [row.by for row in rows if row.scope == own or not row.scope.startswith(("task:", "run:"))]
+        return [row.by for row in rows if row.scope == own or covers_everything(row.scope)]
     waiting = run.reported.waiting if run.reported is not None else []
     topics = [row.topic for row in waiting if row.type == "pause"]
     scopes = [found[0] if (found := parse_constraint_topic(topic)) is not None else "" for topic in topics]
@@ -119,7 +137,7 @@ def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
         "sync": engine.sync,
         "paused": engine.is_live(now) and engine.paused,
         "contested": engine.is_live(now) and engine.contested,
-        "runs": len(engine.runs.runs) + engine.runs.more if engine.runs and engine.is_live(now) else 0,
+        "runs": active_runs(engine, now),
         "held": _closed_gates(engine) if engine.is_live(now) else [],
     }
 
@@ -142,7 +160,7 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
         "status": found.status,
         "started": _time(run.started),
         "ended": _time(run.ended),
-        "counts": run.counts,
+        "counts": _counts(run, lost=_is_lost(view, run, now)),
         "tasks": dict(found.tasks),
         "finished": found.finished,
         "known": found.known,

@@ -94,7 +94,7 @@ class View:
             case GraphReport() | HostReport() | Summary() | WorkflowsReport() | Acknowledgement():
                 self._replace_part(topic, message, heard)
             case Presence():
-                self._fold_presence(message)
+                self._fold_presence(message, heard)
             case Register():
                 self._fold_register(message, len(payload))
             case Store():
@@ -292,7 +292,7 @@ class View:
             if known is None or not known.has_end(row):
                 self.run(source, run_id).report_end(row)
 
-    def _fold_presence(self, presence: Presence) -> None:
+    def _fold_presence(self, presence: Presence, heard: float | None) -> None:
         engine = self._engine(presence.source)
         before = engine.presence
         if (
@@ -303,6 +303,8 @@ class View:
         ):
             # a late will of an earlier connection: the process answers it with its birth
             return
+        if before is None or presence.session != before.session:
+            engine.born = heard
         engine.presence = presence
 
     def _fold_register(self, register: Register, size: int) -> None:

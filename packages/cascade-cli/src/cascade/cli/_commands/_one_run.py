@@ -10,6 +10,7 @@ from cascade.cli._commands._listed import show_age
 from cascade.cli.columns import Column, shown
 from cascade.cli.durations import show_duration
 from cascade.cli.output import Output
+from cascade.wire import label
 
 SLOWEST = 5
 """Steps of the table of the slowest; a run with no more steps than that has none."""
@@ -17,7 +18,7 @@ SLOWEST = 5
 
 def show_counts(counts: Mapping[str, Any]) -> str:
     """Return numbers of steps by state as a person reads them."""
-    return " ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items())
+    return " ".join(f"{count} {label(state).replace('_', ' ')}" for state, count in counts.items())
 
 
 def show_took(seconds: Any) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from cascade.cli._commands._listed import listing, show_age
+from cascade.cli._watching.picture import SILENT_SECONDS
 from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
+from cascade.cli.durations import show_duration
 from cascade.cli.link import Address
 from cascade.cli.snapshot import CONSTRAINTS, ENDED, RUNS, STATUS, read
-from cascade.wire import label, run_rows
+from cascade.wire import label, run_rows, seconds
 
 
 def _ago(value: str | None) -> str:
@@ -38,4 +42,12 @@ def command(address: Address, listen: float) -> None:
     """List the runs: those that run now, and those that ended last."""
     view, now = read(address, STATUS, CONSTRAINTS, RUNS, ENDED, listen=listen)
     empty = "no runs; an engine without a name reports every 10 s: cascade runs --listen 12s waits for it"
-    settings().output.rows(run_rows(view, now), COLUMNS, empty=empty)
+    output = settings().output
+    output.rows(run_rows(view, now), COLUMNS, empty=empty)
+    for engine in view.live(now):
+        reported = seconds(engine.runs.ts) if engine.runs is not None and engine.runs.runs else None
+        age = 0.0 if reported is None else time.time() - reported
+        if age > SILENT_SECONDS:
+            output.note(
+                f"the last report of {engine.source} is {show_duration(age)} old: not known whether its runs go on"
+            )

@@ -163,13 +163,18 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
         yield _text(f"    {seen}; {run.missing:,} events did not arrive")
     if run.doubt:
         yield _text(f"    {run.doubt}", "yellow")
+    if run.dropped:
+        yield _text(f"    {run.dropped:,} events were dropped by the engine", "yellow")
     yield from _counted(progress)
     if len(run.steps) > 1 and not frame.narrow:
-        yield _text(
-            f"    {'  '.join(f'{name} {ended:,}/{known:,}' for name, ended, known in run.steps)}", "dim"
-        )
-    for task in run.running[: 2 if frame.height < 30 else 5]:
+        names = [f"{name} {ended:,}/{known:,}" for name, ended, known in run.steps]
+        names += [f"and {run.names_more:,} more names"] if run.names_more else []
+        yield _text(f"    {'  '.join(names)}", "dim")
+    shown = run.running[: 2 if frame.height < 30 else 5]
+    for task in shown:
         yield _task(task, frame)
+    if more := len(run.running) - len(shown) + run.running_more:
+        yield _text(f"    and {more:,} more that run", "dim")
     for reason in run.waiting[:4]:
         yield from _reason(reason, frame)
     for name, error in run.failures[:3]:

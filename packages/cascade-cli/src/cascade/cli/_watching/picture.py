@@ -29,7 +29,8 @@ from cascade.wire import (
     seconds,
     waiting_rows,
 )
-from cascade.wire.progress import RUNNING, Progress
+from cascade.wire.progress import ACTIVE, RUNNING, Progress
+from cascade.wire.rows import active_runs
 
 _LIMITS = ("pause", "concurrency", "rate_limit")
 
@@ -91,6 +92,11 @@ class RunPanel:
     """Who pauses it."""
     interrupted: tuple[str, ...] = ()
     """Tasks that ran when the link of a lost engine broke."""
+    running_more: int = 0
+    """Tasks that run, and that the report leaves out; ``names_more``: names of tasks."""
+    names_more: int = 0
+    dropped: int = 0
+    """Events that the engine has dropped for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,8 @@ class Picture:
 
 
 _LARGEST, _LONGEST = 1e15, 40
+SILENT_SECONDS = 60.0
+"""Age of a report from which on it is named: an engine repeats it every 10 s while a run is active."""
 
 
 def take(view: View, rates: Rates, *, now: float, wall: float) -> Picture:
@@ -215,8 +223,7 @@ def _engine(engine: EngineView, now: float, wall: float) -> EngineLine:
         *([CONTESTED] if online and engine.contested else []),
         *([engine.sync] if online and engine.sync not in ("", "synced") else []),
     ]
-    runs = len(engine.runs.runs) + engine.runs.more if engine.runs is not None and online else 0
-    return EngineLine(engine.source, engine.status(now), age, runs, ", ".join(notes))
+    return EngineLine(engine.source, engine.status(now), age, active_runs(engine, now), ", ".join(notes))
 
 
 def _panel(
@@ -233,7 +240,10 @@ def _panel(
         waiting=tuple(_waiting(view, run, progress, now=now, wall=wall)),
         failures=tuple((task.task_id, task.error) for task in reversed(run.failures)),
         missing=run.missing if run.partial else None,
-        doubt=_doubt(view.engines.get(run.source), now),
+        doubt=_doubt(view.engines.get(run.source), now, wall) if progress.status in ACTIVE else "",
+        running_more=run.reported.running_more if run.reported is not None else 0,
+        names_more=run.reported.tasks_more if run.reported is not None else 0,
+        dropped=run.reported.lost if run.reported is not None else 0,
         by=author_of(view, run, progress),
         interrupted=_interrupted(view, run, now),
     )
@@ -243,11 +253,16 @@ def _interrupted(view: View, run: RunView, now: float) -> tuple[str, ...]:
     return tuple(task.task_id or task.task_name for task in interrupted_rows(view, run, now))
 
 
-def _doubt(engine: EngineView | None, now: float) -> str:
-    """Return why it is not known whether a run still runs: only events come of its engine, and none has come for 12 s."""
-    if engine is None or engine.heard is None or not engine.only_events or not engine.is_silent(now):
+def _doubt(engine: EngineView | None, now: float, wall: float) -> str:
+    """Return why it is not known whether a run still runs: its engine has said nothing for longer than it does while one runs."""
+    if engine is None or not engine.is_silent(now):
         return ""
-    return f"its last event came {show_duration(now - engine.heard)} ago: not known whether it still runs"
+    if engine.only_events and engine.heard is not None:
+        return f"its last event came {show_duration(now - engine.heard)} ago: not known whether it still runs"
+    reported = seconds(engine.runs.ts) if engine.runs is not None else None
+    if reported is None or wall - reported < SILENT_SECONDS:
+        return ""
+    return f"its last report is {show_duration(wall - reported)} old: not known whether it still runs"
 
 
 def _running(run: RunView, wall: float) -> Iterable[RunningLine]:

@@ -174,7 +174,8 @@ def _reported(
             return {"status": LOST}
         found = json.loads(last)
         kept = {key: found[key] for key in _OF_ACTIVE & found.keys()}
-        return {**kept, "status": LOST, "token": token, "interrupted": found.get("running", [])}
+        running = {"interrupted": found.get("running", []), "interrupted_more": found.get("running_more", 0)}
+        return {**kept, **running, "status": LOST, "token": token}
     if not end or end_token != token or row["status"] == RUNNING:
         return {}
     found = json.loads(end)
@@ -182,7 +183,8 @@ def _reported(
 
 
 _OF_ACTIVE = {"target", "tags", "started", "counts", "known", "recorded"}
-_REPORTED = {*_OF_ACTIVE, "status", "error", "by", "ended", "duration_ms"}
+_OF_ENDED = {"status", "error", "by", "ended", "duration_ms", "interrupted", "interrupted_more"}
+_REPORTED = _OF_ACTIVE | _OF_ENDED
 
 
 def iso(seconds: float) -> str:

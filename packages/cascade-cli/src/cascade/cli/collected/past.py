@@ -61,8 +61,7 @@ def _reported(file: CollectedFile, run: RunKey, listed: Mapping[str, Any]) -> di
     found: dict[str, Any] = next((json.loads(payload) for (payload,) in rows), {})
     if has_end or not found:
         return found
-    tasks: dict[str, Any] = {key: found[key] for key in ("tasks", "tasks_more") if key in found}
-    return {**tasks, "interrupted_more": found.get("running_more", 0)}
+    return {key: found[key] for key in ("tasks", "tasks_more") if key in found}
 
 
 def _unnumbered(topic: str, payload: str) -> dict[str, str]:

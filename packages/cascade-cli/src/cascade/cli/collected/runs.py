@@ -33,6 +33,9 @@ def runs_with_steps(file: CollectedFile, run_id: str) -> list[dict[str, Any]]:
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:
     counts = {state.lower(): count for state, count in sorted(run["counts"].items())}
+    if recorded := run.get("recorded"):
+        counts |= {"skipped": counts.get("skipped", 0) - recorded, "recorded": recorded}
+        counts = {state: count for state, count in counts.items() if count}
     return {
         "run_id": run["run_id"],
         "source": run["source"],

@@ -80,8 +80,10 @@ class GateIndex:
         if name:
             reason = self.hold_reason(run_id, name)
             return str(reason) if reason is not None else ""
-        pauses = (str(each.block_reason()) for each in self._of_run(run_id) if isinstance(each, PauseGate))
-        return next(pauses, "")
+        # it covers every task, whatever the name
+        everywhere = self.by_key.get(("task:*", "pause"))
+        found = (*self._of_run(run_id), *([everywhere] if everywhere is not None else []))
+        return next((str(each.block_reason()) for each in found if isinstance(each, PauseGate)), "")
 
     def hold_reason(self, run_id: str, name: str) -> BlockReason | None:
         """Return what holds tasks of this name in this run: a pause or a closed gate; or None."""

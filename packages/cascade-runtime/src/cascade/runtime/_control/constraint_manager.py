@@ -132,7 +132,9 @@ class ConstraintManager:
             # the engines are made after this
             waits=lambda run: self._engines.waits(run),  # noqa: PLW0108
             texts=lambda run, waits: self._engines.texts(run, waits),  # noqa: PLW0108
-            paused=lambda: any(self.registers.is_in_force((scope, "pause")) for scope in self._own_scopes),
+            paused=lambda: any(
+                self.registers.is_in_force((scope, "pause")) for scope in (*self._own_scopes, "task:*")
+            ),
             clean=self._mask,
             names={"org_id": os.environ.get("CASCADE_ORG_ID") or "local", "project_id": self._project_id},
             retained=self._named,

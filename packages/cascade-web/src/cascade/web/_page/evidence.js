@@ -40,6 +40,9 @@ const evidence = (() => {
     return isHidden && status === "lost" && !engine.presence ? "unknown" : status;
   }
 
+  /** Whether an engine has said nothing for longer than it does while a run is active: it repeats its report every 10 s. */
+  const isOld = (engine, page) => Boolean(engine?.runs?.seconds) && engine.isSilent(page.now) && page.clock - engine.runs.seconds > 60;
+
   /** Return counts in words, with what is missing in them. */
   function counted(run, text) {
     if (!run.partial) return text;
@@ -51,5 +54,5 @@ const evidence = (() => {
     return progress.isActive(row.status) && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
   }
 
-  return { NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, CONSTRAINT_TOPICS, presenceOf, named, banner, unreached, note, counted, statusOf };
+  return { NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, CONSTRAINT_TOPICS, presenceOf, isOld, named, banner, unreached, note, counted, statusOf };
 })();

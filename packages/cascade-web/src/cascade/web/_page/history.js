@@ -45,8 +45,8 @@ const history_ = (() => {
   /** Return a run of the list as the rows of a page show it. */
   function listed(row, index) {
     const view = new views.View(), { source, run_id } = row;
-    const report = { v: "1.0", source, runs: [], recent: [{ ...row, ended: row.ended ?? row.latest }] };
-    view.fold(`cascade/state/${fields.encodeLevel(source)}/runs`, bytes(JSON.stringify(report)), { now: 0, retained: true });
+    const report = { v: "1.0", source, runs: [{ failures: [], interrupted: [], ...row, ended: row.ended ?? row.latest }] };
+    view.fold(`cascade/state/${fields.encodeLevel(source)}/ended`, bytes(JSON.stringify(report)), { now: 0, retained: true });
     const run = view.runs.get(views.runKey(source, run_id));
     if (!run) return null;
     return { key: `${index} ${source} ${run_id}`, run, row: { ...views.runRow(view, run, 0), status: row.status || runs.ENDED }, of: row };

@@ -177,11 +177,11 @@
     dirty = true;
   }
 
-  /** Show the run that a link names: the live one, or that of the past once the broker is known not to have it. */
+  /** Show the run that a link names: the live one, or that of the past once the broker is known not to have it; a lost one is of the past. */
   function seek() {
     if (!wanted) return;
     const found = [...view.runs].find(([, run]) => run.run_id === wanted.run_id && (!wanted.source || run.source === wanted.source));
-    if (found && (found[1].status === runs.RUNNING || !source)) {
+    if (found && (!source || progress.isActive(progress.ofRun(view, found[1], page.now).status))) {
       wanted = null;
       page.past = null;
       page.selected = page.chosen = found[0];

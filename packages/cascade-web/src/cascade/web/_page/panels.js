@@ -74,7 +74,7 @@ const panels = (() => {
     const notes = [];
     if (online && presence?.seconds != null) notes.push(page.since(engine, presence.seconds, "connected "));
     if (!online && engine.heard !== null) notes.push(`last message ${duration(page.now - engine.heard)} ago`);
-    if (online && report) notes.push(plural(report.runs.length + report.more, "run"));
+    if (online && report) notes.push(plural(engine.activeRuns(page.now), "run"));
     if (online && summary) notes.push(`${count(summary.running)} running, ${count(summary.waiting)} waiting`);
     if (online && engine.sync && engine.sync !== "synced") notes.push(engine.sync);
     if (online && engine.paused) notes.push(`paused by ${page.actions.pausedBy(engine)}`);
@@ -131,6 +131,8 @@ const panels = (() => {
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
       ...(left !== null ? [`about ${duration(Math.max(left, 1))} left`] : []),
+      ...(alive && evidence.isOld(engine, page) ? [`last report ${duration(page.clock - engine.runs.seconds)} ago: not known whether it still runs`] : []),
+      ...(run.reported?.lost ? [`${plural(run.reported.lost, "event")} dropped by the engine`] : []),
       alive && status !== "unknown" ? evidence.counted(run, tasksInWords(row.tasks))
         : `${alive ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, tasksInWords(row.tasks) || "no tasks")}`,
       ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)]);

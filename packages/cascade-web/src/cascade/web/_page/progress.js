@@ -34,10 +34,19 @@ const progress = (() => {
     return { running, waiting: Math.max(waiting, Math.min(most, rest === null ? most : rest - running)) };
   }
 
+  /** Whether a running run has lost its engine. */
+  function isLost(view, run, now) {
+    const engine = view.engines.get(run.source);
+    return run.status === runs.RUNNING && (!["online", "unknown"].includes(engine?.status(now)) || engine.runsOfAnother(now));
+  }
+
+  /** Return tasks by state; of a lost run those of the last report, which is all that its engine's next process knows. */
+  const countsOf = (view, run, now) => (isLost(view, run, now) && run.reported ? run.reported : run).counts;
+
   /** Return how far a run of a view is: `run_progress` of `cascade.wire`. */
   function ofRun(view, run, now) {
-    const running = run.status === runs.RUNNING, active = running ? run.reported : null, engine = view.engines.get(run.source);
-    return of(run.counts, { recorded: run.recorded, status: running && !["online", "unknown"].includes(engine?.status(now)) ? runs.LOST : run.status,
+    const running = run.status === runs.RUNNING, active = running ? run.reported : null, lost = isLost(view, run, now);
+    return of(countsOf(view, run, now), { recorded: (lost && active ? active : run).recorded, status: lost ? runs.LOST : run.status,
       known: run.known, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
       paused: pauses(view, run).length > 0, left_s: active?.eta_s ?? null });
   }
@@ -61,7 +70,7 @@ const progress = (() => {
     const engine = view.engines.get(run.source), own = `run:${run.run_id}`;
     if (!engine) return [];
     const ofPause = (rows) => rows.filter(({ type }) => type === "pause");
-    if (engine.constraints) return ofPause(engine.constraints.effective).filter(({ scope }) => scope === own || !/^(task|run):/.test(scope)).map(({ by }) => by);
+    if (engine.constraints) return ofPause(engine.constraints.effective).filter(({ scope }) => scope === own || views.coversAll(scope)).map(({ by }) => by);
     const found = ofPause(run.reported?.waiting ?? []).filter(({ topic }) => engine.paused || fields.constraintTopic(topic)?.[0] === own)
       .map(({ topic }) => view.registers.get(topic)?.by ?? "");
     return found.length || !engine.paused ? found : [""];
@@ -70,5 +79,5 @@ const progress = (() => {
   /** Return who ended a run, or who pauses it now, as the messages claim; empty if that is nobody or not known. */
   const authorOf = (view, run, status) => (status === PAUSED ? pauses(view, run).find(Boolean) ?? "" : run.by);
 
-  return { authorOf, PAUSED, isActive, label, heldTexts, isRecorded, of, ofRun, waitingRows };
+  return { authorOf, countsOf, PAUSED, isActive, label, heldTexts, isRecorded, of, ofRun, waitingRows };
 })();

@@ -13,7 +13,7 @@ const views = (() => {
   class EngineView {
     constructor(source) {
       Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, ended: null, summary: null, host: null, workflows: null,
-        ack: null, project_id: "", place: null, heard: null, first_heard: null, missed: 0, applied_since: bare(), listed: new Map() });
+        ack: null, project_id: "", place: null, heard: null, first_heard: null, born: null, missed: 0, applied_since: bare(), listed: new Map() });
     }
 
     /** Return `online`, `lost` or `ended` at `now` on the reader's clock; `unknown` while only events have come. */
@@ -55,6 +55,16 @@ const views = (() => {
       return report.presence !== birth.session;
     }
 
+    /** Whether its report of runs is of an earlier process: `runs_of_another` of `cascade.wire`. */
+    runsOfAnother(now) {
+      const report = this.runs, birth = this.presence;
+      if (!report?.presence || !birth?.online || !birth.session || this.contested) return false;
+      return report.presence !== birth.session && (this.born === null || now - this.born > LIVE_SECONDS);
+    }
+
+    /** Return how many runs it has now. */
+    activeRuns(now) { return !this.runs || !this.isLive(now) || this.runsOfAnother(now) ? 0 : this.runs.runs.length + this.runs.more; }
+
     /** Whether its report names the session of a birth that the broker does not have. */
     get hasNoBirth() { return Boolean(this.constraints?.presence) && !this.presence; }
 
@@ -64,9 +74,12 @@ const views = (() => {
     /** Whether a pause covers everything that this engine runs. */
     get paused() {
       if (!this.constraints) return this.runs !== null && this.runs.paused === true;
-      return this.constraints.effective.some((row) => row.type === "pause" && !/^(task|run):/.test(String(row.scope)));
+      return this.constraints.effective.some((row) => row.type === "pause" && coversAll(row.scope));
     }
   }
+
+  /** Whether a constraint in force on an engine covers each task of each of its runs. */
+  const coversAll = (scope) => scope === "task:*" || !/^(task|run):/.test(scope);
 
   class View {
     constructor() {
@@ -113,7 +126,7 @@ const views = (() => {
           break;
         case "graph": case "summary": case "host": case "workflows": this.engine(message.source, heard)[message.is] = message; break;
         case "ack": this.engine(message.source).ack = message; break;
-        case "presence": this.foldPresence(message); break;
+        case "presence": this.foldPresence(message, heard); break;
         case "register": this.foldRegister(message, payload.length); break;
         case "store": this.store = message.store; break;
         case "cleared": this.clear(message.topic); break;
@@ -265,11 +278,12 @@ const views = (() => {
       }
     }
 
-    foldPresence(presence) {
+    foldPresence(presence, heard) {
       const engine = this.engine(presence.source);
       const before = engine.presence;
       // a late will
       if (!presence.online && before?.online && presence.session !== before.session) return;
+      if (presence.session !== before?.session) engine.born = heard;
       engine.presence = presence;
     }
 
@@ -404,7 +418,7 @@ const views = (() => {
     return sorted(view.engines).map((engine) => ({ source: engine.source, status: engine.status(now),
       presence: engine.presence?.session ?? "", host: engine.presence?.host ?? "", pid: engine.presence?.pid ?? null,
       since: fields.timestamp(engine.presence?.seconds ?? null), project_id: engine.project_id, sync: engine.sync,
-      paused: engine.isLive(now) && engine.paused, contested: engine.isLive(now) && engine.contested, runs: engine.runs && engine.isLive(now) ? engine.runs.runs.length + engine.runs.more : 0,
+      paused: engine.isLive(now) && engine.paused, contested: engine.isLive(now) && engine.contested, runs: engine.activeRuns(now),
       held: engine.isLive(now) ? closedGates(engine) : [] }));
   }
 
@@ -420,7 +434,7 @@ const views = (() => {
   function runRow(view, run, now) {
     const { status, tasks, finished, known, open, percent, left_s } = progress.ofRun(view, run, now);
     return { source: run.source, run_id: run.run_id, target: run.target, status, started: fields.timestamp(run.started),
-      ended: fields.timestamp(run.ended), counts: run.counts, tasks, finished, known, open, percent, left_s, error: run.error, by: progress.authorOf(view, run, status), token: run.token,
+      ended: fields.timestamp(run.ended), counts: progress.countsOf(view, run, now), tasks, finished, known, open, percent, left_s, error: run.error, by: progress.authorOf(view, run, status), token: run.token,
       attempt: run.attempt, failed: run.failed.map(({ task_id }) => task_id), interrupted: interruptedRows(view, run, now).map(({ task_id }) => task_id),
       held: progress.heldTexts(view, run, now) };
   }
@@ -476,5 +490,5 @@ const views = (() => {
     return dump(view, now);
   }
 
-  return { View, gateRows, keptRows, interruptedRows, runKey, runRow, same, byText, dump, ofMessages };
+  return { View, coversAll, gateRows, keptRows, interruptedRows, runKey, runRow, same, byText, dump, ofMessages };
 })();
