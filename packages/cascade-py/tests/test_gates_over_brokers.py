@@ -132,24 +132,26 @@ async def test_a_cut_link_opens_nothing(place: Place) -> None:
 
 
 @pytest.mark.full
-async def test_a_gate_outlives_the_store_of_its_broker(mosquitto: Broker) -> None:
-    """The broker begins anew and has nothing: the engine keeps the gate, and goes on with the next good value."""
-    place = Place("mosquitto", mosquitto)
-    await place.begin()
-    await place.measure(900)
+@pytest.mark.parametrize("keep", [True, False], ids=["with its store", "without"])
+async def test_a_gate_outlives_a_restart_of_its_broker(place: Place, keep: bool) -> None:
+    """Also if the broker begins anew and has nothing: the engine keeps the gate, and goes on with the next good value."""
     await place.put()
-    run = asyncio.create_task(
-        cs.Engine(connector=place.connect(mosquitto.port, source_id=place.source)).run(step(3))
-    )
+    connector = place.connect(place.port, source_id=place.source)
+    run = asyncio.create_task(cs.Engine(connector=connector).run(step(3)))
     await eventually(lambda: place.state == "unknown")
     await place.measure(900)
     await eventually(lambda: place.state == "closed")
-    mosquitto.restart(keep_store=False)
-    await eventually(lambda: place.reports[-1]["sync"] == "stale")
-    assert place.state == "closed"
-    await place.measure(100)
+    links, sync = connector.statistics().connections, "synced" if keep else "stale"
+    await asyncio.to_thread(place.broker.restart, keep_store=keep)
+    await eventually(lambda: connector.statistics().connections > links and place.reports[-1]["sync"] == sync)
+    assert (place.state, run.done()) == ("closed", False)
+
+    async def goes_on() -> bool:
+        await place.measure(100)
+        return run.done()
+
+    await eventually(goes_on)
     assert await run == 3
-    await place.outside.disconnect()
 
 
 async def test_a_topic_that_floods_is_unsubscribed(place: Place) -> None:

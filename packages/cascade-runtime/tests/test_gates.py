@@ -96,9 +96,11 @@ async def test_a_run_holds_says_why_and_goes_on(
 ) -> None:
     """Unknown, too high, back but not for long enough, open; then a stopped sensor holds what runs at its next checkpoint."""
     runs: list[dict[str, Any]] = []
+    paused: set[bool] = set()
 
     async def hear(topic: str, body: dict[str, Any]) -> None:
         runs.extend(body["runs"])
+        paused.add(body["paused"])
 
     await desk.connector.subscribe("cascade/state/press-3/runs", hear)
     going = asyncio.Event()
@@ -141,6 +143,7 @@ async def test_a_run_holds_says_why_and_goes_on(
     assert runs[-1]["waiting"][0]["text"] == "site/power has sent nothing for 10 min"
     assert runs[-1]["running"][0]["paused"]
     assert runs[-1].get("eta_s") is None
+    assert paused == {False}
     stopped.set()
     await desk.lift("global", "gate.power")
     assert await run == "done"

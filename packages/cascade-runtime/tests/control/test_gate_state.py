@@ -115,6 +115,7 @@ def test_no_payload_confuses_a_gate(count: int, seeded_random: random.Random) ->
             assert (reading.state == "unknown") is isinstance(value, NoValue)
             assert reading.text.isprintable()
             assert len(reading.text) < 400
+            assert not isinstance(reading.value, str) or len(reading.value) <= 32
             json.dumps(reading, allow_nan=False)
 
 
