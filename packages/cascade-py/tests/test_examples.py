@@ -26,10 +26,10 @@ PRINTED = {
 }
 
 
-def printed(program: Path, *arguments: str) -> str:
-    """Run a program as a user does; return what it prints."""
+def printed(program: Path, *arguments: str, but: tuple[str, ...] = ()) -> str:
+    """Run a program as a user does, with every warning an error, but those; return what it prints."""
     ended = subprocess.run(
-        [sys.executable, "-W", "error", program.name, *arguments],
+        [sys.executable, "-W", "error", *but, program.name, *arguments],
         cwd=program.parent,
         capture_output=True,
         text=True,
@@ -85,5 +85,7 @@ def test_a_page_of_the_manual_is_true(page: Path, tmp_path: Path) -> None:
         "\n".join(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)), "utf-8"
     )
     shown = re.findall(r"^\s*print\(.*\)  # (.+)$|^# (.+)$", program.read_text("utf-8"), re.MULTILINE)
-    assert printed(program).splitlines() == [beside or below for beside, below in shown]
+    # executorlib's models are written for pydantic 1
+    but = ("-W", "ignore::DeprecationWarning") if page.stem == "clusters" else ()
+    assert printed(program, but=but).splitlines() == [beside or below for beside, below in shown]
     assert shown or page.stem == "settings"
