@@ -14,7 +14,8 @@ from cascade.testkit.waiting import busyness
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLES = PACKAGE / "examples"
-PAGES = sorted((PACKAGE / "docs").glob("*.md"))
+OBSERVER = PACKAGE.parent / "cascade-interfaces/docs/observer.md"
+PAGES = [*sorted((PACKAGE / "docs").glob("*.md")), OBSERVER]
 
 THUMBNAILS = "".join(f"image-{number}.jpg: 64 x 48\n" for number in range(8))
 PRINTED = {

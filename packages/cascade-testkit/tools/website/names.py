@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 from types import ModuleType
+from typing import TypeVar
 
 from website.described import described
 from website.docstrings import markdown
@@ -18,6 +21,9 @@ MODULES = {
     "cascade.executors.dask": "the executor for Dask clusters",
     "cascade.observers.otel": "the observer for OpenTelemetry",
     "cascade.interfaces": "what connectors, executors and observers implement",
+    "cascade.interfaces.observer": "what observers implement",
+    "cascade.interfaces.topics": "topics of the wire",
+    "cascade.interfaces.control_messages": "messages that steer",
     "cascade.interfaces.broker_programs": "start the brokers of this machine",
     "cascade.spec": "what a user declares",
     "cascade.transport": "what every networked connector needs beside its client",
@@ -49,8 +55,16 @@ def homes() -> dict[str, dict[str, str]]:
 
 
 def exported(module: ModuleType) -> list[str]:
-    """Return the names that a module exports, without other modules of the namespace."""
-    return [name for name in module.__all__ if not isinstance(getattr(module, name), ModuleType)]
+    """Return the names that a module exports, or else defines, without other modules of the namespace."""
+    names = getattr(module, "__all__", None) or _defined(module)
+    return [name for name in names if not isinstance(getattr(module, name), (ModuleType, TypeVar))]
+
+
+def _defined(module: ModuleType) -> list[str]:
+    found = re.findall(
+        r"^(?:(?:async )?def |class )?([a-zA-Z]\w*)(?:\(|:| =)", inspect.getsource(module), re.MULTILINE
+    )
+    return [name for name in dict.fromkeys(found) if hasattr(module, name)]
 
 
 def api_pages() -> dict[str, str]:
