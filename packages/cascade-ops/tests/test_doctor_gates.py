@@ -128,7 +128,7 @@ def nats(roles: Roles) -> Iterator[tuple[Broker, str]]:
 async def test_an_engine_reads_what_its_rules_permit_and_doctor_finds_what_they_do_not(
     server: Any, permitted: bool, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """mosquitto grants every subscription, so only what this client hears shows it; a nats-server refuses it."""
+    """Row 60: mosquitto grants every subscription, so only what this client hears shows it; a nats-server refuses it."""
     for network in ("MQTT", "NATS"):
         monkeypatch.setenv(f"CASCADE_{network}_PASSWORD", PASSWORD)
     roles = replace(ROLES, gates=("site/power",)) if permitted else ROLES

@@ -113,7 +113,7 @@ async def test_a_retained_value_closes_at_once_and_opens_only_without_stale(plac
 
 @pytest.mark.full
 async def test_a_cut_link_opens_nothing(place: Place) -> None:
-    """What the gate said stays in force; a retained value and a clear of meanwhile count on the next link."""
+    """Row 60: what the gate said stays in force; a retained value and a clear of meanwhile count on the next link."""
     async with ChaosProxy(place.port) as proxy:
         await place.measure(900, retain=True)
         await place.put()
@@ -134,7 +134,7 @@ async def test_a_cut_link_opens_nothing(place: Place) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("keep", [True, False], ids=["with its store", "without"])
 async def test_a_gate_outlives_a_restart_of_its_broker(place: Place, keep: bool) -> None:
-    """Also if the broker begins anew and has nothing: the engine keeps the gate, and goes on with the next good value."""
+    """Row 60, also if the broker begins anew and has nothing: the engine keeps the gate, and goes on with the next good value."""
     await place.put()
     connector = place.connect(place.port, source_id=place.source)
     run = asyncio.create_task(cs.Engine(connector=connector).run(step(3)))
@@ -155,7 +155,7 @@ async def test_a_gate_outlives_a_restart_of_its_broker(place: Place, keep: bool)
 
 
 async def test_a_topic_that_floods_is_unsubscribed(place: Place) -> None:
-    """Its gates are unknown with the rate in the reason; what else the engine does goes on."""
+    """Row 59: its gates are unknown with the rate in the reason; what else the engine does goes on."""
     await place.put()
     run = asyncio.create_task(
         cs.Engine(connector=place.connect(place.port, source_id=place.source)).run(step(1))

@@ -325,7 +325,7 @@ async def test_a_value_that_flaps_opens_nothing(
     engine: Engine,
     eventually: Eventually,
 ) -> None:
-    """G2: above and below the bound in turns, each for less than the settle time; once it is steady, the gate opens."""
+    """Row 59, and G2: above and below the bound in turns, each for less than the settle time; once it is steady, the gate opens."""
     await put(desk, "global", gate("power", topic="site/power", above=800, settle=1))
     run = asyncio.create_task(engine.run(step(1)))
     await eventually(lambda: said(desk).get("state") == "unknown")

@@ -97,7 +97,7 @@ def garbled(chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.nightly)])
 def test_no_payload_confuses_a_gate(count: int, seeded_random: random.Random) -> None:
-    """Whatever arrives is a finite number, a word or unknown; the gate holds unless it is a number in band."""
+    """Row 59: whatever arrives is a finite number, a word or unknown; the gate holds unless it is a number in band."""
     gates = [
         gate("a", topic="t", above=10),
         gate("b", topic="t", path="w", below=10),
