@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "release"))
 from releasing import archives, decisions
 from releasing.decisions import Checkout, Listed
 from releasing.index import Unreachable, ask, served
+
+from cascade.interfaces.distribution import VERSION
 
 ROOT = Path(__file__).parents[3]
 CHANGELOG = """\
@@ -225,7 +228,7 @@ def commit(folder: Path, text: str) -> None:
 def test_the_whole_session(tmp_path: Path) -> None:
     """From a clone: bad input builds nothing; else all archives are checked, and the README's line brings its list."""
     clone, elsewhere = tmp_path / "clone", tmp_path / "elsewhere"
-    subprocess.run(("git", "clone", "-q", ROOT, clone), check=True)
+    subprocess.run(("git", "clone", "-q", "--no-tags", ROOT, clone), check=True)
     elsewhere.mkdir()
     (elsewhere / "cascadepy-0.0.1.tar.gz").touch()
 
@@ -235,7 +238,6 @@ def test_the_whole_session(tmp_path: Path) -> None:
         return done.returncode, done.stdout + done.stderr
 
     with served(elsewhere) as url:
-        (clone / "README.md").touch()
         (clone / "new.py").touch()
         assert "1 file differs from the last commit (?? new.py)" in release()[1]
         (clone / "new.py").unlink()
@@ -246,14 +248,17 @@ def test_the_whole_session(tmp_path: Path) -> None:
         assert (code, "CHANGELOG.md has no notes" in text, (clone / "dist").exists()) == (1, True, False)
         (clone / "CHANGELOG.md").write_text(changelog, "utf-8")
         commit(clone, "Add the notes")
-        subprocess.run(("git", "tag", "v0.1.0"), cwd=clone, check=True)
-        assert "version 0.1.0 exists: the tag v0.1.0" in release()[1]
+        subprocess.run(("git", "tag", f"v{VERSION}"), cwd=clone, check=True)
+        assert f"version {VERSION} exists: the tag v{VERSION}" in release()[1]
         assert "cascade-py meets 'cascadepy'" in release("--publishing")[1]
         assert not (clone / "dist").exists()
-        subprocess.run(("git", "tag", "-d", "v0.1.0"), cwd=clone, check=True)
+        subprocess.run(("git", "tag", "-d", f"v{VERSION}"), cwd=clone, check=True)
         code, text = release()
     assert code == 0, text
     assert "cascade-py meets 'cascadepy'" in text
-    assert 'pip install "cascade-py[cli,mqtt]": 13 packages, ' in text
-    assert (clone / "dist/notes.md").read_text("utf-8").startswith("The first release.")
-    assert len(list((clone / "dist/archives").iterdir())) == 22
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    brought = settings["tool"]["cascade"]["brought-by-readme"]
+    assert f'pip install "cascade-py[cli,mqtt]": {len(brought)} packages, ' in text
+    assert (clone / "dist/notes.md").read_text("utf-8").strip() == decisions.notes(changelog, VERSION)
+    packages = list(ROOT.glob("packages/*/pyproject.toml"))
+    assert len(list((clone / "dist/archives").iterdir())) == 2 * len(packages)
