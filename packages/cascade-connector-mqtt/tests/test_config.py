@@ -195,6 +195,15 @@ def test_an_ipv6_address_may_have_brackets(host: str) -> None:
     assert MqttConnector.from_url("mqtt://[::1]:1884").hostname == "::1"
 
 
+def test_a_url_may_name_the_version_of_mqtt() -> None:
+    """Beside the name; the keyword counts first."""
+    url = "mqtt://broker?source_id=press-3&protocol=3.1.1"
+    assert config.from_url(url, {})[2] == {"source_id": "press-3", "protocol": "3.1.1"}
+    assert config.from_url(url, {"protocol": "5"})[2]["protocol"] == "5"
+    assert "protocol" not in config.from_url("mqtt://broker", {})[2]
+    MqttConnector.from_url(url)
+
+
 @settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_makes_from_url_fail_otherwise(text: str) -> None:
@@ -225,6 +234,7 @@ def test_no_text_makes_from_url_fail_otherwise(text: str) -> None:
         "mqtt://me:{}@[host]",
         "mqtt://me:a/{}@host",
         "mqtt://me:a?{}@host",
+        "mqtt://me:a?protocol={}@host",
         "mqtt://me:a#{}@host",
         "mqtt://host/{}",
         "mqtt:///me:{}@host",

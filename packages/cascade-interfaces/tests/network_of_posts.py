@@ -22,6 +22,7 @@ POST = Network(
     proofs={"stamp": "the stamp", "letter": "the letter", "seal": "the seal"},
     files={"letter": "LETTER", "seal": "SEAL"},
     with_path=("mail",),
+    in_url={"franking": ("1", "2")},
     log=logging.getLogger(LOG),
 )
 KNOWN = {*POST.proofs, *POST.tls}

@@ -768,7 +768,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.connector("mqtt://host?keepalive=5"),
-        "url: only ?source_id=NAME may follow host and port; pass other keywords beside it",
+        "url: only ?source_id=NAME and protocol=3.1.1 or 5 may follow host and port; pass other keywords beside it",
     ),
     (
         lambda: MqttConnector.from_url(5),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import cascade as cs
-from cascade.interfaces import Connector, LifecycleEvent, Message, ReplyTo
+from cascade.interfaces import Complete, Connector, LifecycleEvent, Message, ReplyTo
 from cascade.interfaces.topics import constraint_topic
 from cascade.testkit import eventually
 from cascade.wire import View
@@ -161,6 +162,39 @@ async def test_what_is_offered_is_reported_with_its_schema_and_its_last_end() ->
         last = client.offered["audit"].last
         assert (last.run_id, last.status) == ("audit~x", "Failed")
     assert not client.offered["audit"].accepting
+
+
+async def test_a_report_has_at_most_64_kib_and_counts_what_it_leaves_out() -> None:
+    """Some hundred workflows do not fit; they can be started all the same."""
+    many = [cs.workflow(name=f"w{number}")(audit.function) for number in range(400)]
+    async with service(*many) as client:
+        report = client.view.engines["press"].workflows
+        assert report is not None
+        assert report.more > 100
+        assert len(report.workflows) + report.more == len(many)
+        async with contextlib.aclosing(client.link.watch("cascade/state/press/workflows")) as items:
+            (size,) = [len(item.payload) async for item in until_complete(items)]
+        assert 60_000 < size <= 64 * 1024
+        await client.ask("w399", id="a")
+        assert (await client.answers(1))[0]["status"] == "accepted"
+
+
+async def until_complete(items: Any) -> AsyncIterator[Message]:
+    async for item in items:
+        if isinstance(item, Complete):
+            return
+        if isinstance(item, Message):
+            yield item
+
+
+@pytest.mark.parametrize(("size", "sent"), [(60_000, True), (70_000, False)])
+async def test_a_value_of_more_than_64_kib_stays_where_it_is(size: int, sent: bool) -> None:
+    """The end is answered without it."""
+    text = cs.task(name="text")(lambda: "x" * size)
+    async with service(cs.workflow(name="large", answer=True)(text)) as client:
+        await client.ask("large", id="a", wait=True)
+        (end,) = await client.answers(1)
+        assert (end["outcome"], "value" in end) == ("Succeeded", sent)
 
 
 @pytest.mark.parametrize(

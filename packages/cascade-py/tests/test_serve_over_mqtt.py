@@ -95,8 +95,8 @@ class Desk:
             elif not item.retain and item.payload:
                 self.reports += 1
 
-    async def start(self) -> None:
-        url = f"mqtt://{self.broker.host}:{self.broker.port}?source_id=press"
+    async def start(self, more: str = "") -> None:
+        url = f"mqtt://{self.broker.host}:{self.broker.port}?source_id=press{more}"
         reports = self.reports
         self.process = subprocess.Popen(
             [sys.executable, "jobs.py", url, str(self.effects), str(self.folder / "runs")], cwd=self.folder
@@ -182,6 +182,25 @@ async def test_mosquittos_own_clients_ask_and_are_answered(tmp_path: Path) -> No
             assert service.responses[-1]["reason"] == "the request is longer than 64 KiB"
             await eventually(lambda: service.effects.read_text() == "rr\nt\nparts\n")
             assert service.end(signal.SIGTERM) == 143
+
+
+@pytest.mark.wrong_messages("a request is retained on purpose", "cascade/requests/#")
+async def test_over_mqtt_311_a_retained_request_starts_once_and_never_again(tmp_path: Path) -> None:
+    """A live copy does not show that it is retained; each restart gets it marked, and refuses it."""
+    require_mosquitto()
+    with Mosquitto() as broker:
+        async with desk(broker, tmp_path) as service:
+            await service.start("&protocol=3.1.1")
+            retained = ["-r", "-q", "1", "-t", "cascade/requests/press/audit", "-m", "{}"]
+            await run(tool("mosquitto_pub", broker, *retained))
+            await eventually(lambda: service.effects.read_text() == "parts\n")
+            assert service.end(signal.SIGTERM) == 143
+            for refused in (1, 2):
+                await service.start("&protocol=3.1.1")
+                await eventually(lambda n=refused: len(service.answers("refused")) == n)  # type: ignore[misc]
+                assert service.end(signal.SIGTERM) == 143
+            assert {each.get("code") for each in service.responses} == {None, "retained"}
+            assert service.effects.read_text() == "parts\n"
 
 
 async def test_a_broker_of_mqtt_311_alone_answers_on_the_topic_of_the_id(tmp_path: Path) -> None:

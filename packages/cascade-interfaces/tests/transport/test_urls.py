@@ -22,7 +22,7 @@ PAIR = (
     "cannot be used: both must be in PEM form and belong together, and keyfile_password must open the key if it is "
     "encrypted"
 )
-QUERY = "only ?source_id=NAME may follow host and port; pass other keywords beside it"
+QUERY = "only ?source_id=NAME and franking=1 or 2 may follow host and port; pass other keywords beside it"
 PORT = f"its port is not a number from 1 to 65535, or its host is missing; {EXAMPLE}"
 
 
@@ -52,6 +52,7 @@ def read(url: Any, **keywords: Any) -> tuple[str, int, dict[str, Any]]:
         ("post://plant?source_id=press-3", "plant", 4000, {"source_id": "press-3"}),
         ("post://plant?source_id=a%20b", "plant", 4000, {"source_id": "a b"}),
         ("post://plant?source_id=", "plant", 4000, {"source_id": ""}),
+        ("post://plant?franking=2&source_id=a", "plant", 4000, {"source_id": "a", "franking": "2"}),
         ("post://ann@plant", "plant", 4000, {"username of 0": "ann"}),
         ("post://ann:@plant", "plant", 4000, {"username of 0": "ann", "password of 0": ""}),
         ("post://:x@plant", "plant", 4000, {"password of 0": "x"}),
@@ -83,6 +84,9 @@ def test_a_url_names_what_it_has(url: str, host: str, port: int, found: dict[str
         ("post://plant:65536", PORT),
         ("post://plant?source_id=a&source_id=b", QUERY),
         ("post://plant?source_id=a&window=1", QUERY),
+        ("post://plant?franking=1&franking=1", QUERY),
+        ("post://plant?franking=3", QUERY),
+        ("post://plant?franking=", QUERY),
         ("post://plant?window=1", QUERY),
         ("post://plant?source_id", QUERY),
         ("post://plant?source_id=%ff", QUERY),
@@ -103,6 +107,7 @@ def test_the_name_is_that_of_the_keyword_then_of_the_url_then_of_the_environment
     assert read("post://plant")[2] == {}
     monkeypatch.setenv("CASCADE_SOURCE_ID", "press-1")
     assert read("post://plant")[2] == {"source_id": "press-1"}
+    assert read("post://plant?franking=2")[2] == {"source_id": "press-1", "franking": "2"}
     assert read("post://plant?source_id=press-2")[2] == {"source_id": "press-2"}
     keyword = read("post://ann@plant?source_id=press-2", source_id="press-3")
     assert keyword[2] == {"source_id": "press-3", "username of 1": "ann"}

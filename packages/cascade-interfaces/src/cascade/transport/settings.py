@@ -237,6 +237,8 @@ class Network(NamedTuple):
     """The client's keywords that name a file, each with the end of the variable that names it without a keyword."""
     own: tuple[str, ...] = ()
     """The keywords of the connector itself, beside those that every connector has."""
+    in_url: Mapping[str, Collection[str]] = _NOTHING
+    """Keywords that a URL may have in its query, beside ``source_id``, each with the values that it may have there."""
 
     def settings(
         self,
@@ -315,7 +317,7 @@ class Network(NamedTuple):
         if parts.scheme not in self.with_path or parts.fragment or not _PATH.fullmatch(parts.path):
             urls.check_ends_after_port(parts, example=self.example)
         scheme = urls.scheme_of(parts, self.ports, example=self.example)
-        found = {**more(parts, keywords), **urls.source_of(parts), **keywords}
+        found = {**more(parts, keywords), **urls.query_of(parts, self.in_url), **keywords}
         if scheme in self.encrypted and not {*self.tls} & {*keywords}:
             found[self.tls[0]] = urls.tls_context_of(
                 *(f"{self.variables}_{each}" for each in ("CA", "CERT", "KEY")), log=self.log

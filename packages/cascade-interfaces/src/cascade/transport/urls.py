@@ -7,7 +7,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -85,21 +85,27 @@ def user_of(parts: SplitResult) -> dict[str, str]:
     }
 
 
-def source_of(parts: SplitResult) -> dict[str, str]:
-    """Return the name that ``?source_id=`` or else the environment gives, as a keyword.
+def query_of(parts: SplitResult, further: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return the name that ``?source_id=`` or else the environment gives, and further keywords of the query.
 
+    :param further: the values that each of them may have: any other text may belong to a password.
     :raises ConfigurationError: if the query has anything else.
     """
+    name = os.environ.get(SOURCE_VARIABLE)
+    found = {"source_id": name} if name else {}
     if not parts.query:
-        name = os.environ.get(SOURCE_VARIABLE)
-        return {"source_id": name} if name else {}
+        return found
     with contextlib.suppress(ValueError):  # which shows the query
         query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True, errors="strict")
-        if query.keys() == {"source_id"} and len(query["source_id"]) == 1:
-            return {"source_id": query["source_id"][0]}
-    raise ConfigurationError(
-        "url", "only ?source_id=NAME may follow host and port; pass other keywords beside it"
+        values = {key: each[0] for key, each in query.items() if len(each) == 1}
+        if len(values) == len(query) and all(
+            key == "source_id" or value in further.get(key, ()) for key, value in values.items()
+        ):
+            return found | values
+    names = " and ".join(
+        ["?source_id=NAME", *(f"{key}={' or '.join(each)}" for key, each in further.items())]
     )
+    raise ConfigurationError("url", f"only {names} may follow host and port; pass other keywords beside it")
 
 
 def secret_of(variable: str, file_variable: str, *, log: logging.Logger) -> str | None:

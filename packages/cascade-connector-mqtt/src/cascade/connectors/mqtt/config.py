@@ -26,6 +26,7 @@ NETWORK = Network(
     texts=("username", "identifier"),
     with_path=_OVER_HTTP,
     own=("client_id",),
+    in_url={"protocol": ("3.1.1", "5")},
     log=get_logger("cascade.connectors.mqtt"),
 )
 
