@@ -312,6 +312,29 @@ async def test_engines_of_the_other_protocol_and_the_version_are_heard_of(
     assert (facts.over_nats, facts.version) == (over_nats, version)
 
 
+async def test_what_live_services_offer_is_known(broker: TriedBroker) -> None:
+    """And nothing of one that has ended."""
+    row = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+    for source, status in (("oven", "online"), ("dead", "offline")):
+        broker.retained[status_topic(source)] = {
+            "status": status,
+            "session": "s",
+            "ts": timestamp(time.time()),
+        }
+        head = {
+            "v": "1.0",
+            "source": source,
+            "session": "s",
+            "presence": "held",
+            "ts": timestamp(time.time()),
+        }
+        broker.retained[state_topic(source, "workflows")] = {**head, "workflows": [row]}
+    facts = await examined(broker)
+    assert {source: [each.name for each in found.workflows] for source, found in facts.services.items()} == {
+        "oven": ["audit"]
+    }
+
+
 async def test_only_requests_that_are_retained_are_named_so(broker: TriedBroker) -> None:
     """Neither one that comes at the moment, nor one that was cleared."""
     kept, live, cleared = (f"cascade/requests/press/{name}" for name in ("audit", "clean", "old"))
