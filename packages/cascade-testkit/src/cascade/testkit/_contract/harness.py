@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import pytest_asyncio
 
-from cascade.interfaces import Connector
+from cascade.interfaces import Connector, SupportsStatistics
 from cascade.testkit._abilities import Declaring
 from cascade.testkit._contract.ability import Ability
 from cascade.testkit.naming import unique_topic
@@ -80,6 +80,10 @@ class Harness(Declaring):
         """
         inbox = Inbox()
         witness = await self._opened(await self.make_witness())
+        if isinstance(witness, SupportsStatistics):
+            # connect() returns without a link on a busy machine: what is sent meanwhile would not be seen
+            statistics = witness.statistics
+            await self.until(lambda: statistics().linked, "the witness is linked")
         await witness.subscribe(topic_filter, inbox, 1)
         return inbox.seen
 
