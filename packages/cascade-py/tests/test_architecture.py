@@ -33,7 +33,7 @@ RUNTIME = "cascade.runtime"
 PUBLIC = "__init__"
 # What each folder or file of the runtime may import of the others: along the way of the data, from the engine
 # to the scheduler, from there to graph and admission, and on to executors and caches; constraints go from control
-# to admission, and recorded runs wrap the scheduler. The runtime's __init__ may import them all.
+# to admission, and recorded runs wrap the scheduler and keep the events that telemetry may lose. The runtime's __init__ may import them all.
 FOLDERS: dict[str, frozenset[str]] = {
     "engine": frozenset({"_engine_parts", "_run", "_scheduler", "_observers", "_outbox", "_support", "bus"}),
     "_engine_parts": frozenset({"_scheduler", "_control", "_outbox", "_admission", "_support", "cache"}),
@@ -51,7 +51,7 @@ FOLDERS: dict[str, frozenset[str]] = {
         }
     ),
     "_scheduler": frozenset({"_graph", "_admission", "_resources", "_support", "cache", "executors"}),
-    "_recovery": frozenset({"_scheduler", "_graph", "_support", "cache"}),
+    "_recovery": frozenset({"_scheduler", "_graph", "_support", "cache", "telemetry"}),
     "_control": frozenset({"_admission", "_support"}),
     "_observers": frozenset({"_support"}),
     "_admission": frozenset({"_support"}),
