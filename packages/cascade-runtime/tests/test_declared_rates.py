@@ -90,18 +90,18 @@ async def test_a_register_can_only_lower_a_declared_rate(
 
 async def test_watchers_read_that_a_task_waits_for_its_rate(hub: LocalHub) -> None:
     """In the run's row, with the task and its rate."""
-    waiting: list[dict[str, Any]] = []
+    waiting: list[tuple[str, str, int]] = []
 
     async def note(topic: str, message: dict[str, Any]) -> None:
-        waiting[:] = [row for run in message["runs"] for row in run.get("waiting", [])] or waiting
+        rows = (row for run in message["runs"] for row in run.get("waiting", []))
+        waiting.extend((row["why"], row.get("name", ""), row["n"]) for row in rows)
 
     async with LocalConnector(hub) as watcher:
         await watcher.subscribe("cascade/state/line-3/runs", note)
         engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
         run = asyncio.create_task(engine.run(fetch.with_rate("1/h").map(x=range(3))))
-        await eventually(lambda: waiting)
+        await eventually(lambda: ("rate", "fetch: 1/h", 2) in waiting)
         run.cancel()
-    assert [(row["why"], row["name"], row["n"]) for row in waiting] == [("rate", "fetch: 1/h", 2)]
 
 
 @pytest.mark.parametrize(
