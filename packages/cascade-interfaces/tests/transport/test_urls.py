@@ -228,5 +228,6 @@ def test_a_secret_that_cannot_be_read_shows_neither_its_file_nor_itself(
     monkeypatch.setenv("CASCADE_TEST_POST_SEAL_FILE", str(path))
     with pytest.raises(ConfigurationError) as raised:
         POST.secret("SEAL")
-    expected = f"CASCADE_TEST_POST_SEAL_FILE: the file that it names cannot be read: {problem}"
+    remedy = "name one that the user of this process can read"
+    expected = f"CASCADE_TEST_POST_SEAL_FILE: the file that it names cannot be read: {problem}; {remedy}"
     assert str(raised.value) == expected

@@ -86,6 +86,7 @@ class Disk:
 
     def fill(self) -> None:
         self.error = sqlite3.OperationalError("database or disk is full")
+        self.error.sqlite_errorcode = sqlite3.SQLITE_FULL
 
     async def full_for_two_tries(self, recording: Coroutine[Any, Any, object]) -> None:
         """Be full while something is recorded, until that has failed two times."""
@@ -149,7 +150,8 @@ async def test_a_disk_that_does_not_recover_ends_the_run_resumably(folder: Path,
     disk.fill()
     for _ in range(2):
         with pytest.raises(
-            StateUnavailable, match=r"night\.db: database or disk is full; tried again for 0\.05 s"
+            StateUnavailable,
+            match=r"night\.db: database or disk is full; tried again for 0\.05 s; free some space",
         ):
             await complete(journal, "g:0", 2)
     failures, disk.error = disk.failures, None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SOURCE_VARIABLE = "CASCADE_SOURCE_ID"
 ENCODE = "special characters in user and password must be percent-encoded (@ is %40)"
+_READABLE = "name one that the user of this process can read"
 _NO_PATH = "only ?source_id= may follow host and port; pass keywords beside it"
 
 
@@ -129,7 +130,7 @@ def secret_of(variable: str, file_variable: str, *, log: logging.Logger) -> str 
     except (OSError, ValueError) as exc:
         # which show the name or the content, and either may be a password
         problem = getattr(exc, "strerror", None) or "it is not a name of a file, or not a file of UTF-8 text"
-    raise ConfigurationError(file_variable, f"the file that it names cannot be read: {problem}")
+    raise ConfigurationError(file_variable, f"the file that it names cannot be read: {problem}; {_READABLE}")
 
 
 def tls_context_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import secrets
 from collections.abc import Iterator
@@ -11,12 +10,12 @@ from pathlib import Path
 
 from cascade.interfaces import RunInUseError, StateUnavailable
 from cascade.runtime._storage import private_files, process_lock
+from cascade.runtime._storage.database import is_full
 from cascade.runtime._storage.private_files import file_name
 from cascade.runtime._storage.process_lock import LockedError, ProcessLock
 from cascade.runtime._storage.signing_key import load_signing_key
 
 _KEY = "_secret"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def prepare(folder: Path) -> bytes:
@@ -34,7 +33,7 @@ def prepare(folder: Path) -> bytes:
             # a text of our own
             raise StateUnavailable(str(folder), str(exc)) from exc
         cause = f"cannot be used as a folder: {exc.strerror}"
-        if exc.errno in _FULL:
+        if is_full(exc):
             raise StateUnavailable(str(folder), f"{cause}; free some space") from exc
         raise StateUnavailable(str(folder), f"{cause}: {exc.filename}; name another one") from exc
 

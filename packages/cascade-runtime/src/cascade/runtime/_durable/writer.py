@@ -22,7 +22,7 @@ from cascade.runtime._durable.crash_points import reach
 from cascade.runtime._durable.results import ResultCodec, Stored, with_own_file
 from cascade.runtime._durable.run_file import Before, RunFile
 from cascade.runtime._durable.schema import rescue_of
-from cascade.runtime._storage.database import cause_of, is_damaged
+from cascade.runtime._storage.database import cause_of, is_damaged, is_full
 from cascade.runtime._storage.group_commit import Request
 from cascade.transport.state_log import StateLog
 
@@ -387,4 +387,5 @@ class RunWriter:
     def _cause(self, error: Exception) -> str:
         if is_damaged(error):
             return rescue_of(self._file.paths.database, error)
-        return f"{cause_of(error)}; tried again for {self._retry_for:g} s"
+        remedy = "; free some space" if is_full(error) else ""
+        return f"{cause_of(error)}; tried again for {self._retry_for:g} s{remedy}"

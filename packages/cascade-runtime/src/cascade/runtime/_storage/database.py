@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
 import sqlite3
 import time
@@ -209,6 +210,12 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 def is_damaged(error: Exception) -> bool:
     """Return whether the file itself is broken: no further try can help."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether the disk, or the user's part of it, has no space left."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def cause_of(error: BaseException) -> str:
