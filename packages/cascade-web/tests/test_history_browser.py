@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,28 @@ async def test_the_last_night_shows_failures_first_and_each_is_a_link(
         await page.get_by_role("button", name="Earlier").click()
         await expect(night).to_contain_text("0 runs, 0 failed")
     assert tab.complaints == []
+
+
+async def test_a_page_that_was_open_all_night_shows_the_night_that_was(
+    tabs: Tabs, fresh_broker: Broker, tmp_path: Path
+) -> None:
+    """List and time line are read again, but not under the hands of a person who types."""
+    async with history(fresh_broker, tmp_path) as url:
+        tab = await tabs.empty()
+        await tab.page.clock.install()
+        await tab.page.goto(url)
+        await expect(rows(tab.page)).to_have_count(3)
+        file = sqlite3.connect(tmp_path / "all.sqlite")
+        with closing(file), file:
+            file.execute("INSERT INTO summary SELECT 'new', source, org_id, project_id, name, status, began + 9, ended, error, attempts, "
+                         "latest, counts FROM summary WHERE run_id = 'bake-3'")  # fmt: skip
+        await tab.page.get_by_label("Name or id").focus()
+        await tab.page.clock.fast_forward(40_000)
+        await expect(region(tab.page, "Last night")).to_contain_text("4 runs")
+        await expect(rows(tab.page)).to_have_count(3)
+        await tab.page.evaluate("document.activeElement.blur()")
+        await tab.page.clock.fast_forward(40_000)
+        await expect(rows(tab.page)).to_have_count(4)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ const history_ = (() => {
     }
   }
 
+  // a page that was open all night shows the night that was
+  const AGAIN = 30_000;
+
+  /** Return whether what was asked at a time has to be asked again: a person sees it, and neither points nor types there. */
+  const isOld = (asked, place) => performance.now() - asked > AGAIN && !document.hidden && !place.contains(document.activeElement);
+
   const bytes = (text) => new TextEncoder().encode(text);
 
   /** Return a run of the list as the rows of a page show it. */
@@ -89,6 +95,7 @@ const history_ = (() => {
       const seconds = (name) => (value(name) ? Date.parse(value(name)) / 1000 : null);
       const question = { name: value("name"), engine: value("engine"), status: value("status"), since: seconds("since") ?? 0, until: seconds("until") };
       this.waits = true;
+      this.asked = performance.now();
       this.source.ask("runs", { ...question, behind: this.starts.at(-1) }, ({ rows = [], behind = null, problem = "", error = "" }) => {
         Object.assign(this, { waits: false, behind, problem: error || problem, items: rows.map(listed).filter(Boolean) });
       });
@@ -100,6 +107,7 @@ const history_ = (() => {
     }
 
     draw(selected) {
+      if (this.starts.length === 1 && isOld(this.asked, byId("past-section"))) this.ask();
       const short = words.shortened(this.items.map(({ run }) => run.run_id));
       for (const item of this.items) Object.assign(item, { short: short.get(item.run.run_id), selected: selected === views.runKey(item.run.source, item.run.run_id) });
       this.rows.draw(this.items, ({ key }) => key);
@@ -118,5 +126,5 @@ const history_ = (() => {
     return `#${Object.entries(parts).map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&")}`;
   }
 
-  return { Source, List, opened, link };
+  return { Source, List, isOld, opened, link };
 })();

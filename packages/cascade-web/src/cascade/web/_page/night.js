@@ -34,10 +34,12 @@ const nights = (() => {
       this.end = Date.now() / 1000 - this.back * hours * 3600;
       this.start = this.end - hours * 3600;
       byId("night-later").disabled = this.back === 0;
+      this.asked = performance.now();
       this.source.ask("night", { start: this.start, end: this.end }, (answer) => { this.found = answer; this.drawn = ""; });
     }
 
     draw() {
+      if (this.back === 0 && history_.isOld(this.asked, byId("night-section"))) this.ask();
       if (!this.found) return;
       const place = byId("night"), width = place.clientWidth, key = `${width} ${this.start}`;
       if (!width || this.drawn === key) return;
