@@ -32,6 +32,7 @@ GROUPS = (
     "fleet",
     "serving",
     "ticking",
+    "history",
     "executors",
     "otel",
     "journal",
