@@ -127,6 +127,15 @@ def test_the_page_of_errors_is_true(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.findall(r"# (\w+Error - .*)", block) == capsys.readouterr().out.splitlines()
 
 
+def test_every_environment_variable_is_among_the_settings() -> None:
+    """Those that only tests read, and the prefixes of others, are not."""
+    page = (ROOT / "packages/cascade-py/docs/settings.md").read_text("utf-8")
+    sources = (path.read_text("utf-8") for path in ROOT.glob("packages/*/src/**/*.py"))
+    read = {name for source in sources for name in re.findall(r"\bCASCADE_[A-Z_]+\b", source)}
+    others = {"CASCADE_MQTT", "CASCADE_NATS", "CASCADE_TEST_SEED"}
+    assert read - others <= {*re.findall(r"`(CASCADE_[A-Z_]+)`", page)}
+
+
 def test_a_page_is_converted_for_the_generator() -> None:
     """A word behind the language is a title; folders are pages; other files come along; code stays as it is."""
     text = "See [all](../cascade-web), [code](examples/etl.py) and `[x](y)`.\n```json body\n[x](y)\n```\n"
