@@ -1,4 +1,8 @@
-"""What each released version has written, this one reads: ``kept/VERSION``, which ``keep_files.py`` makes."""
+"""What each released version has written, this one reads: ``kept/VERSION``.
+
+``python packages/cascade-py/tests/keep_files.py`` makes the files of this version; again after a change of format, until
+it is released. From then on a change of format has to read the old one, too.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 def test_this_version_has_left_something() -> None:
-    """``python packages/cascade-py/tests/keep_files.py`` makes it, again after a change of format before the release."""
+    """So that the release keeps what it writes."""
     assert VERSION in VERSIONS
 
 
