@@ -219,7 +219,9 @@ def test_history_shows_a_run_that_goes_on_again(tmp_path: Path, capsys: pytest.C
     (failed,) = history_of(path, capsys, first)
     assert (failed["status"], failed["attempts"], failed["error"]) == ("Failed", 1, "OSError: jam")
     assert (failed["ended"], failed["took"]) == ("2026-11-21T03:00:23+00:00", 3.0)
-    found = history_of(path, capsys, first, [named(each, token="a2") for each in second], run="run")
+    found = history_of(
+        path, capsys, first, [named(each, token="a2", attempt=2) for each in second], run="run"
+    )
     (pressed,) = found.pop("steps")
     assert found == {
         **failed,

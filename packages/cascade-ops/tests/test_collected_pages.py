@@ -4,6 +4,7 @@ import json
 import random
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +306,23 @@ def test_a_run_that_went_on_is_not_the_attempt_that_was_lost(path: Path) -> None
     assert status(ended=ends({**good, "run_id": "other", "token": "x"}, lost)) == ["Succeeded"]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT token FROM ending").fetchall() == [("u",)]
+
+
+def test_an_id_that_is_used_again_shows_the_later_run(path: Path) -> None:
+    """Without a record it is another run, which takes over no tasks; one that goes on has a higher attempt."""
+    again = [
+        received(seq, NOW + 20 + seq, run="night-7", token="u", ts=like.payload["ts"], body=like.event.body)
+        for seq, like in enumerate(
+            (life("night-7", 0, NOW + 20), step("night-7", 1, NOW + 21, "COMPLETED", "b:0"))
+        )
+    ]
+    first = (
+        life("night-7", 0, NOW),
+        step("night-7", 1, NOW + 1, "FAILED", "a:0"),
+        life("night-7", 2, NOW + 2, status="Failed"),
+    )
+    store(path, *first, *again)
+    with CollectedFile(path) as file:
+        row = reported(finish(past_run(file, RunKey("night-7", "press", "local", "default"))))
+    assert (row["status"], row["known"], row["failures"], row["attempt"]) == ("Running", 1, [], 1)
+    assert datetime.fromisoformat(row["started"]).timestamp() == NOW + 20

@@ -162,3 +162,18 @@ def test_a_run_of_this_process_is_never_taken_as_one_of_an_earlier_process() -> 
     table.history.carry_over([row])
     table.history.carry_over_whole([row])
     assert (table.history.recent, table.history.whole) == ([], [])
+
+
+def test_an_attempt_that_went_on_stands_only_as_its_later_end() -> None:
+    """Failures are kept longer than successes: an earlier one of the same run would be what is left in the end."""
+    table = RunTable()
+    ends = [
+        ("night", RunStatus.FAILED),
+        ("night", RunStatus.SUCCEEDED),
+        *((f"run-{n}", RunStatus.SUCCEEDED) for n in range(12)),
+    ]
+    for number, (run_id, status) in enumerate(ends):
+        table.begin(ActiveRun(run_id, "report", 0.0, token=str(number)))
+        table.end(run_id, status=status, now=float(number))
+        assert [row.run_id for row in table.history.recent].count(run_id) == 1
+    assert {row.status for row in (*table.history.recent, *table.history.whole)} == {"Succeeded"}

@@ -25,7 +25,7 @@ _ONE = """
 SELECT s.name, s.status, s.began, s.ended, s.error, s.attempts, s.latest, s.counts, v.status = 'Lost' AND s.status = 'Running',
     (
         SELECT token FROM event WHERE type = 'LifecycleEvent' AND run_id = s.run_id AND source = s.source AND org_id = s.org_id
-            AND project_id = s.project_id ORDER BY attempt DESC, received DESC LIMIT 1
+            AND project_id = s.project_id ORDER BY seq = 0 DESC, received DESC LIMIT 1
     ), e.token, e.payload, r.token, r.payload
 FROM summary s JOIN run v USING (run_id, source, org_id, project_id)
 LEFT JOIN ending e USING (run_id, source, org_id, project_id) LEFT JOIN report r USING (run_id, source, org_id, project_id)

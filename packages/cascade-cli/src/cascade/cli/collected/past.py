@@ -27,7 +27,7 @@ _TOKENS = f"SELECT DISTINCT token FROM event WHERE {_OF_RUN}"
 _ATTEMPT = f"SELECT attempt, received FROM event WHERE {_OF_RUN} AND token = ? LIMIT 1"
 _EVENTS = f"SELECT seq, payload FROM event WHERE {_OF_RUN} AND token = ? AND kind = 'events' AND seq > ? ORDER BY seq LIMIT ?"
 _WITHOUT_SEQ = f"SELECT payload FROM event WHERE {_OF_RUN} AND kind = 'events' AND seq IS NULL ORDER BY received LIMIT 20000"
-_SAID = f"SELECT topic, payload FROM event WHERE {_OF_RUN} AND kind IN ('logs', 'data') ORDER BY received DESC LIMIT ?"
+_SAID = f"SELECT topic, payload FROM event WHERE {_OF_RUN} AND token IN ({{}}) AND kind IN ('logs', 'data') ORDER BY received DESC LIMIT ?"
 _ENDING = f"SELECT payload FROM ending WHERE {_OF_RUN} AND token = ?"
 _REPORT = f"SELECT payload FROM report WHERE {_OF_RUN} AND token = ?"
 
@@ -44,7 +44,8 @@ def past_run(file: CollectedFile, run: RunKey) -> Steps[dict[str, Any] | None]:
     yield
     steps = (yield from folded_run(file, run)).steps
     row = {**_of_events(steps), **_reported(file, run, listed), **listed}
-    said = file.rows(_SAID, (*run, LINES))
+    tokens = _tokens(file, run)
+    said = file.rows(_SAID.format(", ".join("?" * len(tokens))), (*run, *tokens, LINES))
     yield
     return {
         "run": [*run],
@@ -108,9 +109,14 @@ def folded_run(file: CollectedFile, run: RunKey) -> Steps[CollectedRun]:
 
 
 def _tokens(file: CollectedFile, run: RunKey) -> list[str]:
-    """Return the tokens of a run, in the order of its attempts."""
-    tokens = [token for (token,) in file.rows(_TOKENS, run)]
-    return sorted(tokens, key=lambda token: next(iter(file.rows(_ATTEMPT, (*run, token)))))
+    """Return the tokens of a run, in the order of its attempts: those of its latest use, if the id was used for several runs."""
+    tokens = [
+        (token, *next(iter(file.rows(_ATTEMPT, (*run, token))))) for (token,) in file.rows(_TOKENS, run)
+    ]
+    tokens.sort(key=lambda each: each[2])
+    # only a run that is recorded has a second attempt
+    uses = [number for number, (_, attempt, _) in enumerate(tokens) if attempt <= 1]
+    return [token for token, *_ in tokens[uses[-1] if uses else 0 :]]
 
 
 def _fold(file: CollectedFile, run: RunKey, token: str, folded: CollectedRun) -> Steps[None]:

@@ -38,9 +38,9 @@ ON CONFLICT DO UPDATE SET latest = max(latest, excluded.latest)
 """
 _LIFECYCLE = f"""
 SELECT token, received, payload FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN}
-ORDER BY attempt, min(received) OVER (PARTITION BY token), seq
+ORDER BY min(received) OVER (PARTITION BY token), seq
 """
-_LATEST_TOKEN = f"SELECT token FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN} ORDER BY attempt DESC, received DESC LIMIT 1"
+_LATEST_TOKEN = f"SELECT token FROM event WHERE type = 'LifecycleEvent' AND {_OF_RUN} ORDER BY seq = 0 DESC, received DESC LIMIT 1"
 _SUMMARIZE = f"UPDATE summary SET name = ?, status = ?, began = coalesce(?, began), ended = ?, error = ?, attempts = ? WHERE {_OF_RUN}"
 _COUNT = f"""
 UPDATE summary SET counts = CASE WHEN ended IS NOT NULL THEN (
@@ -289,8 +289,11 @@ def _summary(rows: Iterable[tuple[str, float, str]]) -> tuple[Any, ...]:
     for token, received, payload in rows:
         data = json.loads(payload)
         body = data["body"]
-        tokens.add(token)
         seconds = seconds_of(data.get("ts"), received)
+        if token not in tokens and data.get("attempt", 1) == 1:
+            # another run of this id
+            tokens, began = set(), None
+        tokens.add(token)
         if body.get("event") == "ENGINE_STARTED":
             began = seconds if began is None else began
             name, status, ended, error = str(body.get("name") or name), "Running", None, ""

@@ -48,9 +48,10 @@ class RunHistory:
         self._tokens.add(token)
 
     def ended(self, row: EndedRun) -> None:
-        """Add a run that has ended."""
+        """Add a run that has ended; it takes the place of an earlier attempt, which failed or was lost."""
+        self._forget(row.run_id)
         self._insert(0, RecentRun(**{key: getattr(row, key) for key in RecentRun.__struct_fields__}))
-        self._keep_whole([row, *self.whole])
+        self._keep_whole([row, *(each for each in self.whole if each.run_id != row.run_id)])
         self.completed += row.counts.get(TaskState.COMPLETED, 0)
         self.failed += row.counts.get(TaskState.FAILED, 0)
         self.last_status = row.status
@@ -60,10 +61,11 @@ class RunHistory:
         if self._has_carried:
             return
         self._has_carried = True
-        known = {(row.run_id, row.ended) for row in self.recent}
+        known = {row.run_id for row in self.recent}
         for each in rows:
             row = _carried(RecentRun, each)
-            if row is not None and (row.run_id, row.ended) not in known and not self._is_own(row):
+            if row is not None and row.run_id not in known and not self._is_own(row):
+                known.add(row.run_id)
                 self._insert(len(self.recent), row)
         if not self.last_status and self.recent:
             self.last_status = self.recent[0].status
@@ -72,13 +74,22 @@ class RunHistory:
         """Likewise for those that are reported whole: each row of a list that may have grown since the last call."""
         new, self._carried_whole = rows[self._carried_whole :], len(rows)
         found = (_carried(EndedRun, each) for each in new)
-        earlier = [_bounded(row) for row in found if row is not None and not self._is_own(row)]
+        own = {row.run_id for row in self.recent if self._is_own(row)}
+        earlier = [
+            _bounded(row)
+            for row in found
+            if row is not None and not self._is_own(row) and row.run_id not in own
+        ]
         if earlier:
             runs = [*self.whole, *earlier]
             self._keep_whole(sorted(runs, key=lambda row: (self._is_own(row), row.ended), reverse=True))
 
     def _is_own(self, row: RecentRun) -> bool:
         return bool(row.token) and row.token in self._tokens
+
+    def _forget(self, run_id: str) -> None:
+        for at in reversed([at for at, row in enumerate(self.recent) if row.run_id == run_id]):
+            del self.recent[at], self.sizes[at]
 
     def _insert(self, at: int, row: RecentRun) -> None:
         self.recent.insert(at, row)
