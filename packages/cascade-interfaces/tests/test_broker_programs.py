@@ -90,6 +90,7 @@ def test_nats_server_listens_where_it_is_told(listen: Listener, first: str, last
     [
         (MOSQUITTO, "1719830000: mosquitto version 2.0.18 running", True),
         (MOSQUITTO, "1719830000: mosquitto version 2.0.18 starting", False),
+        (MOSQUITTO, "1719830000: Info: running mosquitto as user: root.", False),  # mosquitto 2.1
         (NATS_SERVER, "[1] 2026/07/01 10:00:00.0 [INF] Server is ready", True),
         (NATS_SERVER, "[1] 2026/07/01 10:00:00.0 [INF] Starting nats-server", False),
     ],

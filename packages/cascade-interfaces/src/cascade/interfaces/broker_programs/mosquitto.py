@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -58,6 +59,9 @@ def _configuration(listen: Listener, store: Path) -> list[str]:
     return [*lines, f"listener {listen.port} {listen.host}"]
 
 
+_READY = re.compile(r"version \S+ running")
+"""mosquitto 2.1 also says, before it listens, as which user it runs."""
+
 MOSQUITTO = BrokerProgram(
-    "mosquitto", _find, _remedy, _configuration, says_ready=lambda log: " running" in log
+    "mosquitto", _find, _remedy, _configuration, says_ready=lambda log: bool(_READY.search(log))
 )
