@@ -23,8 +23,8 @@ def salvaged(damaged: sqlite3.Connection) -> sqlite3.Connection:
 
     :raises sqlite3.DatabaseError: if not even the names of the tables can be read.
     """
-    copy = sqlite3.connect("", check_same_thread=False, isolation_level=None)
     tables = [*damaged.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")]
+    copy = sqlite3.connect("", check_same_thread=False, isolation_level=None)
     copy.execute("BEGIN")
     for _, _, sql in sorted(tables, key=lambda row: row[0] != "table"):
         copy.execute(sql)
