@@ -33,15 +33,17 @@ class Endpoint:
         self._lock = threading.Lock()
         self._failing: set[str] = set()
         self._lost = 0
+        self._took_spans = False  # since a failure was said
         self.reason = _Reason()
 
     def failed(self, what: str, count: int = 0) -> None:
         """Note that it has not taken something, and how many spans that were."""
         why = self.reason.take() or "it did not say why"
         with self._lock:
-            # one that takes no spans takes nothing; many take spans alone
-            new = not self._failing & {what, SPANS}
+            # one that takes no spans takes nothing, and many take spans alone: each is said once
+            new = not self._failing & {what, SPANS} and (not self._failing or self._took_spans)
             self._failing.add(what)
+            self._took_spans = self._took_spans and not new
             self._lost += count
         if new:
             self._note(
@@ -56,6 +58,7 @@ class Endpoint:
 
     def works(self, what: str) -> None:
         """Note that it has taken something."""
+        self._took_spans = self._took_spans or what == SPANS
         if what not in self._failing:
             return
         with self._lock:
