@@ -5,7 +5,6 @@ It needs the SDK and the exporter over HTTP: ``pip install "cascade-observer-ote
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from cascade.interfaces.logs import get_logger
 from cascade.observers.otel._metrics import BUCKETS
 from cascade.observers.otel._observer import OtelObserver
 from cascade.observers.otel._sending import Endpoint, Sender, SentMetrics
@@ -71,7 +71,7 @@ class OtlpExport:
             [PeriodicExportingMetricReader(metrics)], resource=_resource(), shutdown_on_exit=False
         )
         self._observers: OrderedDict[Source, OtelObserver] = OrderedDict()
-        self._logger = logging.getLogger(_SDK)
+        self._logger = get_logger(_SDK)
         self._propagated = self._logger.propagate
         self._logger.propagate = False
         self._logger.addHandler(self._endpoint.reason)
