@@ -378,6 +378,13 @@ def test_json_is_alone_on_stdout(folder: Path, command: list[str]) -> None:
 ONE = "import cascade as cs\n@cs.task\ndef workflow(): return 1\n"
 
 
+def test_a_module_beside_the_file_comes_before_an_installed_one(folder: Path, cascade: Cascade) -> None:
+    """As with ``python FILE``."""
+    (folder / "tabnanny.py").write_text("NUMBER = 7\n")
+    (folder / "own.py").write_text(ONE.replace("1", "tabnanny.NUMBER").replace("as cs", "as cs, tabnanny"))
+    assert cascade("run", "own.py", "-q") == (0, "7\n", "")
+
+
 def test_events_are_written_to_a_file(folder: Path, cascade: Cascade) -> None:
     """One envelope on each line, in order."""
     (folder / "one.py").write_text(ONE)

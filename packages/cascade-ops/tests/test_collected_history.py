@@ -88,6 +88,19 @@ def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
     assert (alone["source"], alone["steps"]) == ("press", [])
 
 
+def test_a_program_reads_of_which_engine_each_step_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If two have used one run id."""
+    step = {"type": "TaskStateEvent", "task_id": "a:0", "task_name": "a", "state": "COMPLETED"}
+    collected(tmp_path / "f", *((source, "new", "07:58:20", step) for source in ("oven", "press")))
+    assert main(["history", "new", "--from", str(tmp_path / "f")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[:3] for line in lines] == [
+        [name, "a:0", "completed"] for name in ("oven", "press")
+    ]
+
+
 def test_an_empty_list_is_a_sentence(person: Person, tmp_path: Path) -> None:
     """Of a file without tables, of one without events, and of a run without steps."""
     (tmp_path / "empty.sqlite").touch()
