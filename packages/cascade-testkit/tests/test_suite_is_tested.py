@@ -158,6 +158,7 @@ an_answer_without_a_link_waits_for_it: ForgetsCorrelationData AnswersOnAnotherTo
 an_answer_from_another_thread_is_refused: ForgetsCorrelationData AnswersOnAnotherTopic AnswersTwice
  AnswersFromAnyThread
 a_request_shows_the_trace_of_its_sender: HidesTheTrace ShowsAnyTextAsATrace ShowsTheLatestTrace
+ BlocksUntilItHasAnswered
 a_live_request_shows_whether_it_is_retained: HidesThatARequestIsRetained TakesEveryRequestForRetained
 """)
 
