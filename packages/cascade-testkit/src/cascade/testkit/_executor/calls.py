@@ -83,7 +83,7 @@ class Stranger:
 
 def _meet_again(process: int) -> Stranger:
     if process != os.getpid():
-        raise LookupError("nobody knows it here")
+        raise LookupError("another process made it")
     return Stranger()
 
 
