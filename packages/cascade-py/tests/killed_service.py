@@ -8,7 +8,7 @@ import os
 import pkgutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cascade as cs
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 STEPS = 3
 FAILS = -1
 """A spot: the second step of this run fails."""
+PATIENT: dict[str, Any] = {"keepalive": 120, "connect_timeout": 60}
+"""Of links: one that a busy machine breaks has messages sent twice."""
 _LOGS = "CASCADE_TEST_LOGS"
 
 
@@ -99,4 +101,4 @@ def _of_runs() -> list[str]:
 
 def _serve(url: str, state: Path, logs: Path) -> None:
     os.environ[_LOGS] = str(logs)
-    cs.serve(audit, held, connector=cs.connector(url, required=True), state=str(state))
+    cs.serve(audit, held, connector=cs.connector(url, required=True, **PATIENT), state=str(state))

@@ -13,7 +13,7 @@ from typing import Any
 
 import killed_service
 import pytest
-from killed_service import FAILS, STEPS, expected
+from killed_service import FAILS, PATIENT, STEPS, expected
 
 import cascade as cs
 from cascade.interfaces import Message
@@ -75,7 +75,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk(broker: Broker, folder: Path) -> AsyncIterator[Desk]:
-    client: Any = cs.connector(broker.url, presence=False)
+    client: Any = cs.connector(broker.url, presence=False, **PATIENT)
     async with client:
         made = Desk(broker, folder, client)
         listening = asyncio.create_task(made.listen())
