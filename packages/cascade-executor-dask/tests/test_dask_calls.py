@@ -1,7 +1,9 @@
 """The calls of an executor at the odd moments of a cluster; the cluster is a stand-in."""
 
 import asyncio
+import base64
 import concurrent.futures
+import json
 from typing import Any
 
 import pytest
@@ -238,3 +240,36 @@ async def test_the_end_fails_all_calls_and_closes_their_sessions() -> None:
     assert len(cluster.client.scheduler_requests) == 1
     assert all(future.released for future in cluster.client.sent.values())
     assert cluster.closed == 1
+
+
+async def test_what_a_worker_that_leaves_has_not_started_goes_to_another(
+    monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """What runs there ends with the answer that the worker sends itself, or is lost after a while; what is given up ends."""
+    monkeypatch.setattr(_calls, "_LEAVING", 0.5)
+    cluster = StandInCluster(a=6)
+    async with calls_on(cluster) as (calls, _):
+        await calls.start()
+        answers, is_lost, waits, late, given_up, again = (Watched() for _ in range(6))
+        for call in (answers, is_lost, waits, late, given_up, again):
+            calls.submit(call)
+        calls.abandon(given_up)
+        cluster.client.threads["b"] = 1
+        await eventually(lambda: len(requests(cluster.client, "open_session")) == 2)
+        cluster.client.report(json.dumps([0, "leaving", ["a", [1, 2, 4]]]))
+        cluster.client.sent[4].give(NotStarted.LEFT)
+        assert isinstance(given_up.log[0], ExecutorUnavailable)
+        cluster.client.report(json.dumps([1, "answer", [base64.b64encode(b"value").decode()]]))
+        assert answers.log == [b"value"]
+        await eventually(lambda: is_lost.log)
+        assert isinstance(is_lost.log[0], WorkerLostError)
+        moved = {waits, again, late}
+        while moved:
+            await eventually(lambda: any(call.number > 6 and not call.log for call in moved))
+            call = next(call for call in moved if call.number > 6)
+            assert call.address == "b"
+            cluster.client.sent[call.number].give(b"done")
+            await eventually(lambda: any(call.log == [b"done"] for call in moved))
+            moved.remove(call)
+        # the one that leaves is listed, and gets no session again
+        assert [address for address, _ in requests(cluster.client, "open_session")] == ["a", "b"]

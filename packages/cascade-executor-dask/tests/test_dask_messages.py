@@ -83,11 +83,16 @@ def make_call(received: list[int], context: Any = None) -> Call:
     return call
 
 
+def subscribe(client: Client, call: Call) -> None:
+    ended = lambda *_: None  # noqa: E731
+    Reports("topic", {1: call}, left=ended, answered=ended).subscribe(client)
+
+
 def test_what_a_call_has_published_is_confirmed_at_each_quarter_of_its_window() -> None:
     """With the sum of all; also of a call that nothing follows, or its worker would wait for ever."""
     received: list[int] = []
     client = Client()
-    Reports("topic", {1: make_call(received)}).subscribe(client)
+    subscribe(client, make_call(received))
     client.handler((0.0, json.dumps([1, "progress", [1, 2, "x" * WINDOW, ""]])))
     text = json.dumps([1, "data", ["row", "x" * (WINDOW // 8)]])
     for _ in range(5):
@@ -99,7 +104,7 @@ def test_what_other_programs_write_to_the_topic_is_ignored() -> None:
     """Every client of the cluster may write there."""
     received: list[int] = []
     context, client = Context(), Client()
-    Reports("topic", {1: make_call(received, context)}).subscribe(client)
+    subscribe(client, make_call(received, context))
     for nothing in (b"", "", "[]", '[1, "unknown", []]', '[2, "data", ["a", 1]]', None, 7):
         client.handler((0.0, nothing))
     assert (context.given, received) == ([], [])

@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextlib
+import inspect
 import threading
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ class LiveClient(StandInClient):
         super().__init__(threads)
         self._pool = ThreadPoolExecutor(sum(threads.values()))
         self._loop = asyncio.get_running_loop()
+        self.plugins: dict[str, Any] = {}
 
     def submit(
         self, function: Any, session: str, number: int, *args: Any, workers: list[str], **options: Any
@@ -41,11 +43,26 @@ class LiveClient(StandInClient):
         self, function: Any, session: str, *args: Any, workers: Iterable[str] = (), on_error: str = "raise"
     ) -> dict[str, Any]:
         """Do what the worker would."""
-        return {address: function(session, *args) for address in workers or self.threads}
+        found = {}
+        for address in workers or self.threads:
+            # a coroutine function is told its worker
+            asked = inspect.iscoroutinefunction(function)
+            found[address] = await function(session, self) if asked else function(session, *args)
+        return found
 
     # Of the Dask worker in whose threads the calls run.
 
     state = SimpleNamespace(tasks={"key": SimpleNamespace(state="executing")})
+
+    address = "a"
+
+    async def plugin_add(self, plugin: Any, name: str) -> None:
+        """Keep a plugin."""
+        self.plugins[name] = plugin
+
+    async def plugin_remove(self, name: str) -> None:
+        """Forget a plugin."""
+        del self.plugins[name]
 
     def get_current_task(self) -> str:
         """Return the key of the task that runs in this thread."""

@@ -1,6 +1,7 @@
 """Calls in a worker and the orders to them, in whatever order messages arrive; the worker is a stand-in."""
 
 import asyncio
+import base64
 import json
 import os
 import pickle
@@ -39,7 +40,10 @@ STOP: Order = (3, Directive.CANCEL)
 class Worker:
     """A Dask worker, which keeps what its calls report."""
 
+    address = "tcp://press:1"
+
     def __init__(self) -> None:
+        self.plugins: dict[str, Any] = {}
         self.texts: SimpleQueue[str] = SimpleQueue()
         self.task = SimpleNamespace(state="executing")
         self.state = SimpleNamespace(tasks={"key": self.task})
@@ -49,6 +53,12 @@ class Worker:
 
     def log_event(self, topic: str, text: str) -> None:
         self.texts.put(text)
+
+    async def plugin_add(self, plugin: Any, name: str) -> None:
+        self.plugins[name] = plugin
+
+    async def plugin_remove(self, name: str) -> None:
+        await self.plugins.pop(name).teardown(self)
 
     def next(self) -> list[Any]:
         report: list[Any] = json.loads(self.texts.get(timeout=LIMIT))
@@ -73,9 +83,9 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 @pytest.fixture
 def session(worker: Worker) -> Iterator[str]:
     name = uuid.uuid4().hex
-    open_session(name)
+    asyncio.run(open_session(name, worker))
     yield name
-    close_session(name)
+    asyncio.run(close_session(name, worker))
 
 
 def publish(values: list[str]) -> str:
@@ -106,13 +116,13 @@ class Running:
         return open_answer(self._answers.get(timeout=LIMIT), "visit")
 
 
-def test_a_call_runs_only_in_the_process_whose_session_is_open(session: str) -> None:
+def test_a_call_runs_only_in_the_process_whose_session_is_open(session: str, worker: Worker) -> None:
     """Another process has replaced the one that the call was sent to, which may have run it."""
     answer = run_call(session, 1, packed(os.getpid))
     assert isinstance(answer, bytes)
     assert open_answer(answer, "getpid") == os.getpid()
-    close_session(session)
-    close_session(session)
+    asyncio.run(close_session(session, worker))
+    asyncio.run(close_session(session, worker))
     assert run_call(session, 2, pickle.dumps("no call at all")) is NotStarted.NO_SESSION
     direct_calls(session, {1: PAUSE})
     confirm_values(session, {1: 7})
@@ -172,9 +182,9 @@ def narrow(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A session in which three rows of a call may be on the way."""
     name = uuid.uuid4().hex
     monkeypatch.setattr(_worker_side, "WINDOW", 3 * len(ROW))
-    open_session(name)
+    asyncio.run(open_session(name, worker))
     yield name
-    close_session(name)
+    asyncio.run(close_session(name, worker))
 
 
 def wait_until_it_waits(session: str) -> None:
@@ -214,7 +224,7 @@ def test_a_call_that_waits_to_publish_goes_on_when_no_task_takes_its_values(
     if how == "cancelled":
         direct_calls(narrow, {1: STOP})
     elif how == "closed":
-        close_session(narrow)
+        asyncio.run(close_session(narrow, worker))
     else:
         worker.task.state = "released"
     assert call.outcome() == "published"
@@ -254,3 +264,21 @@ def test_orders_to_calls_that_do_not_run_are_bounded(
     direct_calls(session, {1: GO})
     assert call.outcome() == "passed"
     assert _worker_side._sessions[session]._running == {}
+
+
+def test_a_worker_that_leaves_says_what_runs_and_sends_the_answers_itself(
+    session: str, worker: Worker
+) -> None:
+    """No call starts there any more; Dask would fetch no answer."""
+    running = Running(session, 1, PAUSE)
+    assert worker.next() == [1, "arrived", [True]]
+    leaving = threading.Thread(target=asyncio.run, args=[worker.plugin_remove(session)])
+    leaving.start()
+    assert worker.next() == [0, "leaving", [worker.address, [1]]]
+    assert run_call(session, 2, pickle.dumps("no call at all")) is NotStarted.LEFT
+    direct_calls(session, {1: GO})
+    assert worker.next() == [1, "arrived", [False]]
+    number, kind, (answer,) = worker.next()
+    leaving.join()
+    assert (number, kind) == (1, "answer")
+    assert open_answer(base64.b64decode(answer), "visit") == running.outcome() == "passed"

@@ -33,6 +33,8 @@ from cascade.interfaces import Directive, ExecutorUnavailable, WorkerLostError
 _POLL = 0.2
 # seconds that a start waits for workers that do not answer; they are used when they do
 _START_LIMIT = 5.0
+_LEAVING = 3.0  # seconds that a worker which leaves has for its calls, in addition to:
+_MISSED = 0.5  # seconds for which a worker is missed before its calls are lost
 _CLOSE_LIMIT = 1.0  # seconds to tell the workers that a session is closed
 
 
@@ -66,7 +68,13 @@ class ClusterCalls:
         self._futures: dict[int, Any] = {}  # Dask's, by number
         self._receiving: set[asyncio.Task[None]] = set()
         self._count = 0
-        self._reports = Reports(self._sessions.name, self._sent)
+        self._reports = Reports(self._sessions.name, self._sent, left=self._on_left, answered=self._end)
+        # calls that a worker which has left did not start
+        self._returned: list[Call] = []
+        # when a worker was first missed: the report that it leaves may come later
+        self._missed: dict[str, float] = {}
+        # workers that leave and are still listed
+        self._left: set[str] = set()
         self._following: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
 
@@ -114,6 +122,9 @@ class ClusterCalls:
         """Give up a call: it is not sent, or does not start, or stops at a checkpoint and counts until it ends."""
         call.abandoned, call.context = True, None
         self._unsent.pop(call, None)
+        if call in self._returned:
+            self._returned.remove(call)
+            call.end(self._given_up(call))
         self.direct(call, Directive.CANCEL)
 
     async def settle(self, timeout: float) -> int:
@@ -135,6 +146,9 @@ class ClusterCalls:
             return
         most = self._limit or sum(self._usable.values()) * self._for_each_thread
         room = most - len(self._sent)
+        while self._returned and room > 0:
+            self._send_to(client, self._freest(), self._returned.pop(0))
+            room -= 1
         while self._unsent and room > 0:
             call = next(iter(self._unsent))
             del self._unsent[call]
@@ -171,31 +185,38 @@ class ClusterCalls:
                 workers=[address],
             )
         self._futures[call.number] = future
-        task = asyncio.create_task(self._receive(call, future), name="cascade dask call")
+        task = asyncio.create_task(self._receive(call, call.number, future), name="cascade dask call")
         self._receiving.add(task)
         task.add_done_callback(self._receiving.discard)
 
-    async def _receive(self, call: Call, future: Any) -> None:
+    async def _receive(self, call: Call, number: int, future: Any) -> None:
         """End a call with its answer."""
         outcome: bytes | Exception
         try:
             answer = await future
-            if answer is NotStarted.NO_SESSION:
+            if answer is NotStarted.LEFT and call.number == number:
+                self._return(call)
+                self._send()
+            if answer is NotStarted.NO_SESSION and call.number == number:
                 outcome = self._lose_worker(call)
             elif answer is NotStarted.GIVEN_UP:
-                outcome = self._cluster.unavailable(f"task {call.name!r} was given up")
+                outcome = self._given_up(call)
             else:
                 outcome = answer
         except KilledWorker:
-            outcome = self._lose_worker(call)
+            outcome = self._lose_worker(call) if call.number == number else _lost(call)
         except concurrent.futures.CancelledError as exc:
             outcome = self._cluster.unavailable(f"it dropped task {call.name!r} ({exc})")
         except Exception as exc:  # Dask could not run the call at all
             outcome = self._cluster.unavailable(f"it cannot run task {call.name!r} ({exc!r})")
         finally:
-            del self._futures[call.number]
+            del self._futures[number]
             future.release()
-        self._end(call, outcome)
+        if call.number == number:  # else it was sent to another worker
+            self._end(call, outcome)
+
+    def _given_up(self, call: Call) -> ExecutorUnavailable:
+        return self._cluster.unavailable(f"task {call.name!r} was given up")
 
     def _lose_worker(self, call: Call) -> WorkerLostError:
         """Send no further call to the worker of a call, which is lost; return the error of the call.
@@ -204,6 +225,8 @@ class ClusterCalls:
         """
         self._sessions.forget(call.address)
         self._use({address: count for address, count in self._threads.items() if address != call.address})
+        # at once: what has taken its address must not get them
+        self._end_at({call.address}, but=call)
         return _lost(call)
 
     def _end(self, call: Call, outcome: bytes | Exception) -> None:
@@ -217,7 +240,7 @@ class ClusterCalls:
     async def _follow(self) -> None:
         """Follow the cluster's workers as long as there are calls: workers join, and workers are lost."""
         try:
-            while self._unsent or self._sent:
+            while self._unsent or self._sent or self._returned:
                 await self._refresh()
                 self._send()
                 await asyncio.sleep(_POLL)
@@ -227,7 +250,8 @@ class ClusterCalls:
             self._following = None
 
     def _fail_all(self, error: Exception) -> None:
-        unsent, self._unsent = self._unsent, {}
+        unsent, self._unsent = {**dict.fromkeys(self._returned), **self._unsent}, {}
+        self._returned.clear()
         for call in [*unsent, *self._sent.values()]:
             known = isinstance(error, ExecutorUnavailable) and call in unsent
             outcome = (
@@ -248,7 +272,10 @@ class ClusterCalls:
             self._cluster.stop_asking()
         elif self._unsent:
             self._cluster.ask_for_a_worker()
-        self._sessions.open_at(client, threads)
+        self._left &= threads.keys()
+        # a worker that has taken the address of one that is missed would run the calls of that
+        shut = self._left | self._missed.keys()
+        self._sessions.open_at(client, [address for address in threads if address not in shut])
         await self._sessions.wait(wait)
         if threads and not self._sessions.among(threads) and (problem := self._sessions.problem()):
             address, exc = problem
@@ -262,12 +289,44 @@ class ClusterCalls:
         for address in before.keys() - self._usable.keys():
             self._orders.drop(address)
             self._confirmations.drop(address)
-        for call in [call for call in self._sent.values() if call.address not in self._usable]:
+        now = asyncio.get_running_loop().time()
+        missing = {call.address for call in self._sent.values()} - self._usable.keys()
+        self._missed = {address: self._missed.get(address, now) for address in missing}
+        gone = {address for address, since in self._missed.items() if now - since >= _MISSED}
+        self._end_at(gone)
+        self._report(sum(self._usable.values()))
+
+    def _end_at(self, addresses: set[str], *, but: Call | None = None) -> None:
+        """End the calls at workers that are lost."""
+        for call in [call for call in self._sent.values() if call.address in addresses and call is not but]:
             self._end(call, _lost(call))
             # Dask would keep it for a worker that takes this address. To cancel its task instead would
             # cancel the request that fetches the results of other calls with it.
             self._futures[call.number].release()
-        self._report(sum(self._usable.values()))
+
+    def _on_left(self, address: str, running: list[int]) -> None:
+        """Send the calls that a worker which leaves has not started, and never will, to others; await those that run."""
+        self._left.add(address)
+        self._sessions.forget(address)
+        self._use(self._threads)
+        for number, call in [*self._sent.items()]:
+            if call.address == address and number not in running:
+                self._return(call)
+        if address in self._missed:
+            self._missed[address] += _LEAVING
+        self._send()
+
+    def _return(self, call: Call) -> None:
+        """Take back a call that has not started, for another worker."""
+        number = call.number
+        if call.abandoned:
+            self._end(call, self._given_up(call))
+        else:
+            del self._sent[number]
+            call.number, call.address = 0, ""
+            self._returned.append(call)
+        if number in self._futures:
+            self._futures[number].release()
 
     def _on_opened(self) -> None:
         """Use a worker whose session is open now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,11 +16,22 @@ class Reports:
     """Passes the reports of calls on to their engines.
 
     :param calls: the calls that were sent and are not over, by their numbers.
+    :param left: called with the address of a worker that leaves and the numbers of the calls that run there.
+    :param answered: called with a call whose worker leaves, and its answer.
     """
 
-    def __init__(self, topic: str, calls: Mapping[int, Call]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        calls: Mapping[int, Call],
+        *,
+        left: Callable[[str, list[int]], object],
+        answered: Callable[[Call, bytes], object],
+    ) -> None:
         self._topic = topic
         self._calls = calls
+        self._left = left
+        self._answered = answered
         self._client: Any = None
 
     def subscribe(self, client: Any) -> None:
@@ -38,12 +50,16 @@ class Reports:
         # another program wrote it, or the engine has gone
         with contextlib.suppress(Exception):
             number, kind, content = json.loads(text)
+            if kind == "leaving":
+                self._left(*content)
             if (call := self._calls.get(number)) is None:
                 return
             if call.context is not None:
                 _pass_on(call.context, kind, content)
             if kind == "data":
                 call.count(len(text))
+            elif kind == "answer":
+                self._answered(call, base64.b64decode(content[0]))
 
 
 def _pass_on(context: CallContext, kind: str, content: list[Any]) -> None:

@@ -8,13 +8,16 @@ publishes faster than its engine takes waits until the executor confirms what wa
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import enum
 import json
 import threading
+import time
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
-from distributed import get_worker
+from distributed import WorkerPlugin, get_worker
 
 from cascade.executors.dask._send_window import SendWindow
 from cascade.interfaces.call_context import Directive, RunningCall, in_call
@@ -27,6 +30,9 @@ WINDOW = 256 * 1024
 _EARLY_ORDERS = 1_000
 # characters of a report of progress; a longer one is dropped
 _LONGEST_PROGRESS = 4_096
+
+_LONGEST_ANSWER = 1024 * 1024  # bytes of an answer that a worker which leaves sends itself
+_LEAVING = 2.0  # seconds for which such a worker waits for its calls
 
 _GONE = frozenset({"cancelled", "released", "forgotten"})
 """States of a Dask task at its worker whose result no client wants: its engine has gone."""
@@ -43,6 +49,8 @@ class NotStarted(enum.Enum):
 
     NO_SESSION = "no session"
     """This process is not the one that it was sent to."""
+    LEFT = "left"
+    """Its worker leaves, and has reported that."""
     GIVEN_UP = "given up"
     """It was cancelled before."""
 
@@ -52,6 +60,7 @@ class _Channel:
 
     def __init__(self, topic: str, number: int) -> None:
         self._worker: Any = get_worker()
+        self.address: str = self._worker.address
         self._key = self._worker.get_current_task()
         self._topic = topic
         self._number = number
@@ -71,6 +80,11 @@ class _Channel:
     def arrived(self, *, paused: bool) -> None:
         self._send(json.dumps([self._number, "arrived", [paused]]))
 
+    def answer(self, packed: bytes) -> None:
+        """Send what the call returned: its worker leaves, and Dask does not fetch it any more."""
+        if len(packed) <= _LONGEST_ANSWER:
+            self._send(json.dumps([self._number, "answer", [base64.b64encode(packed).decode()]]))
+
     def is_awaited(self) -> bool:
         task = self._worker.state.tasks.get(self._key)
         return task is not None and task.state not in _GONE
@@ -84,6 +98,7 @@ class _NumberedCall(RunningCall):
 
     def __init__(self, channel: _Channel, directive: Directive) -> None:
         super().__init__(channel, directive)
+        self.channel = channel
         self.window = channel.window
 
     def direct(self, directive: Directive) -> None:
@@ -99,22 +114,39 @@ class _Session:
         # the latest one of each call that runs or has not arrived
         self._orders: dict[int, Order] = {}
         self._running: dict[int, _NumberedCall] = {}
+        # addresses of workers that leave: a process may have several
+        self._left: set[str] = set()
 
-    def start(self, number: int, order: Order) -> _NumberedCall | None:
-        """Return the context of a call that starts, in its thread; None if it was cancelled before."""
+    def start(self, number: int, order: Order) -> _NumberedCall | NotStarted:
+        """Return the context of a call that starts, in its thread."""
         channel = _Channel(self._name, number)
         with self._lock:
+            if channel.address in self._left:
+                return NotStarted.LEFT
             latest = max(order, self._orders.pop(number, RUN), key=_place)
             if latest[1] is Directive.CANCEL:
-                return None
+                return NotStarted.GIVEN_UP
             self._orders[number] = latest
             call = self._running[number] = _NumberedCall(channel, latest[1])
             return call
 
-    def end(self, number: int) -> None:
-        """Forget a call that ran."""
+    def end(self, number: int, answer: bytes | None) -> None:
+        """Forget a call that ran; send its answer if its worker leaves."""
         with self._lock:
+            call = self._running[number]
+            if answer is not None and call.channel.address in self._left:
+                call.channel.answer(answer)
             del self._running[number], self._orders[number]
+
+    def leave(self, address: str) -> list[int]:
+        """Start no further call at a worker that leaves; return the numbers of those that run there."""
+        with self._lock:
+            self._left.add(address)
+            return self.running_at(address)
+
+    def running_at(self, address: str) -> list[int]:
+        """Return the numbers of the calls that run at a worker."""
+        return [number for number, call in [*self._running.items()] if call.channel.address == address]
 
     def direct(self, number: int, order: Order) -> None:
         """Give an order to a call, unless it has a later one; keep it for a call that has not arrived."""
@@ -144,15 +176,38 @@ class _Session:
 _sessions: dict[str, _Session] = {}
 
 
-def open_session(session: str) -> None:
+async def open_session(session: str, dask_worker: Any) -> None:
     """Permit the calls of a session in this process; its name is the topic of their reports. Idempotent."""
     _sessions.setdefault(session, _Session(session))
+    if session not in dask_worker.plugins:
+        await dask_worker.plugin_add(_Leaving(session), name=session)
 
 
-def close_session(session: str) -> None:
+class _Leaving(WorkerPlugin):
+    """Reports that a worker of a session leaves, as when its cluster gets smaller, so that calls lose nothing.
+
+    Calls that have not started never start there; those that run send their answers, if they end soon.
+    """
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+
+    async def teardown(self, worker: Any) -> None:
+        if (session := _sessions.get(self._session)) is None:
+            return
+        running = session.leave(worker.address)
+        worker.log_event(self._session, json.dumps([0, "leaving", [worker.address, running]]))
+        until = time.monotonic() + _LEAVING
+        while session.running_at(worker.address) and time.monotonic() < until:  # noqa: ASYNC110 - ended in threads
+            await asyncio.sleep(0.005)
+
+
+async def close_session(session: str, dask_worker: Any) -> None:
     """Forget a session: none of its calls starts, those that run stop at a checkpoint. Idempotent."""
     if (closed := _sessions.pop(session, None)) is not None:
         closed.stop()
+    if session in dask_worker.plugins:
+        await dask_worker.plugin_remove(session)
 
 
 def direct_calls(session: str, orders: dict[int, Order]) -> None:
@@ -178,14 +233,16 @@ def run_call(session: str, number: int, packed: bytes, order: Order = RUN) -> by
     if opened is None:
         return NotStarted.NO_SESSION
     call = opened.start(number, order)
-    if call is None:
-        return NotStarted.GIVEN_UP
+    if isinstance(call, NotStarted):
+        return call
+    answer = None
     entered = in_call.set(call)
     try:
-        return run_packed(packed, cloudpickle.dumps)
+        answer = run_packed(packed, cloudpickle.dumps)
     finally:
         in_call.reset(entered)
-        opened.end(number)
+        opened.end(number, answer)
+    return answer
 
 
 def _place(order: Order) -> int:
