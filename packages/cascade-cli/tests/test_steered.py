@@ -141,6 +141,11 @@ def test_waiting_without_a_live_engine_ends_at_once(person: Person, monkeypatch:
     monkeypatch.setattr(publishing, "UNNAMED_SECONDS", 0.01)
     code, lines, err = person.types("pause", "--wait")
     assert (code, lines) == (1, [constraint_topic("global", "pause")])
+    assert (
+        err
+        == "no live engine is in the scope global; the constraint stays for the next; cascade ps lists the engines\n"
+    )
+    _, _, err = person.types("resume", "--wait")
     assert err == "no live engine is in the scope global; cascade ps lists the engines\n"
     code, lines, _ = person.types("pause", "--wait", "--json")
     found = json.loads("\n".join(lines))

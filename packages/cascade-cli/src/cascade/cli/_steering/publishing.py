@@ -255,7 +255,10 @@ class _ChangePublisher:
     ) -> None:
         """Print why a change has no effect on an engine, or why that is not known."""
         if not any(found[key] for key in ("applied", "refused", "unknown", "no_match")):
-            self._output.note(f"no live engine is in the scope {change.scope}; cascade ps lists the engines")
+            kept = "" if change.clears or change.type == "cancel" else "; the constraint stays for the next"
+            self._output.note(
+                f"no live engine is in the scope {change.scope}{kept}; cascade ps lists the engines"
+            )
         if held := answers.held(given):
             found["held"] = held
             for each in held:
