@@ -161,6 +161,10 @@ def test_a_workflow_is_paused_wherever_it_runs(plant: Plant, tmp_path: Path) -> 
     assert (done.returncode, found["applied"], found["no_match"]) == (0, ["oven"], ["press"])
     code, (row,) = ask(plant, "fixed")
     assert (code, row["code"], row["reason"]) == (1, "paused", "a pause of workflow:fixed is in force")
+    assert (
+        "(paused); cascade constraints shows the pause, cascade resume lifts it"
+        in plant.cascade("start", "fixed").stderr
+    )
     assert ask(plant, "audit", "--on", "oven", "--wait", "-p", "number=2")[0] == 0
     by_hand = subprocess.Popen(
         [*CASCADE, "run", "jobs.py:fixed", "--name", "hand", "-q"], cwd=tmp_path, env=plant.environment()

@@ -141,7 +141,7 @@ def _show(output: Output, source: str, answer: StartResponse | None) -> None:
     if answer is None:
         output.note(f"{source} has not answered; is it still running?")
     elif answer.status == "refused":
-        output.note(f"{source} refuses: {answer.reason} ({answer.code})")
+        output.note(f"{source} refuses: {answer.reason} ({answer.code}){_REMEDIES.get(answer.code, '')}")
     elif answer.status == "accepted":
         output.line(f"{source}: {answer.run_id} accepted")
     else:
@@ -154,4 +154,5 @@ def _show(output: Output, source: str, answer: StartResponse | None) -> None:
             output.line(str(answer.value))
 
 
+_REMEDIES = {"paused": "; cascade constraints shows the pause, cascade resume lifts it"}
 _WORDS = {"Succeeded": "succeeded", "Failed": "failed", "Cancelled": "was cancelled"}
