@@ -5,9 +5,15 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import cicd_attributes
+from opentelemetry.semconv._incubating.attributes.cicd_attributes import (
+    CicdPipelineResultValues,
+    CicdPipelineTaskRunResultValues,
+)
 
 from cascade.interfaces.events import Event, Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.observer import ObservedRun
@@ -132,3 +138,41 @@ def test_a_run_without_a_name_is_called_as_its_target() -> None:
     assert (root.name, root.parent, root.links) == ("run audit", None, ())
     assert root.status.description == ("ValueError: " + "x" * 2_000)[:1_000]
     assert root.context.trace_id == int.from_bytes(sha256(f"{RUN}/{TOKEN}".encode()).digest()[:16])
+
+
+def test_a_variable_adds_the_attributes_of_pipelines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names and values are those of OpenTelemetry's own package; an earlier attempt and a run each have their result."""
+    known = {value for name, value in vars(cicd_attributes).items() if name.startswith("CICD_PIPELINE")}
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http, cicd")
+    failed, skipped, done, run = spans_of(
+        run_began(),
+        step("read:0", TaskState.RUNNING, 12.0),
+        step("read:0", TaskState.RETRYING, 13.0, error="OSError"),
+        step("seen:0", TaskState.RUNNING, 13.0),
+        step("seen:0", TaskState.SKIPPED, 13.0),
+        step("read:0", TaskState.RUNNING, 14.0, attempt=2),
+        step("read:0", TaskState.COMPLETED, 15.0, attempt=2),
+        run_ended(RunStatus.CANCELLED),
+    )
+    found = [
+        {name: value for name, value in (span.attributes or {}).items() if name.startswith("cicd.")}
+        for span in (failed, skipped, done, run)
+    ]
+    assert set().union(*found) <= known
+    results = CicdPipelineTaskRunResultValues
+    for shown, name, result in zip(
+        found[:3],
+        ("read:0", "seen:0", "read:0"),
+        (results.FAILURE, results.SKIP, results.SUCCESS),
+        strict=True,
+    ):
+        assert shown == {
+            "cicd.pipeline.task.name": name.partition(":")[0],
+            "cicd.pipeline.task.run.id": name,
+            "cicd.pipeline.task.run.result": result.value,
+        }
+    assert found[3] == {
+        "cicd.pipeline.name": "audit",
+        "cicd.pipeline.run.id": RUN,
+        "cicd.pipeline.result": CicdPipelineResultValues.CANCELLATION.value,
+    }

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from cascade.interfaces.events import Event, Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.tags import clean_tags
+from cascade.observers.otel import _pipelines
 
 _HEX = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _LONGEST = 1_000  # characters of an attribute
@@ -93,6 +94,7 @@ class RunSpans:
         self._run_id = run_id
         self._shown_id = clean(run_id)[:_LONGEST]
         self._clean = clean
+        self._as_pipeline = _pipelines.is_wanted()
         self._token = ""
         self._root: Span | None = None
         self._open: dict[str, _Open] = {}
@@ -134,6 +136,8 @@ class RunSpans:
         }
         if event.name:
             attributes["cascade.run.name"] = self._text(event.name)
+        if self._as_pipeline:
+            attributes |= _pipelines.run_attributes(self._text(event.name) or target, self._shown_id)
         for name, value in clean_tags(event.tags, self._text).items():
             attributes[f"cascade.run.tag.{name}"] = value
         earlier = root_id_of(self._run_id, event.run_attempt - 1) if event.run_attempt > 1 else 0
@@ -196,6 +200,10 @@ class RunSpans:
             attributes["cascade.step.item"] = event.item
         if event.reason:
             attributes["cascade.step.reason"] = self._text(event.reason)
+        if self._as_pipeline:
+            attributes |= _pipelines.step_attributes(
+                self._text(event.task_name), self._text(event.task_id), event.state
+            )
         failed = event.state in (TaskState.FAILED, TaskState.RETRYING, TaskState.CANCELLED)
         return Span(
             self._text(event.task_name),
@@ -218,6 +226,8 @@ class RunSpans:
         attributes = {**root.attributes, "cascade.run.status": status}
         if event.by:
             attributes["cascade.run.by"] = self._text(event.by)
+        if self._as_pipeline:
+            attributes |= _pipelines.run_result(event.status)
         failed = event.status is not RunStatus.SUCCEEDED
         yield root._replace(
             end=max(_ns(event.timestamp), root.start),
