@@ -348,9 +348,17 @@ def test_the_command_sends_what_engines_do(there: bool, plant: Plant, tmp_path: 
         }
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as collector:
             try:
-                eventually(path.exists, "it has begun")
+
+                def collects() -> list[str]:
+                    plant.start("press-line-2", tasks=1, seconds=0.0).wait(timeout=60)
+                    return kept(path)
+
+                def longest() -> int:
+                    return max(Counter(each.rpartition("-")[0] for each in kept(path)).values(), default=0)
+
+                eventually(collects, "it has subscribed")
                 plant.start("press-line-3", tasks=20, seconds=0.01).wait(timeout=60)
-                eventually(lambda: len(kept(path)) >= 42, "all events are stored")
+                eventually(lambda: longest() == 42, "all events are stored")
                 if there:
                     plant.start("press-line-4", seconds=0.05)
                     eventually(

@@ -199,7 +199,7 @@ def _active_run() -> dict[str, Component]:
 def _held(topic: str) -> dict[str, Component]:
     """Return whether tasks wait for a gate, with the reasons: of every gate, also one that comes later."""
     texts = (
-        "{% set texts = value_json.runs | default([]) | map(attribute='waiting') | sum(start=[])"
+        "{% set texts = value_json.runs | default([]) | map(attribute='waiting', default=[]) | sum(start=[])"
         " | selectattr('text', 'defined') | map(attribute='text') | list %}"
     )
     return {
