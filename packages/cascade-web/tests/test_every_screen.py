@@ -626,6 +626,7 @@ async def test_what_was_found_in_the_morning_reads_right_on_every_screen(
     drawn = draw(take(view, Rates(), now=AT, wall=CLOCK), Frame(200, 200), title="", link="", lost=False)
     tab = await Tab.of(browser)
     await tab.page.set_content(page())
+    await tab.started()
     messages = [(topic, json.dumps(content)) for topic, content in kept.items()]
     (of_page,) = await tab.page.evaluate(PANELS, [messages])
     await tab.close()
