@@ -101,12 +101,13 @@ def _attempt(span: ReadableSpan) -> tuple[str, int]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("mode", ["thread", "process"])
+@pytest.mark.parametrize("mode", ["thread", "process", pytest.param("dask", marks=pytest.mark.full)])
 async def test_what_a_step_does_hangs_below_it(mode: str) -> None:
-    """In a thread and in a worker process, with its traceparent at hand."""
+    """In a thread, in a worker process and on Dask, with its traceparent at hand."""
     provider, exporter = kept()
-    engine = Engine(executor=cs.executor(mode, 1), observers=[OtelObserver(provider)])
-    told = (await engine.run(worked(1))).split()
+    executor = cs.executor(mode, workers=1)
+    told = (await Engine(executor=executor, observers=[OtelObserver(provider)]).run(worked(1))).split()
+    await executor.close()
     step, _ = exporter.get_finished_spans()
     ids = f"{step.context.trace_id:032x}", f"{step.context.span_id:016x}"
     assert told == [f"00-{ids[0]}-{ids[1]}-01", *ids]
