@@ -43,12 +43,13 @@ def test_ps_shows_each_engine_in_a_row(person: Person) -> None:
     assert cells(lines) == [
         ["engine", "status", "for", "runs", "paused", "sync", "project", "host", "pid", "workflows"],
         ["dead", "lost", "0", "no"],
-        ["odd", "lost", "0", "no", "idle"],
+        ["odd", "unknown", "0", "no", "idle"],
         ["oven", "online", "5m", "1", "yes", "synced", "hall", "pi", "7", "audit, calibrate"],
         ["press", "online", "60s", "0", "no", "stale", "pc", "8"],
     ]
     what = "has no birth on the broker: any client may have written its report"
-    assert err == f"the session of odd {what}\n"
+    unseen = "not known whether odd still runs: the broker has reports of it, and no birth; --listen 13s waits for a new report"
+    assert err == f"the session of odd {what}\n{unseen}\n"
 
 
 def test_runs_shows_each_run_in_a_row(person: Person) -> None:

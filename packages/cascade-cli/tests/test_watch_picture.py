@@ -199,7 +199,7 @@ def test_an_engine_of_which_only_events_come_is_neither_online_nor_lost() -> Non
     assert [until.end(view, NOW + seconds) for seconds in (0, SURE_SECONDS, 9_000)] == [None] * 3
     changes = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW)]
     assert changes == [
-        "engine nats-1: unknown, only its events have arrived",
+        "engine nats-1: unknown, neither its birth nor a new report has arrived",
         "run night-7  on nats-1: Running, 2 completed, 2+ known",
     ]
 

@@ -75,12 +75,16 @@ def test_a_run_is_over_when_no_live_engine_runs_it(monkeypatch: pytest.MonkeyPat
         status_topic("lost"): {"status": "offline", "session": "c"},
         state_topic("lost", "runs"): report("lost", "alone", runs=True),
         status_topic("ended"): {"status": "offline", "session": "d", "reason": "ended"},
+        state_topic("unborn", "runs"): report("unborn", "alone", runs=True),
         constraint_topic("run:shared", "pause"): {"type": "pause"},
         constraint_topic("run:alone", "pause"): {"type": "pause"},
     }
     assert pruned(messages, monkeypatch) == {
         constraint_topic("run:alone", "pause"): "the run alone is over",
         state_topic("lost", "runs"): "the engine is lost",
+        state_topic(
+            "unborn", "runs"
+        ): "the engine has no birth here, and has not reported since this command began",
         status_topic("ended"): "the engine has ended",
         status_topic("lost"): "the engine is lost",
     }

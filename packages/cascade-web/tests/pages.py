@@ -39,7 +39,7 @@ PANELS = """(cases) => {
     const shown = new panels.Panels(shownPage);
     return cases.map((messages) => {
         view = new views.View();
-        for (const [topic, payload] of messages) view.fold(topic, fields.asBytes(payload), {now: 100, retained: !topic.includes("telemetry")});
+        for (const [topic, payload, at] of messages) view.fold(topic, fields.asBytes(payload), {now: at ?? 100, retained: !topic.includes("telemetry")});
         shown.draw();
         return {run: text("runs")[0], engine: text("engines")[0], waiting: text("waiting"), constraints: document.getElementById("constraints").textContent};
     });

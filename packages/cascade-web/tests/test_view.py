@@ -40,7 +40,7 @@ INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
 RECORDED: list[dict[str, Any]] = [
     json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
 ]
-ENGINE = ("presence", "constraints", "runs", "graph", "ended", "summary", "host", "workflows", "ack", "project_id", "place", "heard", "first_heard", "applied_since", "listed",
+ENGINE = ("presence", "constraints", "runs", "graph", "ended", "summary", "host", "workflows", "ack", "project_id", "place", "seen", "heard", "first_heard", "applied_since", "listed",
           "session", "sync", "paused", "contested", "reports_of_another", "has_no_birth", "only_events")  # fmt: skip
 RUN = ("source", "run_id", "place", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "by", "failures", "failed", "known",
        "reported", "recent", "end", "counts", "partial", "messages", "duplicates", "missing", "tasks")  # fmt: skip

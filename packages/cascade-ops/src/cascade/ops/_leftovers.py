@@ -10,7 +10,13 @@ from cascade.cli.snapshot import PROBE
 from cascade.interfaces.topics import parse_state_topic, parse_status_topic
 from cascade.ops._home_assistant.device import device_topic, is_device_topic
 from cascade.wire import EngineView, Register, View
+from cascade.wire.engine_view import ENDED, LOST
+from cascade.wire.progress import UNKNOWN
 
+_ENDS = {
+    ENDED: "the engine has ended",
+    UNKNOWN: "the engine has no birth here, and has not reported since this command began",
+}
 _SYNC, _CANARY = "cascade/sync/", "/@canary"
 
 
@@ -71,5 +77,4 @@ def _why(register: Register, view: View, online: set[str], wall: float) -> str |
 
 
 def _end(engine: EngineView | None, now: float) -> str:
-    ended = engine is not None and engine.status(now) == "ended"
-    return "the engine has ended" if ended else "the engine is lost"
+    return _ENDS.get(LOST if engine is None else engine.status(now), "the engine is lost")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cascade.wire.ended import EndedReport
 from cascade.wire.parsed import Presence
+from cascade.wire.progress import UNKNOWN
 from cascade.wire.reports import (
     Acknowledgement,
     ConstraintsReport,
@@ -20,7 +21,7 @@ from cascade.wire.requests import WorkflowsReport
 LIVE_SECONDS = 12.0
 """An engine without presence counts as online for so long after its last message: it reports every 10 s."""
 
-ONLINE, LOST, ENDED, UNKNOWN = "online", "lost", "ended", "unknown"
+ONLINE, LOST, ENDED = "online", "lost", "ended"
 
 OWN_KINDS = ("presence", "constraints", "runs", "graph", "ended", "summary", "host", "workflows")
 """What an engine itself says of its state."""
@@ -65,10 +66,12 @@ class EngineView:
     project_id: str = ""
     place: tuple[str, str] | None = None
     """The organization and the project that its report of runs has named; events of others are not its own."""
+    seen: float | None = None
+    """When its first message arrived, a retained one too, on the reader's clock."""
     heard: float | None = None
     """When its last message arrived, on the reader's clock; a retained message does not count."""
     first_heard: float | None = None
-    """When its first one arrived."""
+    """When its first message arrived that was not retained."""
     applied_since: dict[str, float] = field(default_factory=dict)
     """By topic of a register: the engine's time of its first report that it obeys the register."""
     listed: dict[str, Listed] = field(default_factory=dict)
@@ -77,7 +80,8 @@ class EngineView:
     def status(self, now: float) -> str:
         """Return ``online``, ``lost`` or ``ended`` at ``now`` on the reader's clock.
 
-        It is ``unknown`` while only events have come: they do not show whether it is connected.
+        It is ``unknown`` while only events have come: they do not show whether it is connected. Without presence it is
+        ``unknown``, too, for the first 12 s of a reader who has only what the broker kept of it: it may report by then.
         """
         presence = self.presence
         if presence is not None and presence.online:
@@ -88,7 +92,7 @@ class EngineView:
             return UNKNOWN
         if presence is None and not self.is_silent(now):
             return ONLINE
-        return LOST
+        return UNKNOWN if presence is None and self._may_report(now) else LOST
 
     def is_live(self, now: float) -> bool:
         """Return whether it is online, or has reported in the last 12 s, at ``now`` on the reader's clock."""
@@ -174,6 +178,10 @@ class EngineView:
     def is_empty(self) -> bool:
         """Whether nothing is known of it but events."""
         return all(getattr(self, kind) is None for kind in KINDS)
+
+    def _may_report(self, now: float) -> bool:
+        """Return whether only retained messages have come of it so far, and for no longer than an engine takes to report."""
+        return self.heard is None and self.seen is not None and now - self.seen <= LIVE_SECONDS
 
     @property
     def _has_stopped(self) -> bool:

@@ -17,8 +17,10 @@ RUNNING: Final = "Running"
 """Status of a run that has not ended, and that no pause covers as a whole."""
 PAUSED: Final = "Paused"
 """Status of a run that has not ended, while a pause covers everything in it."""
-ACTIVE: Final = frozenset({RUNNING, PAUSED})
-"""The statuses of a run that has not ended."""
+UNKNOWN: Final = "unknown"
+"""Status of a run that had not ended in a report that the broker has kept, while nothing shows whether its engine lives."""
+ACTIVE: Final = frozenset({RUNNING, PAUSED, UNKNOWN})
+"""The statuses of a run of which no end is known."""
 LEAST_RUN: Final = 10
 """Tasks that must have run before the time left is estimated."""
 
@@ -34,7 +36,7 @@ class Progress:
     """How far a run is."""
 
     status: str
-    """``Running``, ``Paused``, or how it ended."""
+    """``Running``, ``Paused``, ``unknown``, or how it ended."""
     finished: int
     """Tasks that have ended, in whatever state."""
     known: int

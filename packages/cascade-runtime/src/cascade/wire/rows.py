@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,9 +11,9 @@ from cascade.interfaces.gates import is_gate
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.interfaces.wire import LOST, timestamp
 from cascade.wire.ended import InterruptedTask
-from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView, covers_everything
+from cascade.wire.engine_view import ONLINE, EngineView, covers_everything
 from cascade.wire.gates import gate_rows
-from cascade.wire.progress import PAUSED, RUNNING, Progress, progress_of
+from cascade.wire.progress import ACTIVE, PAUSED, RUNNING, UNKNOWN, Progress, progress_of
 from cascade.wire.reports import EffectiveEntry, Waiting
 from cascade.wire.run_view import RunView
 from cascade.wire.view import View
@@ -45,11 +46,12 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
     """Return how far a run of a view is; ``now`` is on the reader's clock.
 
     A running run of an engine that is lost or has ended is ``Lost``, and as its last report has it. Of an engine whose
-    status is unknown, a run is running until an event shows its end.
+    status is unknown because only its events come, a run is running until an event shows its end. While it is unknown
+    because only what the broker kept has come, the run is ``unknown``.
     """
     lost = _is_lost(view, run, now)
     active = run.reported if run.status == RUNNING else None
-    return progress_of(
+    found = progress_of(
         _counts(run, lost=lost),
         status=LOST if lost else run.status,
         recorded=active.recorded if lost and active is not None else run.recorded,
@@ -60,6 +62,14 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
         paused=bool(_pauses(view, run)),
         left_s=active.eta_s if active is not None else None,
     )
+    if found.status in ACTIVE and _is_unheard(view.engines.get(run.source), now):
+        return dataclasses.replace(found, status=UNKNOWN, left_s=None)
+    return found
+
+
+def _is_unheard(engine: EngineView | None, now: float) -> bool:
+    """Return whether only retained messages have come of an engine, which do not show whether it lives."""
+    return engine is not None and engine.status(now) == UNKNOWN and not engine.only_events
 
 
 def _is_lost(view: View, run: RunView, now: float) -> bool:

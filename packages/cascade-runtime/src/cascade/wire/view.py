@@ -67,6 +67,7 @@ class View:
         # of engines and runs, those of which only events have come, the latest last: any client may invent them
         self._events_only: dict[str, None] = {}
         self._unreported: dict[tuple[str, str], None] = {}
+        self._now = 0.0
         self._room = Room()
         self._sizes = _Sizes()
 
@@ -78,6 +79,7 @@ class View:
         :param now: seconds on the reader's clock, any clock that does not go back.
         :param retained: whether the broker had kept it: then it does not show that its engine lives.
         """
+        self._now = now
         message = self._understood(parse(topic, payload))
         self.has_retained |= retained
         heard = None if retained else now
@@ -147,7 +149,7 @@ class View:
 
     def _engine(self, source: str, heard: float | None = None, *, by_event: bool = False) -> EngineView:
         known = self.engines.pop(source, None)
-        engine = known or EngineView(source)
+        engine = known or EngineView(source, seen=self._now)
         self.engines[source] = engine
         _note(self._events_only, source, by_event=by_event, is_new=known is None)
         if heard is not None:

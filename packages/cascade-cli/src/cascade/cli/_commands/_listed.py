@@ -11,8 +11,11 @@ import click
 
 from cascade.cli import link
 from cascade.cli.columns import Column
+from cascade.cli.command import settings
 from cascade.cli.durations import show_duration
 from cascade.cli.params import DURATION
+from cascade.wire import View
+from cascade.wire.progress import UNKNOWN
 
 
 def listing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,6 +28,16 @@ def listing(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Wait for engines without a name, too: they report every 10 s.",
     )(function)
     return link.with_broker(function)
+
+
+def note_unknown(view: View, now: float) -> None:
+    """Say of which engines this look shows neither a birth nor a new report."""
+    if unknown := [
+        source for source, engine in sorted(view.engines.items()) if engine.status(now) == UNKNOWN
+    ]:
+        settings().output.note(
+            f"not known whether {', '.join(unknown)} still runs: the broker has reports of it, and no birth; --listen 13s waits for a new report"
+        )
 
 
 def show_age(value: Any) -> str:

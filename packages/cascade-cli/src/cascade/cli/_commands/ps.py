@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cascade.cli._commands._listed import SINCE, listing, show_age
+from cascade.cli._commands._listed import SINCE, listing, note_unknown, show_age
 from cascade.cli._steering.publishing import contested_names
 from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
@@ -37,7 +37,7 @@ COLUMNS = (
 @make(name="ps")
 @listing
 def command(address: Address, listen: float) -> None:
-    """List the engines that the broker knows: online, lost (no connection) or ended; and the workflows that they start when asked."""
+    """List the engines that the broker knows: online, lost (no connection), ended or unknown (old reports only); and the workflows that they start when asked."""
     view, now = read(address, STATUS, CONSTRAINTS, RUNS, WORKFLOWS, listen=listen)
     empty = "no engines; one without a name reports every 10 s while it runs: cascade ps --listen 12s waits for it"
     rows = [
@@ -56,6 +56,7 @@ def command(address: Address, listen: float) -> None:
         output.note(
             f"the session of {', '.join(unproved)} has no birth on the broker: any client may have written its report"
         )
+    note_unknown(view, now)
 
 
 def _offered(engine: EngineView, now: float) -> list[str]:

@@ -129,7 +129,9 @@ def _engine_state(row: Mapping[str, Any]) -> str:
     if row.get("gone"):
         return "the broker no longer knows it"
     notes = [
-        row["status"] if row["status"] != "unknown" else "unknown, only its events have arrived",
+        row["status"]
+        if row["status"] != "unknown"
+        else "unknown, neither its birth nor a new report has arrived",
         "paused" if row["paused"] else "",
         CONTESTED if row["contested"] else "",
         f"{row['runs']} run{'s' if row['runs'] > 1 else ''}" if row["runs"] else "",

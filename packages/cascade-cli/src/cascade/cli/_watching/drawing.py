@@ -21,7 +21,7 @@ from cascade.cli._watching.picture import (
 from cascade.cli.durations import show_duration
 from cascade.interfaces.text import printable
 from cascade.wire import shortened
-from cascade.wire.progress import ACTIVE, PAUSED, Progress, label
+from cascade.wire.progress import ACTIVE, PAUSED, UNKNOWN, Progress, label
 
 NARROW = 64
 """Columns below which a line holds less, and a command stands on a line of its own."""
@@ -145,8 +145,8 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
     head = Text.assemble("  ", (printable(run.title), "bold"), f" {printable(ids[run.run_id])}")
     head.append(f" on {printable(run.source)}", "dim")
     progress = run.progress
-    if progress.status == PAUSED:
-        head.append(f"  {PAUSED}", STYLES[PAUSED])
+    if progress.status in (PAUSED, UNKNOWN):
+        head.append(f"  {progress.status}", STYLES[progress.status])
         head.append(_by(run.by), "dim")
     if progress.status not in ACTIVE:
         at = f"  {progress.status} at {progress.finished:,}/{progress.known:,}"

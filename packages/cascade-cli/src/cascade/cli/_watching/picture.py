@@ -29,7 +29,7 @@ from cascade.wire import (
     seconds,
     waiting_rows,
 )
-from cascade.wire.progress import ACTIVE, RUNNING, Progress
+from cascade.wire.progress import ACTIVE, RUNNING, UNKNOWN, Progress
 from cascade.wire.rows import active_runs
 
 _LIMITS = ("pause", "concurrency", "rate_limit")
@@ -218,7 +218,13 @@ def _engine(engine: EngineView, now: float, wall: float) -> EngineLine:
     else:
         age = ""
     notes = [
-        *(["only events"] if engine.only_events else []),
+        *(
+            ["only events"]
+            if engine.only_events
+            else ["no report yet"]
+            if engine.status(now) == UNKNOWN
+            else []
+        ),
         *(["paused"] if online and engine.paused else []),
         *([CONTESTED] if online and engine.contested else []),
         *([engine.sync] if online and engine.sync not in ("", "synced") else []),
@@ -259,6 +265,8 @@ def _doubt(engine: EngineView | None, now: float, wall: float) -> str:
         return ""
     if engine.only_events and engine.heard is not None:
         return f"its last event came {show_duration(now - engine.heard)} ago: not known whether it still runs"
+    if engine.status(now) == UNKNOWN:
+        return "no report has come yet: not known whether it still runs"
     reported = seconds(engine.runs.ts) if engine.runs is not None else None
     if reported is None or wall - reported < SILENT_SECONDS:
         return ""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cascade.ops._doctor.facts import Facts
 from cascade.ops._doctor.finding import Finding, some
 from cascade.wire import EngineView, OfferedSchedule, OfferedWorkflow, View, seconds
+from cascade.wire.progress import UNKNOWN
 
 LATE_SECONDS = 65.0
 """A tick that is due for so long is not merely late: it may be by a minute, and two clocks differ."""
@@ -88,7 +89,8 @@ def _due(planned: list[_Planned], now: float, monotonic: float) -> Iterator[str]
         if at is None or at > now - LATE_SECONDS or (is_held and each.engine.is_live(monotonic)):
             continue
         status = each.engine.status(monotonic)
-        yield f"{each.name} was due at {each.schedule.next} and did not run: the engine is {status}"
+        state = "not known to be online" if status == UNKNOWN else status
+        yield f"{each.name} was due at {each.schedule.next} and did not run: the engine is {state}"
 
 
 def _due_by_folder(facts: Facts) -> Iterator[str]:

@@ -64,7 +64,7 @@ const panels = (() => {
   const inWords = (status) => (status === "unknown" ? evidence.NOT_KNOWN : status);
 
   function unknownNote(page, engine) {
-    if (!engine.onlyEvents) return `whether it is online is not known: this user may not read ${evidence.STATUS_TOPICS}`;
+    if (!engine.onlyEvents) return `not known whether it is online: ${page.mayRead(evidence.STATUS_TOPICS) ? "so far only reports that the broker kept have come" : `this user may not read ${evidence.STATUS_TOPICS}`}`;
     return evidence.note({ isSure: page.hasNoState(engine), mayRead: page.mayRead(evidence.STATE_TOPICS), silent: page.now - engine.heard });
   }
 
@@ -134,7 +134,7 @@ const panels = (() => {
       ...(alive && evidence.isOld(engine, page) ? [`last report ${duration(page.clock - engine.runs.seconds)} ago: not known whether it still runs`] : []),
       ...(run.reported?.lost ? [`${plural(run.reported.lost, "event")} dropped by the engine`] : []),
       alive && status !== "unknown" ? evidence.counted(run, tasksInWords(row.tasks))
-        : `${alive ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, tasksInWords(row.tasks) || "no tasks")}`,
+        : `${alive && engine?.onlyEvents ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, tasksInWords(row.tasks) || "no tasks")}`,
       ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)]);
   }
 

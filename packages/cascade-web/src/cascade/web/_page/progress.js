@@ -1,9 +1,9 @@
 "use strict";
 /** The numbers of a run as every screen shows them: `progress` of `cascade.wire`. No I/O. */
 const progress = (() => {
-  const PAUSED = "Paused", WORDS = ["completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled"];
+  const PAUSED = "Paused", UNKNOWN = "unknown", WORDS = ["completed", "running", "waiting", "failed", "skipped", "recorded", "cancelled"];
   const LABELS = { recorded: "taken from the record" }, RECORDED = ["recorded in attempt ", "its failure was kept in attempt "];
-  const isActive = (status) => status === runs.RUNNING || status === PAUSED;
+  const isActive = (status) => [runs.RUNNING, PAUSED, UNKNOWN].includes(status);
   const sum = (numbers) => numbers.reduce((total, each) => total + each, 0);
 
   /**
@@ -43,12 +43,16 @@ const progress = (() => {
   /** Return tasks by state; of a lost run those of the last report, which is all that its engine's next process knows. */
   const countsOf = (view, run, now) => (isLost(view, run, now) && run.reported ? run.reported : run).counts;
 
+  /** Whether only what the broker kept has come of an engine, which does not show whether it lives. */
+  const isUnheard = (engine, now) => engine?.status(now) === UNKNOWN && !engine.onlyEvents;
+
   /** Return how far a run of a view is: `run_progress` of `cascade.wire`. */
   function ofRun(view, run, now) {
     const running = run.status === runs.RUNNING, active = running ? run.reported : null, lost = isLost(view, run, now);
-    return of(countsOf(view, run, now), { recorded: (lost && active ? active : run).recorded, status: lost ? runs.LOST : run.status,
+    const found = of(countsOf(view, run, now), { recorded: (lost && active ? active : run).recorded, status: lost ? runs.LOST : run.status,
       known: run.known, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
       paused: pauses(view, run).length > 0, left_s: active?.eta_s ?? null });
+    return isActive(found.status) && isUnheard(view.engines.get(run.source), now) ? { ...found, status: UNKNOWN, left_s: null } : found;
   }
 
   /** Return the reasons for which tasks of a run wait, none with more tasks than wait in all. */

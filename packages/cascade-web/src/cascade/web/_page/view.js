@@ -13,17 +13,17 @@ const views = (() => {
   class EngineView {
     constructor(source) {
       Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, ended: null, summary: null, host: null, workflows: null,
-        ack: null, project_id: "", place: null, heard: null, first_heard: null, born: null, missed: 0, applied_since: bare(), listed: new Map() });
+        ack: null, project_id: "", place: null, seen: null, heard: null, first_heard: null, born: null, missed: 0, applied_since: bare(), listed: new Map() });
     }
 
-    /** Return `online`, `lost` or `ended` at `now` on the reader's clock; `unknown` while only events have come. */
+    /** Return `online`, `lost` or `ended` at `now` on the reader's clock; `unknown` while only events have come, or what the broker kept for less than 12 s. */
     status(now) {
       const presence = this.presence;
       if (presence?.online) return "online";
       if (this.hasStopped || presence?.reason) return "ended";
       if (this.onlyEvents) return "unknown";
       if (!presence && !this.isSilent(now)) return "online";
-      return "lost";
+      return !presence && this.heard === null && this.seen !== null && now - this.seen <= LIVE_SECONDS ? "unknown" : "lost";
     }
 
     isLive(now) { return this.status(now) === "online"; }
@@ -100,6 +100,7 @@ const views = (() => {
       this.unreported = new Set();
       this.room = new runs.Room();
       this.sizes = new Sizes();
+      this.now = 0;
     }
 
     /**
@@ -107,6 +108,7 @@ const views = (() => {
      * `now`: seconds on the reader's clock. `retained`: the broker had kept it, so it does not show that its engine lives.
      */
     fold(topic, payload, { now, retained = false }) {
+      this.now = now;
       const message = messages.parse(topic, payload);
       this.has_retained ||= retained;
       const heard = retained ? null : now;
@@ -169,7 +171,7 @@ const views = (() => {
 
     engine(source, heard = null, byEvent = false) {
       note(this.eventsOnly, source, byEvent, !this.engines.has(source));
-      const engine = this.engines.get(source) ?? new EngineView(source);
+      const engine = this.engines.get(source) ?? Object.assign(new EngineView(source), { seen: this.now });
       this.engines.delete(source);
       this.engines.set(source, engine);
       if (heard !== null) {
@@ -401,7 +403,7 @@ const views = (() => {
     const kinds = KINDS.map((kind) => [kind, plain(engine[kind])]);
     const listed = [...engine.listed].map(([session, each]) =>
       [session, { presence: each.presence, runs: [...each.runs].sort(byText) }]);
-    return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, place: engine.place, heard: engine.heard, first_heard: engine.first_heard,
+    return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, place: engine.place, seen: engine.seen, heard: engine.heard, first_heard: engine.first_heard,
       applied_since: engine.applied_since, listed: Object.fromEntries(listed), status: engine.status(now),
       reason: engine.presence?.reason ?? "", session: engine.session, sync: engine.sync, paused: engine.paused,
       contested: engine.contested, reports_of_another: engine.reportsOfAnother, has_no_birth: engine.hasNoBirth,
