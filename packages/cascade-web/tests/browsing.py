@@ -62,6 +62,11 @@ class Tab:
         """Close the tab and forget everything of it; links to brokers end with it."""
         await self.page.context.close()
 
+    async def load(self, page: str) -> None:
+        """Show a page that is given as a text, and wait until its script is unpacked."""
+        await self.page.set_content(page)
+        await self.started()
+
     async def started(self) -> None:
         """Wait until the page has unpacked its script and listens."""
         await self.page.wait_for_function("window.cascade || window.top !== window.self")

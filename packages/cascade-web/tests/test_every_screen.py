@@ -633,8 +633,7 @@ async def test_what_was_found_in_the_morning_reads_right_on_every_screen(
         view.fold(topic, json.dumps(content).encode(), now=begin, retained=True)
     drawn = draw(take(view, Rates(), now=AT, wall=CLOCK), Frame(200, 200), title="", link="", lost=False)
     tab = await Tab.of(browser)
-    await tab.page.set_content(page())
-    await tab.started()
+    await tab.load(page())
     messages = [(topic, json.dumps(content), begin) for topic, content in kept.items()]
     (of_page,) = await tab.page.evaluate(PANELS, [messages])
     await tab.close()

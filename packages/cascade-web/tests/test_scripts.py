@@ -31,7 +31,7 @@ NAMES = (
 async def scripts(browser: Browser) -> AsyncIterator[Page]:
     """The page, without a broker."""
     tab = await Tab.of(browser)
-    await tab.page.set_content(page())
+    await tab.load(page())
     yield tab.page
     assert tab.complaints == []
     await tab.close()

@@ -312,8 +312,7 @@ async def test_the_same_state_reads_the_same_on_all_screens(
     told = [plant.messages(events=number % 2 == 1) for number, plant in enumerate(plants)]
     cases = [[(topic_of(name), json.dumps(each)) for name, each in found.items()] for found in told]
     tab = await Tab.of(browser)
-    await tab.page.set_content(page())
-    await tab.started()
+    await tab.load(page())
     pages = await tab.page.evaluate(PANELS, cases)
     await tab.close()
     assert tab.complaints == []

@@ -356,7 +356,7 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
     cases += [as_received(forged(RECORDED, seeded_random)) for _ in range(30)]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)
-    await tab.page.set_content(page())
+    await tab.load(page())
     views = await tab.page.evaluate(
         "(cases) => JSON.stringify(cases.map((each) => cascade.view(each)))", cases
     )

@@ -382,7 +382,7 @@ async def test_a_form_sends_what_the_command_sends(browser: Browser) -> None:
     """For each type and text: the workflow gets the same value, or both refuse it. A choice and a switch have no text."""
     schemas = [schema_of([Parameter("x", conversion_of(kind))]) for kind in KINDS]
     tab = await Tab.of(browser)
-    await tab.page.set_content(made_page())
+    await tab.load(made_page())
     found = await tab.page.evaluate(
         """([schemas, texts]) => schemas.map((schema) => {
             const [field] = forms.of(schema).list;
@@ -419,7 +419,7 @@ async def test_a_hostile_schema_makes_a_form(browser: Browser) -> None:
         {"properties": {"a": {"type": "string", "pattern": "(a+)+$", "format": "constructor", "default": "x" * 9}}},
     ]  # fmt: skip
     tab = await Tab.of(browser)
-    await tab.page.set_content(made_page())
+    await tab.load(made_page())
     found = await tab.page.evaluate(
         """(schemas) => JSON.parse(schemas).map((schema) => {
             const {list, more} = forms.of(schema);
@@ -447,7 +447,7 @@ async def test_problems_stand_beside_the_fields_that_they_name(browser: Browser)
     """Of the engine's reason: each part with its name, the rest for the whole form."""
     reason = "number: expected int, got str; or expected null; text is missing; no parameter 'tex'; it takes a; a: b: c"
     tab = await Tab.of(browser)
-    await tab.page.set_content(made_page())
+    await tab.load(made_page())
     found = await tab.page.evaluate(
         "(reason) => [...forms.placed(reason, ['number', 'text', 'a', '']), ...forms.placed('closed', ['number'])]", reason
     )  # fmt: skip
