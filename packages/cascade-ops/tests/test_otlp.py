@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -262,6 +263,10 @@ def test_a_bad_endpoint_is_reported_once_and_delays_nothing(
     shown = url.replace("me:secret@", "")
     assert note.startswith(f"the OTLP endpoint {shown} does not take the spans: ")
     assert re.search(bad.why if bad else "refused|max retries", note)
+    eventually(
+        lambda: not any(thread.name.startswith("cascade otlp") for thread in threading.enumerate()),
+        "all ended",
+    )
     assert caplog.records == []
 
 

@@ -123,6 +123,10 @@ class Sender(SpanProcessor):
         self._exporter.shutdown()
         self._thread.join(0.5)
 
+    def wait(self) -> None:
+        """Return when it sends no more, after ``close``."""
+        self._thread.join()
+
     def _run(self) -> None:
         while True:
             with self._changed:

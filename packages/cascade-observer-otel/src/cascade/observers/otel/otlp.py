@@ -114,10 +114,15 @@ class OtlpExport:
     def close(self, timeout: float = 3.0) -> None:
         """Send what waits, for so many seconds."""
         # the reader waits for an answer, whatever limit it is given
-        ending = threading.Thread(target=self._meters.shutdown, name="cascade otlp end", daemon=True)
+        ending = threading.Thread(target=self._end, name="cascade otlp end", daemon=True)
         ending.start()
         self._sender.close(timeout)
         ending.join(timeout)
+
+    def _end(self) -> None:
+        """Let the SDK log again once nothing sends: a request that is under way fails after the end, too."""
+        self._meters.shutdown()
+        self._sender.wait()
         self._logger.removeHandler(self._endpoint.reason)
         self._logger.propagate = self._propagated
 
