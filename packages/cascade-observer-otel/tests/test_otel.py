@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -248,6 +249,35 @@ async def test_what_is_not_sampled_costs_nothing_and_says_so() -> None:
 
 async def test_without_an_sdk_there_is_no_trace() -> None:
     assert (await Engine(observers=[OtelObserver()]).run(worked(1))).startswith(" ")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("variables", "begins"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://box:4318"}, ["OTEL_EXPORTER_OTLP_ENDPOINT is set, but"]),
+        ({"OTEL_TRACES_EXPORTER": "none"}, []),
+    ],
+)
+def test_variables_without_an_sdk_are_reported_once(
+    variables: dict[str, str], begins: list[str], tmp_path: Path
+) -> None:
+    """The API alone does not read them, and a user who has set an endpoint expects traces there."""
+    (tmp_path / "job.py").write_text(
+        "import cascade as cs\n\n@cs.task\nasync def one() -> int:\n    return 1\n\n"
+        "for _ in range(2):\n    cs.run(one(), observers=['otel'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(
+        [sys.executable, "job.py"],
+        cwd=tmp_path,
+        env=environment | variables,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert [line.partition(" this program")[0] for line in done.stderr.splitlines()] == begins
 
 
 @pytest.mark.parametrize(("flags", "spans"), [("01", 2), ("00", 0)])

@@ -247,10 +247,11 @@ class Bad(NamedTuple):
 def test_a_bad_endpoint_is_reported_once_and_delays_nothing(
     bad: Bad | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Everything is stored meanwhile, a full queue loses the oldest spans, and the end comes soon."""
+    """Everything is stored meanwhile; the end comes soon, and says how many spans are lost."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setattr(sending, "_PAUSE", 0.01)
-    messages = ran(tmp_path, in_process()[0])
+    observer, made = in_process()
+    messages = ran(tmp_path, observer)
     receiver = Receiver(bad.status, bad.seconds) if bad else Receiver()
     with receiving(receiver) as served:
         url = served if bad is not None else "http://me:secret@127.0.0.1:9"
@@ -259,15 +260,31 @@ def test_a_bad_endpoint_is_reported_once_and_delays_nothing(
                 collected.take([of_run(message, f"run-{number}") for message in messages])
             eventually(lambda: collected.notes, "it is reported")
             collected.seconds = 0.5
-    (note,) = collected.notes
+    note, end = collected.notes
     shown = url.replace("me:secret@", "")
     assert note.startswith(f"the OTLP endpoint {shown} does not take the spans: ")
-    assert re.search(bad.why if bad else "refused|max retries", note)
+    assert re.search(bad.why if bad else ": Connection refused;|max retries", note)
+    assert end == f"the collector ends, and the OTLP endpoint {shown} has not got {20 * len(made())} spans"
     eventually(
         lambda: not any(thread.name.startswith("cascade otlp") for thread in threading.enumerate()),
         "all ended",
     )
     assert caplog.records == []
+
+
+def test_an_end_before_a_slow_endpoint_answers_says_what_it_lacks(tmp_path: Path) -> None:
+    """Also if nothing has been said of it before: the request is still under way."""
+    observer, made = in_process()
+    messages, receiver = ran(tmp_path, observer), Receiver(200, 60.0)
+    with receiving(receiver) as url:
+        with Collected(url, tmp_path / "all.sqlite") as collected:
+            collected.take(messages)
+            eventually(lambda: receiver.requests, "it is sent")
+            collected.take([of_run(message, "second") for message in messages])
+            collected.seconds = 0.1
+        assert collected.notes == [
+            f"the collector ends, and the OTLP endpoint {url} has not got {2 * len(made())} spans"
+        ]
 
 
 def test_an_endpoint_that_comes_back_is_reported_with_what_it_lacks(
@@ -342,7 +359,7 @@ def test_what_is_not_installed_is_named(module: str, says: str, tmp_path: Path) 
 @pytest.mark.process
 @pytest.mark.parametrize("there", [True, False])
 def test_the_command_sends_what_engines_do(there: bool, plant: Plant, tmp_path: Path) -> None:
-    """Spans of each step and run with the name of the engine, and metrics; without an endpoint one line, and all is stored."""
+    """Spans of each step and run with the name of the engine, and metrics; without an endpoint two lines, one when it fails and one at the end, and all is stored."""
     receiver, path = Receiver(), tmp_path / "all.sqlite"
     with receiving(receiver) as served:
         url = served if there else "http://127.0.0.1:9"
@@ -378,7 +395,7 @@ def test_the_command_sends_what_engines_do(there: bool, plant: Plant, tmp_path: 
             finally:
                 collector.send_signal(signal.SIGINT)
                 _, said = collector.communicate(timeout=60)
-    assert len(said.splitlines()) == (0 if there else 1)
+    assert len(said.splitlines()) == (0 if there else 2)
     spans = [
         span
         for span in receiver.spans

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from typing import Any
 
 from opentelemetry import context as contexts
+from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cascade.interfaces import StepInfo
 from cascade.interfaces.events import Event
+from cascade.interfaces.logs import get_logger
 from cascade.interfaces.observer import ENOUGH, ObservedRun
 from cascade.observers.otel._metrics import Instruments, RunMetrics, instruments
 from cascade.observers.otel._spans import RunSpans
 from cascade.observers.otel._tracer import RunTrace, SpanMaker
 
+logger = get_logger(__name__)
+
 _PROPAGATOR = TraceContextTextMapPropagator()
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 class OtelObserver:
@@ -33,6 +40,8 @@ class OtelObserver:
 
     def follow(self, run: ObservedRun) -> TracedRun:
         """Return what takes the events of a run."""
+        if self._provider is None and (variable := _endpoint_without_sdk()):
+            _warn_once(variable)
         if self._instruments is None:
             self._instruments = instruments(self._meters)
         counted = RunMetrics(self._instruments) if self._instruments is not None else None
@@ -42,6 +51,22 @@ class OtelObserver:
     def in_worker(traceparent: str) -> Attached:
         """Return what is entered around the code of a step in a worker process."""
         return Attached(_PROPAGATOR.extract({"traceparent": traceparent}))
+
+
+def _endpoint_without_sdk() -> str:
+    """Return the variable that the user has set in vain, because the API alone does not read it; else ""."""
+    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return ""
+    return next((name for name in _ENDPOINTS if os.environ.get(name)), "")
+
+
+@cache
+def _warn_once(variable: str) -> None:
+    logger.warning(
+        "%s is set, but this program has not configured the SDK of OpenTelemetry: no trace is made; "
+        "start the program with opentelemetry-instrument, or configure a tracer provider",
+        variable,
+    )
 
 
 class TracedRun:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +19,8 @@ SPANS = "spans"
 _AT_ONCE = 512
 _GATHER = 0.2  # seconds for which spans gather to share a request
 _PAUSE = 5.0  # seconds without a request after one that failed
+_CAUSE = re.compile(r"\[(?:Errno|SSL)[^]]*\] ([^()\"']+)")
+"""The error of the system or of TLS within the errors of the HTTP client around it."""
 
 
 class Endpoint:
@@ -68,6 +70,18 @@ class Endpoint:
         without = f"; it has not got {lost} spans" if lost else ""
         self._note(f"the OTLP endpoint {self._url} takes the {what} again{without}")
 
+    def close(self, count: int) -> None:
+        """Say how many spans it has not got, with so many that are left at the end; say no more after that."""
+        with self._lock:
+            lost, note = self._lost + count, self._note
+            self._note = _say_nothing
+        if lost:
+            note(f"the collector ends, and the OTLP endpoint {self._url} has not got {lost} spans")
+
+
+def _say_nothing(_text: str) -> None:
+    """Ignore a text."""
+
 
 class _Reason(logging.Handler):
     """Keeps the first thing that the SDK logs of a failure instead of showing it: it logs each try."""
@@ -83,6 +97,8 @@ class _Reason(logging.Handler):
     def take(self) -> str:
         """Return the line in a form for a sentence, and forget it."""
         text, self._text = self._text, ""
+        if cause := _CAUSE.search(text):
+            return cause[1].strip()
         return text.removeprefix("Transient error ").partition(" encountered while")[0].strip().rstrip(".")
 
 
@@ -96,8 +112,9 @@ class Sender(SpanProcessor):
         self.is_muted = False
         """Whether it takes no span."""
         self._spans: deque[ReadableSpan] = deque()
+        self._under_way = 0
         self._changed = threading.Condition()
-        self._until: float | None = None
+        self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="cascade otlp", daemon=True)
         self._thread.start()
 
@@ -115,13 +132,14 @@ class Sender(SpanProcessor):
             self._endpoint.dropped(1)
 
     def close(self, timeout: float) -> None:
-        """Send what waits, for so many seconds."""
+        """Send what waits, for so many seconds; report what is left."""
         with self._changed:
-            self._until = time.monotonic() + timeout
+            self._is_ending = True
             self._changed.notify()
         self._thread.join(timeout)
         self._exporter.shutdown()
         self._thread.join(0.5)
+        self._endpoint.close(self._under_way + len(self._spans))
 
     def wait(self) -> None:
         """Return when it sends no more, after ``close``."""
@@ -130,16 +148,16 @@ class Sender(SpanProcessor):
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._spans and self._until is None:
+                while not self._spans and not self._is_ending:
                     self._changed.wait()
-                if self._until is None:
-                    self._changed.wait_for(self._enough, _GATHER)
+                self._changed.wait_for(self._enough, _GATHER)
                 batch = [self._spans.popleft() for _ in range(min(_AT_ONCE, len(self._spans)))]
+                self._under_way = len(batch)
             if not batch or not (self._sent(batch) or self._may_go_on()):
                 return
 
     def _enough(self) -> bool:
-        return self._until is not None or len(self._spans) >= _AT_ONCE
+        return self._is_ending or len(self._spans) >= _AT_ONCE
 
     def _sent(self, batch: Sequence[ReadableSpan]) -> bool:
         try:
@@ -147,6 +165,7 @@ class Sender(SpanProcessor):
         except Exception as exc:
             self._endpoint.reason.emit(logging.makeLogRecord({"msg": repr(exc)}))
             taken = False
+        self._under_way = 0
         if taken:
             self._endpoint.works(SPANS)
         else:
@@ -156,7 +175,7 @@ class Sender(SpanProcessor):
     def _may_go_on(self) -> bool:
         """Wait after a failure, unless the end has come: then what is left is lost."""
         with self._changed:
-            return not self._changed.wait_for(lambda: self._until is not None, _PAUSE)
+            return not self._changed.wait_for(lambda: self._is_ending, _PAUSE)
 
 
 class SentMetrics(MetricExporter):

@@ -6,6 +6,7 @@ It needs the SDK and the exporter over HTTP: ``pip install "cascade-observer-ote
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,7 +59,8 @@ class OtlpExport:
 
     :param url: of the endpoint, such as ``http://127.0.0.1:4318``; ``/v1/traces`` and ``/v1/metrics`` are appended. Headers and
         time limits are read from the variables ``OTEL_EXPORTER_OTLP_...``, the service's name from ``OTEL_SERVICE_NAME``.
-    :param note: called with one text when the endpoint begins to fail and one when it works again, in any thread.
+    :param note: called with one text when the endpoint begins to fail, one when it works again, and one at
+        the end if spans are lost; in any thread.
     """
 
     def __init__(self, url: str, *, note: Callable[[str], object]) -> None:
@@ -112,12 +114,13 @@ class OtlpExport:
         ).record
 
     def close(self, timeout: float = 3.0) -> None:
-        """Send what waits, for so many seconds."""
+        """Send what waits, for so many seconds; report how many spans are lost."""
+        until = time.monotonic() + timeout
         # the reader waits for an answer, whatever limit it is given
         ending = threading.Thread(target=self._end, name="cascade otlp end", daemon=True)
         ending.start()
         self._sender.close(timeout)
-        ending.join(timeout)
+        ending.join(max(0.0, until - time.monotonic()))
 
     def _end(self) -> None:
         """Let the SDK log again once nothing sends: a request that is under way fails after the end, too."""
