@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import COLLECTOR, event, kept, process
+from collectors import COLLECTOR, event, kept, process, reading
 from ops_modules import Collector, Recent, SqliteFile, collector_module
 from paho.mqtt import publish
 
@@ -34,8 +34,11 @@ TOPIC = telemetry_topic("local", "default", "run")
 def numbers_in(path: Path) -> list[int]:
     """Return the ``seq`` of what a file has, in order of arrival."""
     if path.suffix == ".sqlite":
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            return [seq for (seq,) in connection.execute("SELECT seq FROM event ORDER BY rowid")]
+        try:
+            with reading(path) as connection:
+                return [seq for (seq,) in connection.execute("SELECT seq FROM event ORDER BY rowid")]
+        except sqlite3.OperationalError:
+            return []  # the file is being made
     return [json.loads(line)["seq"] for line in path.read_text().splitlines()]
 
 
@@ -242,6 +245,53 @@ async def test_no_event_of_a_burst_is_dropped(tmp_path: Path, capsys: pytest.Cap
             assert await writer.flush(60.0)
             collector.send_signal(signal.SIGCONT)
             await eventually(lambda: len(kept(path)) == count)
+    assert main(["collect", "--to", str(path), "--holes"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.full
+@pytest.mark.broker
+@pytest.mark.process
+@pytest.mark.parametrize("nats", [False, True], ids=["mqtt", "nats"])
+@pytest.mark.parametrize("name", ["all.sqlite", "all.jsonl"])
+async def test_a_collector_whose_disk_is_full_goes_on_when_there_is_room(
+    name: str, nats: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row 33: the system lets it write no further byte. It says so once; what came meanwhile is in the file afterwards, each once."""
+    resource = pytest.importorskip("resource")
+    path, count = tmp_path / name, 3_000
+    if not nats:
+        require_mosquitto()
+    with NatsServer() if nats else Mosquitto() as broker:
+        url = broker.nats_url if isinstance(broker, NatsServer) else broker.url
+        command = [sys.executable, "-c", COLLECTOR, url, str(path)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as collector:
+            try:
+                assert collector.stderr is not None
+                said = iter(collector.stderr.readline, "")
+                engine = cs.connector(f"{url}?source_id=press", required=True, drain_timeout=60.0)
+                await engine.connect()
+                await eventually(path.exists)
+
+                async def first_is_there() -> bool:
+                    await engine.publish(TOPIC, event(0), 1)
+                    return numbers_in(path) == [0]
+
+                await eventually(first_is_there)
+                resource.prlimit(collector.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+                for seq in range(1, count):
+                    await engine.publish(TOPIC, event(seq), 1)
+                assert f"{path} cannot be written now: " in await asyncio.to_thread(next, said)
+                await engine.disconnect()
+                resource.prlimit(
+                    collector.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+                )
+                assert await asyncio.to_thread(next, said) == f"{path} is written again\n"
+                await eventually(lambda: len(numbers_in(path)) == count)
+            finally:
+                collector.terminate()
+            assert [*said] == []
+    assert sorted(numbers_in(path)) == [*range(count)]
     assert main(["collect", "--to", str(path), "--holes"]) == 0
     assert capsys.readouterr().out == ""
 

@@ -7,12 +7,14 @@ import json
 import random
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import NOW, opened, received
+from collectors import COLLECTOR, NOW, opened, received
 from hypothesis import given
 from hypothesis import strategies as st
 from ops_modules import (
@@ -114,18 +116,17 @@ def test_what_has_no_number_or_id_is_kept_as_it_comes(path: Path) -> None:
     assert len(rows(path)) == 4
 
 
-def test_a_commit_that_fails_stores_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+def test_a_commit_that_fails_stores_nothing_and_forgets_nothing(path: Path) -> None:
     """The next attempt with the same messages stores all of them: they were not acknowledged."""
-    path = tmp_path / "all.sqlite"
-    file = SqliteFile(path)
+    file = opened(path)
     file.store([received(0)])
     broken = received(2)._replace(payload={"odd": object()})
     with pytest.raises(TypeError):
-        file.store([received(1), broken])
+        file.store([received(1), received(0, kind="logs"), broken])
     assert len(rows(path)) == 1
-    found = file.store([received(1), received(2)])
+    found = file.store([received(1), received(2), received(0, kind="logs")])
     assert [known.spans.ranges for known in found.values()] == [[(0, 2)]]
-    assert len(rows(path)) == 3
+    assert len(rows(path)) == 4
     file.close()
 
 
@@ -464,6 +465,17 @@ def test_a_file_that_cannot_be_opened_is_one_line(path: Path, capsys: pytest.Cap
     assert error.startswith(f"cascade: {path} cannot be opened: ")
     assert error.count("\n") == 1
     assert "--debug" not in error
+
+
+@pytest.mark.process
+def test_a_disk_that_is_full_at_the_start_is_one_line(path: Path) -> None:
+    """With what to do: nobody's rights are wrong. The system lets the collector write no byte."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))"
+    command = [sys.executable, "-c", f"{limit}\n{COLLECTOR}", "mqtt://127.0.0.1:1", str(path)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"cascade: {path} cannot be ")
+    assert done.stderr.endswith("; make room on its disk\n")
 
 
 @pytest.mark.full

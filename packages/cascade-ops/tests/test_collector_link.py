@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import re
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from cascade.cli import main
 from cascade.cli.link import Address
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import ack_topic, matches, status_topic, telemetry_topic
+from cascade.testkit import eventually
 from cascade.wire import EventMessage
 
 Callback = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -84,10 +89,12 @@ class CollectorPlant:
     def __init__(self, path: Path, *, name: str | None = "collector-1") -> None:
         self.link, self.file = ScriptedLink(), SqliteFile(path)
         self.observed: list[EventMessage] = []
+        self.notes: list[str] = []
         self.collector = Collector(
             self.link,  # type: ignore[arg-type]
             self.file,
             name=name,
+            note=self.notes.append,
             observe=self.observed.append,
         )
 
@@ -238,7 +245,7 @@ def test_a_disk_that_fails_ends_the_command_after_its_link(
 
     def fails(_file: SqliteFile, batch: list[Any], _changes: list[Any]) -> None:
         batches.append(len(batch))
-        raise OSError(28, "No space left on device")
+        raise OSError(5, "Input/output error")
 
     found.on_connect, found.on_disconnect = arrives, comes_late
     monkeypatch.setattr(Address, "connector", lambda _address, **_words: found)
@@ -247,10 +254,67 @@ def test_a_disk_that_fails_ends_the_command_after_its_link(
     command = ["collect", "--broker", "mqtt://plant", "--to", str(path), *(["--ack"] if ack else [])]
     assert main(command) == 1
     assert capsys.readouterr().err == (
-        f"cascade: {path} cannot be written: [Errno 28] No space left on device; "
+        f"cascade: {path} cannot be written: [Errno 5] Input/output error; "
         "what is not stored is not acknowledged\n"
     )
     assert (batches, found.acks, found.calls[-1]) == ([1, 1], [], "disconnect")
+
+
+def full_database() -> sqlite3.Error:
+    """What SQLite raises when there is no room."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA max_page_count = 1")
+        try:
+            connection.execute("CREATE TABLE t (a)")
+        except sqlite3.Error as exc:
+            return exc
+    raise AssertionError("there was room")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "[Errno 122] Disk quota exceeded"),
+        (full_database(), "database or disk is full"),
+    ],
+    ids=["full", "quota", "SQLite"],
+)
+@pytest.mark.parametrize("ends", [False, True], ids=["room again", "stopped meanwhile"])
+async def test_a_full_disk_is_waited_for(
+    error: Exception,
+    text: str,
+    ends: bool,
+    plant: CollectorPlant,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One line says so, and one that it is over. Nothing is acknowledged meanwhile, and a stop ends the wait."""
+    monkeypatch.setattr(collector_module, "RETRY_SECONDS", 3600.0 if ends else 0.01)
+    store, attempts = plant.file.store, list[int]()
+
+    def fails(*batch: Any) -> Any:
+        attempts.append(len(plant.link.acks))
+        if ends or len(attempts) < 4:
+            raise error
+        return store(*batch)
+
+    plant.file.store = fails  # type: ignore[method-assign, assignment]
+    await plant.collector.subscribe()
+    await plant.link.birth("a")
+    await plant.link.sends("a", 0)
+    collecting = asyncio.create_task(plant.store(1))
+    if ends:
+        await eventually(lambda: plant.notes)
+        collecting.cancel()
+        with pytest.raises(type(error), match=re.escape(text)):
+            await collecting
+        assert plant.link.acks == []
+        return
+    await collecting
+    assert attempts == [0] * 4
+    assert plant.notes == [f"cannot be written now: {text}; the broker keeps what comes", "is written again"]
+    assert len(plant.link.acks) == len(kept(tmp_path / "all.sqlite")) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from cascade.interfaces.topics import (
 )
 from cascade.interfaces.wire import VERSION
 from cascade.ops._collecting.message import Change, EventFile, Known, Received, Recent, Series
+from cascade.ops._collecting.write_errors import in_words, may_pass
 from cascade.wire import Acknowledgement, EventMessage, parse_event, to_wire
 
 GATHER = 0.1
@@ -37,6 +39,8 @@ CHANGES = (CONSTRAINTS_FILTER, "cascade/state/+/ended", "cascade/state/+/runs")
 """What is kept as it changes, beside the presence of engines."""
 MOST_REPORTS = 10_000
 """Engines with runs whose last report waits until they go."""
+RETRY_SECONDS = 2.0
+"""Seconds from one attempt to write a full file to the next."""
 _TELEMETRY = "cascade/telemetry/"
 
 _Message = tuple[str, dict[str, Any], float]
@@ -47,7 +51,10 @@ _Storing = asyncio.Future[tuple[list[Received], dict[Series, Known]]]
 class Collector:
     """Keeps the events of all engines in a file.
 
+    While the disk is full, or another program keeps the file for itself, it stores nothing, acknowledges nothing, and tries again.
+
     :param name: the name in acknowledgements; None: acknowledge nothing.
+    :param note: called with what a person should know of the file, the end of a sentence.
     :param observe: called with each event.
     :param follow: called with the messages of each commit, in the thread that has made it.
     """
@@ -58,6 +65,7 @@ class Collector:
         file: EventFile,
         *,
         name: str | None,
+        note: Callable[[str], object] = lambda line: None,
         observe: Callable[[EventMessage], object] | None = None,
         follow: Callable[[Sequence[Received]], None] | None = None,
     ) -> None:
@@ -66,6 +74,7 @@ class Collector:
         self._link = link
         self._file = file
         self._name = name
+        self._note = note
         self._observe = observe
         self._follow = follow
         self._batch: list[_Message] = []
@@ -78,6 +87,8 @@ class Collector:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._committed = asyncio.Condition()
+        # no further attempt is made then
+        self._ending = asyncio.Event()
         # sources that a retained acknowledgement may be left for
         self._named: set[str] = set()
         self._recent: dict[str, Recent] = defaultdict(Recent)
@@ -98,7 +109,7 @@ class Collector:
     async def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Collect until this is cancelled; what has arrived by then is stored.
 
-        :raises OSError: if the file cannot be written.
+        :raises OSError: if the file cannot be written, and waiting does not help or this was cancelled meanwhile.
         """
         try:
             while not until():
@@ -109,6 +120,7 @@ class Collector:
                         await self._enough.wait()
                 await self._store()
         finally:
+            self._ending.set()
             await self._store()
 
     async def store_rest(self) -> None:
@@ -151,7 +163,7 @@ class Collector:
         self._enough.clear()
         if batch:
             self._taken += len(batch)
-            await self._commit(asyncio.ensure_future(asyncio.to_thread(self._parse_and_store, batch)))
+            await self._commit(asyncio.ensure_future(self._parse_and_store(batch)))
 
     async def _commit(self, storing: _Storing) -> None:
         """Wait until a batch is committed, then acknowledge it; it is also committed if this is cancelled."""
@@ -182,7 +194,36 @@ class Collector:
                 if source in self._named:
                     await self._acknowledge(source)
 
-    def _parse_and_store(self, batch: list[_Message]) -> tuple[list[Received], dict[Series, Known]]:
+    async def _parse_and_store(self, batch: list[_Message]) -> tuple[list[Received], dict[Series, Known]]:
+        messages, changes = await asyncio.to_thread(self._parse, batch)
+        noted = False
+        while True:
+            try:
+                found = await asyncio.to_thread(self._write, messages, changes)
+            except (sqlite3.Error, OSError) as exc:
+                if self._ending.is_set() or not may_pass(exc):
+                    raise
+                if not noted:
+                    self._note(f"cannot be written now: {in_words(exc)}; the broker keeps what comes")
+                noted = True
+                await self._pause()
+            else:
+                if noted:
+                    self._note("is written again")
+                return messages, found
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._ending.wait()
+
+    def _write(self, messages: list[Received], changes: list[Change]) -> dict[Series, Known]:
+        found = self._file.store(messages, changes)
+        if self._follow is not None:
+            self._follow(messages)
+        return found
+
+    def _parse(self, batch: list[_Message]) -> tuple[list[Received], list[Change]]:
         messages: list[Received] = []
         changes: list[Change] = []
         for topic, data, at in batch:
@@ -190,10 +231,7 @@ class Collector:
                 changes += self._changes(topic, data, at)
             elif (event := parse_event(topic, json.dumps(data).encode())) is not None:
                 messages.append(Received(topic, data, event, at))
-        found = self._file.store(messages, changes)
-        if self._follow is not None:
-            self._follow(messages)
-        return messages, found
+        return messages, changes
 
     def _changes(self, topic: str, data: dict[str, Any], at: float) -> Iterator[Change]:
         """Yield what is to be kept of a message on a retained topic: of the reports of runs the last one of an engine that goes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ from cascade.cli.errors import CommandError
 from cascade.interfaces.topics import PROGRESS
 from cascade.ops._collecting.file_lock import open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
+from cascade.ops._collecting.spans import Spans
 from cascade.wire import EventMessage, parse_event
 
 
@@ -32,7 +34,8 @@ class LinesFile:
         self._path = path
         self._known: dict[Series, Known] = {}
         self._others: set[Hashable] = set()  # keys of what is not counted
-        self._file = os.fdopen(open_private(path, alone=alone), "r+b")
+        # without a buffer, which would keep what could not be written
+        self._file = os.fdopen(open_private(path, alone=alone), "r+b", buffering=0)
         try:
             self._size = self._read()
         except BaseException:
@@ -52,6 +55,7 @@ class LinesFile:
     def store(self, batch: Sequence[Received], changes: Sequence[Change] = ()) -> dict[Series, Known]:
         """Append what is new of a batch and sync; return the series that it concerns, of duplicates too."""
         found: dict[Series, Known] = {}
+        others = set[Hashable]()
         # not when it is opened: one that only reads must cut off nothing
         if self._file.tell() != self._size:
             self._file.truncate(self._size)
@@ -59,12 +63,15 @@ class LinesFile:
         lines = [
             _line(message)
             for message in batch
-            if message.event.kind != PROGRESS and self._is_new(message.event, message.at, found)
+            if message.event.kind != PROGRESS and self._is_new(message.event, message.at, found, others)
         ]
-        self._file.write(b"".join(lines))
-        self._file.flush()
+        rest = memoryview(b"".join(lines))
+        while rest:
+            rest = rest[self._file.write(rest) :]
         os.fsync(self._file.fileno())
         self._size = self._file.tell()
+        self._known |= found
+        self._others |= others
         return found
 
     def holes(self) -> list[Hole]:
@@ -84,21 +91,28 @@ class LinesFile:
         """Close the file."""
         self._file.close()
 
-    def _is_new(self, event: EventMessage, at: float, found: dict[Series, Known]) -> bool:
+    def _is_new(
+        self, event: EventMessage, at: float, found: dict[Series, Known], others: set[Hashable]
+    ) -> bool:
+        """Note an event in ``found`` or ``others``, which count once they are stored; return whether it is new."""
         series = Series(event.source, event.run_id, event.token, event.org_id, event.project_id)
         if event.kind == "events" and event.seq is not None:
-            known = found[series] = self._known.setdefault(series, Known())
+            known = found.get(series)
+            if known is None:
+                stored = self._known.get(series, Known())
+                known = found[series] = Known(Spans(stored.spans.ranges), stored.since)
             return known.add(event.seq, at)
         key = event.event_id if event.seq is None else (*series, event.kind, event.seq)
-        if key and key in self._others:
+        if key and (key in self._others or key in others):
             return False
-        self._others.add(key)
+        others.add(key)
         return True
 
     def _read(self) -> int:
         """Read what is there; return where the last complete line ends."""
         size = 0
-        for number, line in enumerate(self._file, 1):
+        lines = io.BufferedReader(self._file)
+        for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 break
             size += len(line)
@@ -108,7 +122,8 @@ class LinesFile:
                 raise CommandError(
                     f"{self._path}:{number} is not a line of cascade collect", "name another file"
                 )
-            self._is_new(event, seconds_of(data.get("received"), 0.0), {})
+            self._is_new(event, seconds_of(data.get("received"), 0.0), self._known, self._others)
+        lines.detach()
         return size
 
 

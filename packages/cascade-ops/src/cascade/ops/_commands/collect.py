@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -27,6 +28,7 @@ from cascade.ops._collecting.collector import Collector
 from cascade.ops._collecting.lines_file import LinesFile
 from cascade.ops._collecting.message import EventFile, Hole, Received
 from cascade.ops._collecting.sqlite_file import SqliteFile
+from cascade.ops._collecting.write_errors import in_words, is_full
 from cascade.wire import EventMessage
 
 if TYPE_CHECKING:
@@ -113,21 +115,29 @@ def command(
         )
     file = _open(path, keep=keep, alone=True)
     try:
-        link.run(_collect(address, file, Exports(serve, otlp), name=name, ack=ack), debug=found.debug)
+        note = partial(_note, path)
+        link.run(
+            _collect(address, file, Exports(serve, otlp), name=name if ack else None, note=note),
+            debug=found.debug,
+        )
     except (sqlite3.Error, OSError) as exc:
         if isinstance(exc, ConnectionError):
             raise
-        raise CommandError(
-            f"{path} cannot be written: {exc}", "what is not stored is not acknowledged"
-        ) from exc
+        raise _failed(path, "cannot be written", exc, "what is not stored is not acknowledged") from exc
     finally:
         file.close()
     return OK
 
 
-async def _collect(address: Address, file: EventFile, to: Exports, *, name: str, ack: bool) -> None:
+def _note(path: Path, text: str) -> None:
+    settings().output.note(f"{path} {text}")
+
+
+async def _collect(
+    address: Address, file: EventFile, to: Exports, *, name: str | None, note: Callable[[str], None]
+) -> None:
     if to.prometheus is None and to.otlp is None:
-        await _store(address, file, name=name, ack=ack)
+        await _store(address, file, name=name, note=note)
         return
     metrics, followed = _metrics_of("--prometheus" if to.prometheus else "--otlp")
     observe: Callable[[EventMessage], object] = metrics.observe
@@ -141,20 +151,20 @@ async def _collect(address: Address, file: EventFile, to: Exports, *, name: str,
             exporting = await stack.enter_async_context(_exporting(to.otlp, file, metrics))
             follow, observe = exporting.follow, exporting.observe
         await stack.enter_async_context(followed(address, metrics))
-        await _store(address, file, name=name, ack=ack, observe=observe, follow=follow)
+        await _store(address, file, name=name, note=note, observe=observe, follow=follow)
 
 
 async def _store(
     address: Address,
     file: EventFile,
     *,
-    name: str,
-    ack: bool,
+    name: str | None,
+    note: Callable[[str], None],
     observe: Callable[[EventMessage], object] | None = None,
     follow: Callable[[Sequence[Received]], None] | None = None,
 ) -> None:
     connector = cast(Link, address.connector(presence=False, required=True))
-    collector = Collector(connector, file, name=name if ack else None, observe=observe, follow=follow)
+    collector = Collector(connector, file, name=name, note=note, observe=observe, follow=follow)
     if supports(connector, SupportsBacklog):
         connector.expect_backlog(BACKLOG)
     if supports(connector, SupportsKeep):
@@ -227,9 +237,11 @@ def _open(path: Path, *, keep: float | None = None, alone: bool = False) -> Even
             return SqliteFile(path, keep=keep, alone=alone)
         return LinesFile(path, alone=alone)
     except (OSError, sqlite3.OperationalError) as exc:
-        raise CommandError(
-            f"{path} cannot be opened: {exc}", "check who may write it and its folder"
-        ) from exc
+        raise _failed(path, "cannot be opened", exc, "check who may write it and its folder") from exc
+
+
+def _failed(path: Path, how: str, exc: sqlite3.Error | OSError, remedy: str) -> CommandError:
+    return CommandError(f"{path} {how}: {in_words(exc)}", "make room on its disk" if is_full(exc) else remedy)
 
 
 def _list(path: Path) -> None:
