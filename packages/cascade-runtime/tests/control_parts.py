@@ -2,7 +2,7 @@
 
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.connected_engines import broker_state
-from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, QUIET, ControlLog, SyncLog
+from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, ControlLog, SyncLog
 from cascade.runtime._control.constraint_manager import ConstraintManager
 from cascade.runtime._control.constraint_parsing import (
     MAX_BYTES,
@@ -60,7 +60,6 @@ __all__ = [
     "MAX_OWN",
     "MAX_PROBLEMS",
     "MAX_REGISTERS",
-    "QUIET",
     "READ_LIMIT",
     "REPEAT",
     "ActiveRun",

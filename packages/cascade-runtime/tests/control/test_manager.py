@@ -231,10 +231,32 @@ async def test_row_19_a_lost_store_is_reported_as_stale(
     await setting.connector.connect()
     await eventually(lambda: setting.report.get("sync") == "stale")
     assert setting.gates == {("global", "pause")}
-    assert len([r for r in caplog.records if "lost its store" in r.getMessage()]) == 1
+    lost, *_ = warned = [each for each in caplog.messages if "lost its retained messages" in each]
+    assert len(warned) == 1
+    assert f"stay in force until a command publishes a new one there: {GLOBAL}. " in lost
     setting.publish(STORE_TOPIC, b'{"store":"B"}')
     await eventually(lambda: setting.gates == set())
-    assert "its constraints replace all that were known" in caplog.text
+    assert f"new store without these constraints, they are lifted: {GLOBAL}. " in caplog.text
+
+
+async def test_row_19_a_lost_store_in_which_nothing_was_in_force_is_not_worth_a_warning(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service on a new broker has lost nothing, and nothing is lifted when somebody steers there."""
+    setting.publish(STORE_TOPIC, b'{"store":"A"}')
+    setting.publish(GLOBAL, PAUSE)
+    await eventually(lambda: setting.gates)
+    setting.publish(GLOBAL, b"")
+    await eventually(lambda: not setting.gates)
+    setting.begin_run("r1")
+    await setting.connector.disconnect()
+    setting.hub._retained = RetainedMessages()
+    await setting.connector.connect()
+    await eventually(lambda: setting.report.get("sync") == "stale")
+    setting.publish(STORE_TOPIC, b'{"store":"B"}')
+    setting.publish(GLOBAL, PAUSE)
+    await eventually(lambda: setting.gates)
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_two_engines_with_one_name_are_logged_once(

@@ -28,8 +28,8 @@ _LATE = (
     "Check that the broker is up and that its ACL permits cascade/sync/#"
 )
 _STALE = (
-    "the broker has lost its store of retained messages; known constraints stay in force. "
-    "Publish the constraints again"
+    "the broker has lost its retained messages; these constraints stay in force until a command publishes a new "
+    "one there: %s. Publish again what is still needed"
 )
 
 
@@ -63,7 +63,6 @@ class ControlLog:
         self._warnings = _MinuteLimit(clock)
         self._infos = _MinuteLimit(clock)
         self._paused: dict[Key, str] = {}
-        self._store_logged = float("-inf")
 
     def notice(self, notice: Notice) -> None:
         """Log a warning about a message, once for each topic and cause."""
@@ -128,14 +127,17 @@ class ControlLog:
             named,
         )
 
-    def store_replaced(self, topics: Collection[str]) -> None:
-        """Log that the broker has another store than before; where that lifts nothing here, once within ``QUIET``."""
-        now = self._clock.monotonic()
-        if topics or now - self._store_logged >= QUIET:
-            self._store_logged = now
-            _log.warning(
-                "%s: the broker has a new store: its constraints replace all that were known", self._source
-            )
+    def store_replaced(self, topics: Iterable[str]) -> None:
+        """Log which constraints in force a broker with another store than before has lifted."""
+        named = _named(topics)
+        if not named:
+            return
+        _log.warning(
+            "%s: the broker has a new store without these constraints, they are lifted: %s. If they are still "
+            "needed, publish them again",
+            self._source,
+            named,
+        )
 
     def _info(self, text: str, *args: str) -> None:
         lines = self._infos.take()
@@ -167,17 +169,18 @@ class SyncLog:
     def check(self, sync: Sync) -> None:
         """Log the state of a sync if it has changed for the worse, or is good again."""
         state = sync.state
-        warning = _STALE if state is SyncState.STALE else _LATE if sync.late else ""
+        kept = _named(sync.doubtful) if state is SyncState.STALE else ""
+        warning = _STALE if kept else _LATE if sync.late else ""
         if warning and state is not self._logged_state and sync.is_linked:
             self._logged_state = state
-            self._warn(warning)
+            self._warn(warning, *([kept] if kept else []))
         elif state is SyncState.SYNCED and self._logged_state is not None:
             self._logged_state = None
             _log.info("%s: the constraints are in sync with the broker again", self._source)
 
-    def _warn(self, text: str) -> None:
+    def _warn(self, text: str, *args: str) -> None:
         """Log a warning, but the same one only once within ``QUIET``: a state may come and go again and again."""
         now = self._clock.monotonic()
         if now - self._warned.get(text, float("-inf")) >= QUIET:
             self._warned[text] = now
-            _log.warning("%s: %s", self._source, text)
+            _log.warning(f"%s: {text}", self._source, *args)

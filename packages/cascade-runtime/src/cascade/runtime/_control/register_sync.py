@@ -100,6 +100,11 @@ class Sync:
         """Whether the registers are a whole set of the broker, or what was kept of one."""
         return self.state in (SyncState.SYNCED, SyncState.STALE) and self._linked
 
+    @property
+    def doubtful(self) -> list[str]:
+        """Topics of the constraints that are in force although the broker has lost them."""
+        return [topic for topic in self._doubtful if self._registers.has_in_force(topic)]
+
     def recall(self, payloads: Mapping[str, bytes], store: str | None) -> None:
         """Put the registers that an earlier process obeyed in force, until the broker's set replaces them."""
         self._store = store
