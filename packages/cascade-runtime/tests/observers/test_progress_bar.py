@@ -21,7 +21,7 @@ from cascade.interfaces import (
     TaskStateEvent,
 )
 from cascade.interfaces.gates import gate
-from cascade.runtime import Engine, EventBus
+from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._observers import progress_bar
 from cascade.runtime._observers.progress_bar import Line, cut, render
 from cascade.runtime._observers.run_counts import RunCounts
@@ -187,7 +187,7 @@ def test_the_line_shows_what_is_blocked_and_why() -> None:
     assert render(made, 3, 80) == "[##........]  20%  1/5  3.0 s  1 running  3 waiting: paused by x"
     assert render(made, 3, 50) == "20%  1/5  1 running  3 waiting: paused by x"
     made.count(state("r", TaskState.COMPLETED))
-    assert render(made, 3, 40) == "40%  2/5  3 waiting: paused by x"
+    assert render(made, 3, 40) == "40%  2/5  3.0 s  3 waiting: paused by x"
     made.count(state("r", TaskState.RUNNING))
     for n in range(3):
         made.count(state(f"b{n}", TaskState.RUNNING))
@@ -209,6 +209,22 @@ def test_a_pause_is_named_before_what_tasks_waited_for_when_it_came() -> None:
     assert shown == "[################....]  80%  20/25  10.0 s  Paused: global is paused  3 waiting"
     some = {"": "", "t": "task:t is paused"}
     assert render(made, 10, 70, hold_of=lambda name: some[name]).endswith("  3 waiting: task:t is paused")
+
+
+@pytest.mark.parametrize("columns", [100, 80, 60])
+async def test_a_pause_shows_the_command_that_ends_it_however_narrow_the_terminal(
+    new_terminal: Callable[[], Terminal], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """The number of waiting tasks, the time and the bar make room for it, in this order."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal, hub = new_terminal(), LocalHub()
+    hub.publish("cascade/constraints/global/@pause", b'{"type":"pause"}', retain=True)
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    run = asyncio.create_task(engine.run(give(give.map(value=[*range(40)])), progress=True))
+    await eventually(lambda: "  Paused: global is paused -> cascade resume" in terminal.getvalue())
+    hub.publish("cascade/constraints/global/@pause", b"", retain=True)
+    await run
+    assert all(len(line) < columns for line in lines_of(terminal) if "Paused" in line)
 
 
 async def test_a_run_behind_a_gate_waits_and_is_not_called_paused(

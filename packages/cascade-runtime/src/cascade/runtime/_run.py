@@ -242,7 +242,7 @@ class Run:
     def _emitter(self, facts: RunFacts) -> EventEmitter:
         parts, recording = self._parts, self._recording
         if self._bar is not None:
-            self._bar.follow(facts, lambda name: parts.admission.policy.gates.hold_of(self._id, name))
+            self._bar.follow(facts, lambda name: parts.admission.hold_of(self._id, name))
         return EventEmitter(
             self._identity,
             parts.bus,

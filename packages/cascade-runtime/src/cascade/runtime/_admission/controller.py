@@ -109,6 +109,16 @@ class AdmissionController:
         """Return the requests of a run whose abandoned calls have not finished."""
         return [request for request in self._abandoned if request.run is run]
 
+    def hold_of(self, run_id: str, name: str) -> str:
+        """Return what holds tasks of a name, or with an empty name a whole run, in words for one line of a terminal."""
+        reason = self.policy.gates.hold_of(run_id, name)
+        if reason is None:
+            return ""
+        # only a run that is held needs it
+        from cascade.runtime._admission.wait_reasons import on_one_line
+
+        return on_one_line(reason)
+
     def withdraw(self, request: StartRequest) -> None:
         """Remove a request that waits. Idempotent."""
         self.policy.withdraw(request)

@@ -75,15 +75,14 @@ class GateIndex:
         found = (each for each in self._of_run(run_id) if isinstance(each, CancelGate))
         return next(found, None)
 
-    def hold_of(self, run_id: str, name: str = "") -> str:
-        """Return what holds tasks of a name in a run; without a name the pause of the run as a whole; empty if nothing does."""
+    def hold_of(self, run_id: str, name: str = "") -> BlockReason | None:
+        """Return what holds tasks of a name in a run; without a name the pause of the run as a whole; or None."""
         if name:
-            reason = self.hold_reason(run_id, name)
-            return str(reason) if reason is not None else ""
+            return self.hold_reason(run_id, name)
         # it covers every task, whatever the name
         everywhere = self.by_key.get(("task:*", "pause"))
         found = (*self._of_run(run_id), *([everywhere] if everywhere is not None else []))
-        return next((str(each.block_reason()) for each in found if isinstance(each, PauseGate)), "")
+        return next((each.block_reason() for each in found if isinstance(each, PauseGate)), None)
 
     def hold_reason(self, run_id: str, name: str) -> BlockReason | None:
         """Return what holds tasks of this name in this run: a pause or a closed gate; or None."""

@@ -148,6 +148,12 @@ def how_to_lift(topic: str, kind: str, broker: tuple[str, int] | None) -> str:
     return printable(f"clear {topic}{place}: {command}")
 
 
+def on_one_line(reason: BlockReason) -> str:
+    """Return a reason for one line of a terminal: of a pause with the command that lifts it, where that is installed."""
+    command = lift_command(reason.topic, "pause") if reason.type == "pause" and _has_command() else ""
+    return f"{reason.reason} -> {printable(command)}" if command else str(reason)
+
+
 @cache
 def _has_command() -> bool:
     from importlib.util import find_spec  # only a stall needs it

@@ -29,8 +29,6 @@ INTERVAL = 0.1
 
 # columns of the terminal, from which the bar has so many
 _BARS = ((100, 20), (60, 10), (0, 0))
-# columns from which the time stands beside the reason why tasks wait
-_LEAST_WITH_TIME = 60
 # columns from which rate and task stand beside the reason why others wait
 _LEAST_WITH_NAME = 100
 _ERASE = "\r\x1b[K"
@@ -134,14 +132,14 @@ def render(
     progress = counts.progress(seconds, paused=bool(whole), held=bool(held))
     known = f"{progress.finished}/{progress.known}{'+' if progress.open else ''}"
     parts = [known] if progress.percent is None else [f"{progress.percent}%", known]
-    if size := next(size for least, size in _BARS if columns >= least):
-        full = (progress.percent or 0) * size // 100
-        parts.insert(0, f"[{'#' * full}{'.' * (size - full)}]")
+    bar = _bar(progress.percent or 0, columns)
+    if bar:
+        parts.insert(0, bar)
     reason = held or (blocked[0][0] if blocked else "")
     # then the reason needs the space
     narrow = bool(reason) and columns < _LEAST_WITH_NAME
-    if not reason or columns >= _LEAST_WITH_TIME:
-        parts.append(_times(progress, seconds, brief=narrow))
+    times = _times(progress, seconds, brief=narrow)
+    parts.append(times)
     failed = progress.tasks.get("failed", 0)
     if failed:
         parts.append(f"{failed} failed")
@@ -152,8 +150,19 @@ def render(
     # their number alone is what a narrow terminal can do without
     if reason or len("  ".join([*parts, *waiting])) < columns:
         parts += waiting
+    # the reason has the remedy at its end: it is cut last
+    for least in (*waiting[1:], times, bar) if reason else ():
+        if least in parts and len("  ".join(parts)) >= columns:
+            parts.remove(least)
     line = cut("  ".join(parts), columns - 1)
     return line.replace(f"{failed} failed", f"{_RED}{failed} failed{_PLAIN}", 1) if failed and color else line
+
+
+def _bar(percent: int, columns: int) -> str:
+    """Return the bar for a terminal of this width; empty if that has no space for one."""
+    size = next(size for least, size in _BARS if columns >= least)
+    full = percent * size // 100
+    return f"[{'#' * full}{'.' * (size - full)}]" if size else ""
 
 
 def _waiting(progress: Progress, reason: str) -> list[str]:
