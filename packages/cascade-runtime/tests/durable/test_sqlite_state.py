@@ -392,6 +392,25 @@ async def test_old_runs_are_deleted_when_a_run_ends(folder: Path) -> None:
     assert {path.name.partition(".")[0] for path in folder.iterdir()} == {"night", "interrupted", "_secret"}
 
 
+async def test_the_runs_of_other_processes_count_within_an_hour(folder: Path) -> None:
+    """Until then, those that this process has seen or recorded do; a run that is continued is as young as its last end."""
+    clock = FakeClock()
+    state = state_in(folder, keep=None, keep_runs=2, clock=clock)
+
+    async def kept(run_id: str) -> set[str]:
+        await (await state.open(RunInfo(run_id, "report"))).end(RunStatus.SUCCEEDED)
+        return {run.run_id for run in state.runs()}
+
+    assert await kept("a") == {"a"}
+    await recorded(folder, run=RunInfo("other", "report"))
+    os.utime(folder / "other.db", (1e9, 1e9))
+    await kept("b")
+    assert await kept("a") == {"a", "b", "other"}
+    assert await kept("c") == {"a", "c", "other"}
+    clock.ticks += 3600.0
+    assert await kept("c") == {"a", "c"}
+
+
 async def test_a_run_of_a_live_process_is_not_deleted(folder: Path) -> None:
     """Although an earlier attempt has ended long ago."""
     await recorded(folder, run=RunInfo("old", "report"))

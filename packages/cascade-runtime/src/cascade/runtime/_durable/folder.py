@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ def check(folder: Path) -> None:
 
 
 _LARGE = re.compile(r"[0-9a-f]{16}\.result(\.part)?")
+_FURTHER = re.compile(rf"{_LARGE.pattern}|db\.v\d+")
+"""Large results, and copies of the database from before a migration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,21 @@ class RunPaths:
 
     def large_results(self) -> Iterator[Path]:
         """Yield the files of large results, finished or not."""
-        # a name has no special characters of globs
-        for path in self.folder.glob(f"{self.name}.*"):
-            if _LARGE.fullmatch(path.name.removeprefix(f"{self.name}.")):
-                yield path
+        return self._named(_LARGE)
+
+    def all(self) -> Iterator[Path]:
+        """Yield every file of the run that may exist: first the database, last the lock."""
+        yield self.database
+        yield from self.logs
+        yield from self._named(_FURTHER)
+        yield self.lock
+
+    def _named(self, ends: re.Pattern[str]) -> Iterator[Path]:
+        """Yield the files whose names end like this behind that of the run; a folder may have thousands of others."""
+        beginning = f"{self.name}."
+        with os.scandir(self.folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(beginning)]
+        yield from (self.folder / name for name in names if ends.fullmatch(name, len(beginning)))
 
 
 def recorded(folder: Path) -> list[RunPaths]:

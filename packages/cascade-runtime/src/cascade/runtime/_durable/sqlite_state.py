@@ -24,13 +24,14 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.call_errors import explains_calls
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._durable import control_file, retention
+from cascade.runtime._durable import control_file
 from cascade.runtime._durable.folder import RunPaths, check, prepare
 from cascade.runtime._durable.journal import SqliteJournal, UnrecordedJournal
 from cascade.runtime._durable.opening import Opened, open_run
 from cascade.runtime._durable.readers import read_runs, read_steps, read_values
 from cascade.runtime._durable.resolving import Resolution, resolve
 from cascade.runtime._durable.results import ResultCodec
+from cascade.runtime._durable.retention import Retention, forget
 from cascade.runtime._durable.writer import RunWriter
 from cascade.runtime._storage.codec import Signer
 from cascade.runtime._support.clock import SystemClock
@@ -89,11 +90,11 @@ class SqliteState:
         self._required_results = required_results
         self._pickle = pickle
         self._max_value_bytes = max_value_bytes
-        self._keep = None if keep is None else keep.total_seconds()
-        self._keep_runs = keep_runs
         self._retry_for = retry_for
         self._clock: Clock = clock or SystemClock()
-        self._journals: set[SqliteJournal] = set()
+        seconds = None if keep is None else keep.total_seconds()
+        self._retention = Retention(self._folder, keep=seconds, keep_runs=keep_runs, clock=self._clock)
+        self._journals: dict[SqliteJournal, RunPaths] = {}
 
     @property
     def folder(self) -> Path:
@@ -180,7 +181,7 @@ class SqliteState:
     async def forget(self, run_id: str) -> None:
         """Delete a run with all that belongs to it."""
         try:
-            await asyncio.to_thread(retention.forget, RunPaths.of(self._folder, run_id), run_id)
+            await asyncio.to_thread(forget, RunPaths.of(self._folder, run_id), run_id)
         except OSError as exc:
             if isinstance(exc, StateUnavailable):
                 raise
@@ -191,13 +192,7 @@ class SqliteState:
 
         :raises OSError: if a file cannot be deleted.
         """
-        return await asyncio.to_thread(
-            retention.prune,
-            self._folder,
-            keep=self._keep,
-            keep_runs=self._keep_runs,
-            now=self._clock.now(),
-        )
+        return await asyncio.to_thread(self._retention.prune)
 
     async def close(self) -> None:
         """Close every journal."""
@@ -229,14 +224,14 @@ class SqliteState:
             required_results=self._required_results,
             on_closed=self._closed,
         )
-        self._journals.add(journal)
+        self._journals[journal] = opened.file.paths
         return journal
 
     async def _closed(self, journal: SqliteJournal) -> None:
         """Forget a journal, and delete old runs; that must not fail the run that has just ended."""
-        self._journals.discard(journal)
+        paths = self._journals.pop(journal)
         try:
-            await self.prune()
+            await asyncio.to_thread(self._retention.ended, paths)
         except OSError as exc:
             _log.warning("state %s: old runs cannot be deleted: %s", self._folder, exc)
 
