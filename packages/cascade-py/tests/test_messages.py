@@ -699,6 +699,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "SqliteCache(max_bytes=): needs a whole number of bytes from 1, not 0",
     ),
     (
+        lambda: cs.run(add(1), executor="futures"),
+        "executor: 'futures' alone: missing a required argument: 'pool'; pass executor=cs.executor('futures', ...)",
+    ),
+    (
         lambda: cs.executor("das"),
         "no executor named 'das' (installed: dask, futures, process, thread); did you mean 'dask'?",
     ),

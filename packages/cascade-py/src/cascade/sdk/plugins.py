@@ -56,28 +56,32 @@ def connector(name: str, /, **settings: Any) -> Connector:
     if separator and not hasattr(made, "from_url"):
         raise ConfigurationError("connector", f"{scheme!r} has no URL; write {scheme!r}")
     if not separator:
-        _check_arguments(name, made, settings)
+        remedy = f"write the URL of the broker, such as '{name}://broker'"
+        _check_arguments("connector", name, made, settings, remedy)
     instance: Connector = made.from_url(name, **settings) if separator else made(**settings)
     return instance
 
 
-def _check_arguments(name: str, made: Any, settings: dict[str, Any]) -> None:
+def _check_arguments(setting: str, name: str, made: Any, settings: dict[str, Any], remedy: str) -> None:
     import inspect
 
     try:
         inspect.signature(made).bind(**settings)
     except TypeError as exc:
-        raise ConfigurationError(
-            "connector", f"{name!r} alone: {exc}; write the URL of the broker, such as '{name}://broker'"
-        ) from None
+        raise ConfigurationError(setting, f"{name!r} alone: {exc}; {remedy}") from None
 
 
 def executor(name: str, /, *arguments: Any, **settings: Any) -> Executor:
     """Make an executor by the name of its entry point: ``executor("dask", address="tcp://...")``, ``executor("futures", pool)``.
 
     :raises ExecutorNotFoundError: if no installed package offers it, with what to install.
+    :raises ConfigurationError: if it needs more than its name.
     """
-    instance: Executor = find(EXECUTORS, name).load()(*arguments, **settings)
+    made = find(EXECUTORS, name).load()
+    if not arguments and not settings:
+        remedy = f"pass executor=cs.executor({name!r}, ...)"
+        _check_arguments("executor", name, made, settings, remedy)
+    instance: Executor = made(*arguments, **settings)
     return instance
 
 
