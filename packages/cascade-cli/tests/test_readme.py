@@ -17,7 +17,11 @@ from testing_tools.engines import CASCADE
 DOCS = Path(__file__).parents[1] / "docs"
 RUN = (DOCS / "run.md").read_text("utf-8")
 (AUDIT,) = re.findall(r"```python\n(.*?)```", RUN, re.DOTALL)
-(UNIT,) = re.findall(r"```ini\n(.*?)```", (DOCS / "systemd.md").read_text("utf-8"), re.DOTALL)
+UNIT, OF_A_SERVICE = (
+    text
+    for page in (DOCS / "systemd.md", DOCS.parent / "SERVICE.md")
+    for text in re.findall(r"```ini\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+)
 COMMANDS = re.findall(
     r"^\$ ((?:cascade|python) .*)\n((?:(?!\$|```).*\n)*)", RUN, re.MULTILINE
 )  # each with what it prints
@@ -72,10 +76,11 @@ def test_the_unit_starts_the_command_as_a_service(
 
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this system has no systemd")
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", [UNIT, OF_A_SERVICE], ids=["job", "service"])
+def test_systemd_accepts_the_unit(unit: str, tmp_path: Path) -> None:
     """With a program that is there; what it says about other units of the machine is not ours."""
     path = tmp_path / "press-line-3.service"
-    path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", UNIT))
+    path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", unit))
     done = subprocess.run(
         ["systemd-analyze", "verify", str(path)],
         capture_output=True,

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cascade.testkit.waiting import busyness
 from testing_tools.engines import Plant, eventually
 from testing_tools.page_examples import check_example, examples
 from testing_tools.patient import PATIENT
@@ -91,21 +87,6 @@ def test_every_line_of_the_page_does_what_it_says(reader: Reader) -> None:
         elif kind == "console":
             for line, shown in examples(f"```{kind}\n{text}```"):
                 reader.types(line, shown)
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this system has no systemd")
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """With a program that is there."""
-    path = tmp_path / "press-line-3.service"
-    path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", UNIT))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60 * busyness(),
-        check=False,
-    )
-    assert [line for line in done.stderr.splitlines() if "press-line-3." in line] == []
 
 
 def test_the_command_of_the_unit_serves_what_the_page_serves() -> None:

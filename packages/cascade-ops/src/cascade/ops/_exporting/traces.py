@@ -7,14 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
-from cascade.interfaces.events import (
-    Event,
-    Lifecycle,
-    LifecycleEvent,
-    RunStatus,
-    TaskState,
-    TaskStateEvent,
-)
+from cascade.interfaces.events import Event, Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.observer import ENOUGH
 from cascade.interfaces.traces import read_traceparent
 from cascade.ops._collecting.message import Received, Series
