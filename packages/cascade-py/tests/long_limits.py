@@ -16,7 +16,7 @@ AGES = 600.0
 LIMITS = (
     ("cascade.runtime._support.shared_connection", "START_LIMIT"),
     ("cascade.runtime._support.loop_lag", "LAG_LIMIT"),
-    ("cascade.runtime._control.register_sync", "COMPLETE_LIMIT"),
+    ("cascade.runtime._registers.sync", "COMPLETE_LIMIT"),
     ("cascade.runtime._run", "TELEMETRY_DRAIN"),
     ("cascade.transport.waiting", "NO_PROGRESS"),
     ("cascade.transport.link", "ANSWER_TIMEOUT"),

@@ -1,10 +1,24 @@
 """Parts of control that tests drive without an engine: the one place that says in which modules they are."""
 
-from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.connected_engines import broker_state
 from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, ControlLog, SyncLog
 from cascade.runtime._control.constraint_manager import ConstraintManager
-from cascade.runtime._control.constraint_parsing import (
+from cascade.runtime._control.constraint_stream import ConstraintStream, exact_topics
+from cascade.runtime._control.engine_control import EngineControl
+from cascade.runtime._control.remembered_constraints import ControlMemory
+from cascade.runtime._control.reports import (
+    MAX_ENTRIES,
+    REPEAT,
+    Gates,
+    Reporter,
+    ReportSchedule,
+    constraints_report,
+)
+from cascade.runtime._control.watched_state import WatchedState, host_report
+from cascade.runtime._gates.state import GateState, WindowState
+from cascade.runtime._gates.values import NoValue, read_value
+from cascade.runtime._registers.notices import Notice
+from cascade.runtime._registers.parsing import (
     MAX_BYTES,
     Cleared,
     Constraint,
@@ -14,37 +28,23 @@ from cascade.runtime._control.constraint_parsing import (
     Unsupported,
     parse,
 )
-from cascade.runtime._control.constraint_stream import ConstraintStream, exact_topics
-from cascade.runtime._control.ended_runs import ended_report, ended_run
-from cascade.runtime._control.engine_control import EngineControl
-from cascade.runtime._control.gate_state import GateState, WindowState
-from cascade.runtime._control.gate_values import NoValue, read_value
-from cascade.runtime._control.register_notices import Notice
-from cascade.runtime._control.register_sync import COMPLETE_LIMIT, READ_LIMIT, Sync, SyncState
-from cascade.runtime._control.registers import (
+from cascade.runtime._registers.registers import (
     MAX_OWN,
     MAX_PROBLEMS,
     MAX_REGISTERS,
     Registers,
 )
-from cascade.runtime._control.remembered_constraints import ControlMemory
-from cascade.runtime._control.report_bodies import (
+from cascade.runtime._registers.sync import COMPLETE_LIMIT, READ_LIMIT, Sync, SyncState
+from cascade.runtime._run_reports.active_run import ActiveRun
+from cascade.runtime._run_reports.ended_runs import ended_report, ended_run
+from cascade.runtime._run_reports.report_bodies import (
     RowMaker,
     graph_report,
     runs_report,
     summary_report,
 )
-from cascade.runtime._control.reported_runs import RunTable
-from cascade.runtime._control.reports import (
-    MAX_ENTRIES,
-    REPEAT,
-    Gates,
-    Reporter,
-    ReportSchedule,
-    constraints_report,
-)
-from cascade.runtime._control.run_history import RunHistory
-from cascade.runtime._control.watched_state import WatchedState, host_report
+from cascade.runtime._run_reports.reported_runs import RunTable
+from cascade.runtime._run_reports.run_history import RunHistory
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.run_facts import MAX_NODES, RunFacts

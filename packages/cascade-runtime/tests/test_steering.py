@@ -347,7 +347,7 @@ async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
 ) -> None:
     """Without a complete set the run starts with a warning; with require_control it waits until the broker answers."""
     monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.05)
-    monkeypatch.setattr("cascade.runtime._control.register_sync.COMPLETE_LIMIT", 0.05)
+    monkeypatch.setattr("cascade.runtime._registers.sync.COMPLETE_LIMIT", 0.05)
     answers = asyncio.Event()
 
     class Silent(LocalConnector):

@@ -24,12 +24,12 @@ from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.wait_reasons import Wait
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.report_bodies import RowMaker, runs_report, summary_report
-from cascade.runtime._control.reported_runs import RunTable
-from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._observers.progress_bar import render
 from cascade.runtime._observers.run_counts import RunCounts
+from cascade.runtime._run_reports.active_run import ActiveRun
+from cascade.runtime._run_reports.report_bodies import RowMaker, runs_report, summary_report
+from cascade.runtime._run_reports.reported_runs import RunTable
+from cascade.runtime._run_reports.run_history import RunHistory
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.web import page
 from cascade.wire import View, run_rows

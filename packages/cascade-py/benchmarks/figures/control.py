@@ -19,8 +19,8 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.request_queues import AdmittedRun, BlockReason, StartRequest
 from cascade.runtime._admission.rules import Effective, RateLimit
-from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.constraint_manager import ConstraintManager
+from cascade.runtime._run_reports.active_run import ActiveRun
 from cascade.runtime._support.clock import SystemClock
 from cascade.spec import task
 from cascade.testkit.brokers import Broker, start_broker

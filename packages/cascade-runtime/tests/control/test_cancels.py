@@ -8,9 +8,9 @@ from fakes import FakeClock
 from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.rules import Cancel
-from cascade.runtime._control.cancels import Arrival, Arrivals, Cancels
-from cascade.runtime._control.constraint_parsing import parse
-from cascade.runtime._control.registers import Registers
+from cascade.runtime._registers.cancels import Arrival, Arrivals, Cancels
+from cascade.runtime._registers.parsing import parse
+from cascade.runtime._registers.registers import Registers
 
 SOURCE, WORKFLOW = "source:press-3", "workflow:audit"
 HOUR = 3600.0
@@ -130,7 +130,7 @@ def test_the_report_says_why_a_cancel_covers_nothing_and_the_log_says_it_once() 
 
 def test_cancels_by_the_thousand_take_no_more_memory_than_registers(monkeypatch: pytest.MonkeyPatch) -> None:
     """I6: none is remembered that is refused; of those that came and went between connections, the latest are."""
-    monkeypatch.setattr("cascade.runtime._control.cancels.MAX_ARRIVALS", 8)
+    monkeypatch.setattr("cascade.runtime._registers.cancels.MAX_ARRIVALS", 8)
     clock, known = FakeClock(), dict[str, Arrival]()
     payload = json.dumps({"type": "cancel", "expires_at": clock.now() + HOUR}).encode()
     for connection in range(5):

@@ -269,7 +269,7 @@ def test_a_set_that_takes_the_room_of_another_one_is_fetched_again(bench: Bench)
 
 def test_more_topics_than_are_remembered_are_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that is repeated still removes each register that it lacks."""
-    monkeypatch.setattr("cascade.runtime._control.register_sync._MAX_HEARD", 3)
+    monkeypatch.setattr("cascade.runtime._registers.sync._MAX_HEARD", 3)
     bench, held = Bench(), frozenset([PAUSE_TOPIC])
     bench.receive(PAUSE_TOPIC, PAUSE)
     bench.complete_with(held)

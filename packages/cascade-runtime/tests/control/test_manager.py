@@ -288,7 +288,7 @@ async def test_a_set_that_arrives_while_the_process_stands_still_is_not_late(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
 ) -> None:
     """It is read before the sync counts as degraded: the broker has answered in time."""
-    monkeypatch.setattr("cascade.runtime._control.register_sync.COMPLETE_LIMIT", 0.1)
+    monkeypatch.setattr("cascade.runtime._registers.sync.COMPLETE_LIMIT", 0.1)
     monkeypatch.setattr("cascade.runtime._control.constraint_manager._STANDSTILL", 0.0)
     watch = LocalConnector.watch
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.runtime._admission.rules import Effective, Pause
-from cascade.runtime._control import registers as module
-from cascade.runtime._control.constraint_parsing import Cleared, Constraint, Misspelled, Rejected, parse
-from cascade.runtime._control.register_notices import Notice
-from cascade.runtime._control.register_table import key_of
-from cascade.runtime._control.registers import Registers, scope_of
+from cascade.runtime._registers import registers as module
+from cascade.runtime._registers.notices import Notice
+from cascade.runtime._registers.parsing import Cleared, Constraint, Misspelled, Rejected, parse
+from cascade.runtime._registers.registers import Registers, scope_of
+from cascade.runtime._registers.table import key_of
 from cascade.wire import to_wire
 
 OWN = ("global", "project:here", "source:me")

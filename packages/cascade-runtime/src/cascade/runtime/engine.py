@@ -6,7 +6,7 @@ event loop idle, becomes a message, and goes into the connector's own queue. Wit
 message instead, and the connector tells it what the broker has.
 
 A constraint arrives like this: a :class:`ConstraintManager` (``_control/constraint_manager.py``), one for all engines of a
-connector, reads what the connector watches, keeps it (``_control/registers.py``), and hands what changes to each engine's
+connector, reads what the connector watches, keeps it (``_registers/registers.py``), and hands what changes to each engine's
 :class:`AdmissionController` (``_admission``). A task that a constraint may hold asks the controller before it starts
 (``_scheduler/admission_client.py``); one that runs obeys at its next checkpoint (``_scheduler/checkpoints.py``).
 :class:`EngineControl` joins the engine and its runs to that manager.

@@ -21,9 +21,9 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.rules import Effective, Key, TokenBuckets
 from cascade.runtime._admission.wait_reasons import Wait, texts_of, waits_of
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.cancels import Arrivals
-from cascade.runtime._control.run_history import RunHistory
+from cascade.runtime._registers.cancels import Arrivals
+from cascade.runtime._run_reports.active_run import ActiveRun
+from cascade.runtime._run_reports.run_history import RunHistory
 from cascade.runtime._support.use_counts import Shared
 from cascade.transport.state_log import StateLog
 

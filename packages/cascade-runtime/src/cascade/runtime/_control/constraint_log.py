@@ -8,9 +8,9 @@ from cascade.interfaces import Clock
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import state_topic
 from cascade.runtime._admission.rules import Effective, Key, Pause
-from cascade.runtime._control.register_notices import Notice
-from cascade.runtime._control.register_sync import Sync, SyncState
-from cascade.runtime._control.registers import Registers
+from cascade.runtime._registers.notices import Notice
+from cascade.runtime._registers.registers import Registers
+from cascade.runtime._registers.sync import Sync, SyncState
 from cascade.runtime._support.text import printable
 
 LINES_PER_MINUTE = 10

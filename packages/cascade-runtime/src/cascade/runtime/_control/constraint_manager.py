@@ -30,17 +30,17 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.rules import Key, TokenBuckets
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.cancels import Cancels
 from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines, broker_state
 from cascade.runtime._control.constraint_log import ControlLog, SyncLog
 from cascade.runtime._control.constraint_stream import ConstraintStream
-from cascade.runtime._control.plant_gates import PlantGates
-from cascade.runtime._control.register_sync import Sync, SyncState
-from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import Gates, Reporter
-from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._control.watched_state import WatchedState
+from cascade.runtime._gates.plant_gates import PlantGates
+from cascade.runtime._registers.cancels import Cancels
+from cascade.runtime._registers.registers import Registers
+from cascade.runtime._registers.sync import Sync, SyncState
+from cascade.runtime._run_reports.active_run import ActiveRun
+from cascade.runtime._run_reports.run_history import RunHistory
 from cascade.runtime._support.clock import EarliestTimer, earliest
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.publish_queue import PublishQueue

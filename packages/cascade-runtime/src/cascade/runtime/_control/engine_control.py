@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # only a run under control pays for the import
     from cascade.interfaces import SupportsControlMemory
     from cascade.interfaces.gates import Gate
     from cascade.runtime._control.constraint_manager import ConstraintManager
-    from cascade.runtime._control.declared_gates import DeclaredGates
+    from cascade.runtime._gates.declared_gates import DeclaredGates
 
 _log = get_logger("cascade.engine")
 
@@ -45,8 +45,8 @@ _Key = tuple[int, str, int]
 _PARTS = (
     "cascade.interfaces.abilities",
     "msgspec",
-    "cascade.runtime._control.constraint_parsing",
-    "cascade.runtime._control.registers",
+    "cascade.runtime._registers.parsing",
+    "cascade.runtime._registers.registers",
     "cascade.runtime._control.reports",
     "cascade.runtime._control.constraint_manager",
 )
@@ -107,7 +107,7 @@ class EngineControl:
         # most programs declare none, and need not import them
         if isinstance(gates, tuple) and not gates:
             return None
-        from cascade.runtime._control.declared_gates import DeclaredGates, checked_gates
+        from cascade.runtime._gates.declared_gates import DeclaredGates, checked_gates
 
         connector = self._connector
         watcher = connector if connector is not None and supports(connector, SupportsWatch) else None
@@ -160,7 +160,7 @@ class EngineControl:
             self._gates.begin(run.run_id)
         if self._connector is None:
             return
-        from cascade.runtime._control.active_run import ActiveRun
+        from cascade.runtime._run_reports.active_run import ActiveRun
 
         manager = self._prepared.pop(run.run_id, None)
         if manager is None or not manager.is_following:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cascade.interfaces import Clock
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._control.constraint_parsing import Constraint
+from cascade.runtime._registers.parsing import Constraint
 from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
     from cascade.interfaces import SupportsControlMemory
-    from cascade.runtime._control.register_sync import Sync
-    from cascade.runtime._control.registers import Registers
+    from cascade.runtime._registers.registers import Registers
+    from cascade.runtime._registers.sync import Sync
 
 _log = get_logger("cascade.constraints")
 _VERSION = 1

@@ -12,11 +12,11 @@ from cascade.interfaces.gates import GateReading, is_gate
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
 from cascade.runtime._admission.rules import Key
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.register_sync import Sync, SyncState
-from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
 from cascade.runtime._control.watched_state import WatchedState
+from cascade.runtime._registers.registers import Registers
+from cascade.runtime._registers.sync import Sync, SyncState
+from cascade.runtime._run_reports.active_run import ActiveRun
 from cascade.runtime._support.clock import earliest
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.wire.message import encoded_size, to_wire

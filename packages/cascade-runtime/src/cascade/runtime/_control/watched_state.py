@@ -15,18 +15,18 @@ from cascade.interfaces.events import Tag
 from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.wait_reasons import Wait
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.ended_runs import ended_report
-from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.report_bodies import (
+from cascade.runtime._registers.registers import Registers
+from cascade.runtime._run_reports.active_run import ActiveRun
+from cascade.runtime._run_reports.ended_runs import ended_report
+from cascade.runtime._run_reports.report_bodies import (
     RowMaker,
     Texts,
     graph_report,
     runs_report,
     summary_report,
 )
-from cascade.runtime._control.reported_runs import RunTable
-from cascade.runtime._control.run_history import RunHistory
+from cascade.runtime._run_reports.reported_runs import RunTable
+from cascade.runtime._run_reports.run_history import RunHistory
 from cascade.transport.outbox import SUPERSEDED
 from cascade.wire.message import to_wire
 from cascade.wire.reports import HostReport, Memory

@@ -13,9 +13,9 @@ from cascade.interfaces.gates import is_gate
 from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import row_to_drop, timestamp
 from cascade.runtime._admission.wait_reasons import Wait
-from cascade.runtime._control.active_run import LONGEST, ActiveRun
-from cascade.runtime._control.reported_runs import RunTable
-from cascade.runtime._control.run_history import RunHistory
+from cascade.runtime._run_reports.active_run import LONGEST, ActiveRun
+from cascade.runtime._run_reports.reported_runs import RunTable
+from cascade.runtime._run_reports.run_history import RunHistory
 from cascade.runtime._support.run_facts import GraphFacts
 from cascade.wire import reports
 from cascade.wire.message import encoded_size, to_wire

@@ -9,23 +9,23 @@ from cascade.interfaces import Clock
 from cascade.interfaces.gates import MAX_TOPICS
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime._admission.rules import Cancel, Effective, Key
-from cascade.runtime._control.cancels import Cancels
-from cascade.runtime._control.constraint_parsing import (
+from cascade.runtime._registers.cancels import Cancels
+from cascade.runtime._registers.expiries import Expiries
+from cascade.runtime._registers.local_scopes import LocalScopes
+from cascade.runtime._registers.notices import (
+    Notice,
+    expiry_notice,
+    problem_notice,
+    replacement_notice,
+)
+from cascade.runtime._registers.parsing import (
     Cleared,
     Constraint,
     MessageOutcome,
     Misspelled,
     Rejected,
 )
-from cascade.runtime._control.local_scopes import LocalScopes
-from cascade.runtime._control.register_expiries import Expiries
-from cascade.runtime._control.register_notices import (
-    Notice,
-    expiry_notice,
-    problem_notice,
-    replacement_notice,
-)
-from cascade.runtime._control.register_table import (
+from cascade.runtime._registers.table import (
     Problem,
     Register,
     RegisterTable,

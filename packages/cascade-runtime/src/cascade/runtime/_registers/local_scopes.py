@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from cascade.runtime._control.register_table import Register
+from cascade.runtime._registers.table import Register
 
 _PLACES = ("run:", "workflow:")  # scopes that cover something only where it is
 

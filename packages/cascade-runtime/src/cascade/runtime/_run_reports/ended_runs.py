@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.tags import clean_tags
 from cascade.interfaces.wire import timestamp
-from cascade.runtime._control.active_run import LONGEST, ActiveRun
+from cascade.runtime._run_reports.active_run import LONGEST, ActiveRun
 from cascade.wire.ended import EndedGraph, EndedNode, EndedReport, EndedRun, FailedTask, InterruptedTask
 from cascade.wire.message import encoded_size, to_wire
 

@@ -10,7 +10,7 @@ import msgspec.structs
 
 from cascade.interfaces import Clock
 from cascade.runtime._admission.rules import Cancel
-from cascade.runtime._control.constraint_parsing import Constraint
+from cascade.runtime._registers.parsing import Constraint
 
 MAX_ARRIVALS = 16_384
 """Cancels that are remembered, more than an engine keeps as registers; of more, those that came first are forgotten."""

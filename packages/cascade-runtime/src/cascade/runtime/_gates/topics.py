@@ -9,7 +9,7 @@ from contextvars import Context
 
 from cascade.interfaces import Clock, Linked, Lost, Message, SupportsWatch, WatchStream
 from cascade.interfaces.gates import IS_REFUSED, MAX_TOPICS
-from cascade.runtime._control.gate_values import NoValue
+from cascade.runtime._gates.values import NoValue
 from cascade.runtime._support.clock import earliest
 from cascade.transport.event_loop import LOOP_BUDGET
 from cascade.transport.incoming.watches import REFUSED

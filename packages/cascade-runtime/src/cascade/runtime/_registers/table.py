@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cascade.interfaces.gates import MAX_TOPICS
 from cascade.runtime._admission.rules import Effective, GateRule, Key, Pause, Rule
-from cascade.runtime._control.constraint_parsing import Constraint
+from cascade.runtime._registers.parsing import Constraint
 from cascade.wire.message import encoded_size
 from cascade.wire.reports import AppliedEntry, EffectiveEntry
 

@@ -10,7 +10,7 @@ from cascade.interfaces import Clock, ConfigurationError, SupportsWatch
 from cascade.interfaces.gates import MAX_TOPICS, Gate
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.rules import ENGINE, Effective, GateRule, Key
-from cascade.runtime._control.plant_gates import PlantGates
+from cascade.runtime._gates.plant_gates import PlantGates
 from cascade.runtime._support.loops import cancel
 
 _STOP_LIMIT = 1.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskStateEvent
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.ended_runs import ended_run
-from cascade.runtime._control.run_history import RunHistory
+from cascade.runtime._run_reports.active_run import ActiveRun
+from cascade.runtime._run_reports.ended_runs import ended_run
+from cascade.runtime._run_reports.run_history import RunHistory
 
 
 class RunTable:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cascade.runtime._control.constraint_parsing import Constraint
-from cascade.runtime._control.register_table import Problem, Register
+from cascade.runtime._registers.parsing import Constraint
+from cascade.runtime._registers.table import Problem, Register
 
 
 class Notice(NamedTuple):

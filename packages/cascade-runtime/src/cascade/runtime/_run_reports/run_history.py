@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from cascade.interfaces import RunStatus, TaskState
 from cascade.interfaces.wire import FAILED_STATUSES, LOST, MAX_RECENT, row_to_drop, timestamp
-from cascade.runtime._control.active_run import LONGEST, MAX_FAILURES
-from cascade.runtime._control.ended_runs import MAX_INTERRUPTED, MAX_NAMES
+from cascade.runtime._run_reports.active_run import LONGEST, MAX_FAILURES
+from cascade.runtime._run_reports.ended_runs import MAX_INTERRUPTED, MAX_NAMES
 from cascade.wire.ended import EndedRun
 from cascade.wire.message import encoded_size
 from cascade.wire.reports import RecentRun

@@ -10,9 +10,9 @@ from typing import TypeVar
 from cascade.interfaces import Clock, SupportsWatch
 from cascade.interfaces.gates import Gate, GateReading
 from cascade.runtime._admission.rules import Effective, GateRule, Key, LiveReading
-from cascade.runtime._control.gate_state import GateState, WindowState
-from cascade.runtime._control.gate_topics import GateTopics
-from cascade.runtime._control.gate_values import NoValue, read_value
+from cascade.runtime._gates.state import GateState, WindowState
+from cascade.runtime._gates.topics import GateTopics
+from cascade.runtime._gates.values import NoValue, read_value
 from cascade.runtime._support.clock import EarliestTimer, earliest
 
 E = TypeVar("E", Effective, Effective | None)

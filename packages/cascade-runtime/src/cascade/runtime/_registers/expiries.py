@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from cascade.runtime._control.register_table import Register, RegisterTable, Status
+from cascade.runtime._registers.table import Register, RegisterTable, Status
 
 
 class Expiries:

@@ -19,8 +19,8 @@ from cascade.interfaces import (
     Message,
 )
 from cascade.interfaces.topics import STORE_TOPIC
-from cascade.runtime._control.constraint_parsing import MAX_TOPIC, bounded, decode, parse
-from cascade.runtime._control.registers import Registers
+from cascade.runtime._registers.parsing import MAX_TOPIC, bounded, decode, parse
+from cascade.runtime._registers.registers import Registers
 from cascade.runtime._support.clock import earliest
 
 COMPLETE_LIMIT = 5.0

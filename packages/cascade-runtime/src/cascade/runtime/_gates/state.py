@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cascade.interfaces.gates import SENT_NOTHING, Gate, GateReading, Window, duration_in_words
 from cascade.interfaces.text import printable
-from cascade.runtime._control.gate_values import NoValue, shown
+from cascade.runtime._gates.values import NoValue, shown
 from cascade.runtime._support.clock import EARLIEST
 
 LONGEST_LOOK = 60.0

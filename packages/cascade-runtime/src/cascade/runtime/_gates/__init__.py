@@ -1,0 +1,1 @@
+"""Gates on topics of a plant and on the time of day: what they read, and whether work waits."""
