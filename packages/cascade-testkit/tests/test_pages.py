@@ -1,4 +1,4 @@
-"""The README's code runs, and the connector that it shows is the example under ``examples``."""
+"""The code of the pages runs, and the connector that they show is the example under ``examples``."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from cascade.testkit import connector, executor
 
 HERE = Path(__file__).parents[1]
 EXAMPLE = HERE / "examples" / "jsonl-connector"
-README = (HERE / "README.md").read_text(encoding="utf-8")
+PAGES = "".join(page.read_text(encoding="utf-8") for page in sorted((HERE / "docs").glob("*.md")))
 QUOTES = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HASTE = """
 from cascade.transport import backoff, senders, waiting
@@ -55,9 +55,9 @@ def test_a_connector_by_a_third_party_passes_the_suite(site: Path, run_pytest: R
     assert re.search(r"\d+ passed, \d+ skipped", done.stdout)
 
 
-def test_the_readme_quotes_the_example_as_it_is() -> None:
+def test_the_pages_quote_the_example_as_it_is() -> None:
     """What a reader copies is what was tested."""
-    quotes = dict(QUOTES.findall(README))
+    quotes = dict(QUOTES.findall(PAGES))
     assert len(quotes) == 3
     for path, quoted in quotes.items():
         assert quoted == (HERE / path).read_text(encoding="utf-8"), path
@@ -67,9 +67,9 @@ def test_the_readme_quotes_the_example_as_it_is() -> None:
 @pytest.mark.wrong_messages(
     "in the suite that they run, a witness marks the end of what it sees", "cascade/status/+"
 )
-def test_the_readmes_tests_pass(tmp_path: Path, run_pytest: Run) -> None:
+def test_the_tests_on_the_pages_pass(tmp_path: Path, run_pytest: Run) -> None:
     """Each block that begins with the name of a file is one."""
-    blocks = FILES.findall(README)
+    blocks = FILES.findall(PAGES)
     assert len(blocks) == 6
     for name, code in blocks:
         (tmp_path / name).write_text(code, encoding="utf-8")
@@ -79,6 +79,6 @@ def test_the_readmes_tests_pass(tmp_path: Path, run_pytest: Run) -> None:
 
 
 @pytest.mark.parametrize("kind", [connector.Ability, executor.Ability])
-def test_the_readme_names_every_ability(kind: Iterable[Enum]) -> None:
+def test_the_pages_name_every_ability(kind: Iterable[Enum]) -> None:
     """An author who declares them finds all of them."""
-    assert [each.name for each in kind if f"`{each.name}`" not in README] == []
+    assert [each.name for each in kind if f"`{each.name}`" not in PAGES] == []
