@@ -275,3 +275,26 @@ async def test_two_processes_of_one_name_say_so_in_both_reports(
         hold.set()
         await asyncio.gather(*runs)
         operator.close()
+
+
+async def test_a_process_takes_over_that_its_name_is_shared_whatever_the_clocks(
+    fresh_broker: Broker, operator: Operator
+) -> None:
+    """The others may wait for half a minute before they connect again: until then nothing else shows them."""
+    steps = Steps()
+    left = {
+        "v": "1",
+        "source": operator.source,
+        "session": "another",
+        "presence": "another",
+        "sync": "synced",
+    }
+    runs = {"ts": "1970-01-01T00:00:08+00:00", "contested": True, "runs": [], "recent": []}
+    operator.put(f"cascade/status/{operator.source}", status="offline", session="another")
+    operator.put(f"cascade/state/{operator.source}/runs", **left, **runs)
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=operator.source)
+    run = asyncio.create_task(cs.Engine(connector=connector).run(steps.task(1)))
+    await eventually(lambda: any(report["sync"] == "synced" for report in operator.reports))
+    steps.gate.set()
+    await run
+    assert all(report.get("contested") for report in operator.reports if report["sync"] == "synced")

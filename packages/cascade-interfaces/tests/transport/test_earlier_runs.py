@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -22,9 +21,6 @@ ENDED: dict[str, Any] = {
     "duration_ms": 8123.0,
     "counts": {"COMPLETED": 40, "FAILED": 1},
 }
-
-
-NOW = datetime.fromisoformat("2026-11-21T02:00:31+00:00").timestamp()
 
 
 def report(presence: str, *recent: object, source: str = "press", **more: object) -> bytes:
@@ -57,11 +53,9 @@ RUNNING: dict[str, Any] = {
 ENDS = state_topic("press", "ended")
 
 
-def receive(
-    earlier: EarlierRuns, payload: bytes, *, topic: str = "", retained: bool = True, later: float = 0.0
-) -> bool:
+def receive(earlier: EarlierRuns, payload: bytes, *, topic: str = "", retained: bool = True) -> bool:
     topic = topic or state_topic("press", "runs")
-    return earlier.receive(topic, payload, retained=retained, session="mine", now=NOW + later)
+    return earlier.receive(topic, payload, retained=retained, session="mine")
 
 
 @pytest.mark.parametrize(
@@ -121,27 +115,15 @@ def test_a_row_that_does_not_tell_how_a_run_ended_is_left_out(wrong: object) -> 
     assert earlier.ends == [ENDED]
 
 
-@pytest.mark.parametrize(
-    ("more", "later", "contested"),
-    [
-        ({"contested": True}, 0.0, True),
-        ({"contested": True}, 119.0, True),
-        ({"contested": True}, 121.0, False),
-        ({"contested": True}, -122.0, False),
-        ({"contested": True, "ts": "never"}, 0.0, False),
-        ({"contested": "yes"}, 0.0, False),
-        ({}, 0.0, False),
-    ],
-)
-def test_a_name_that_was_shared_a_moment_ago_still_is(
-    more: dict[str, Any], later: float, contested: bool
-) -> None:
+@pytest.mark.parametrize("shared", [True, "yes", None])
+@pytest.mark.parametrize("written", ["2026-11-21T02:00:30+00:00", "1970-01-01T00:00:08+00:00"])
+def test_a_name_that_was_shared_still_is(shared: object, written: str) -> None:
     """A third process of the name, and one that comes back to a broker that was started again, report it at once."""
     earlier = EarlierRuns("press")
-    receive(earlier, report("before", runs=[RUNNING], **more), later=later)
-    assert earlier.contested is contested
+    receive(earlier, report("before", runs=[RUNNING], contested=shared, ts=written))
+    assert earlier.contested is (shared is True)
     # the run of a process that may live is not lost
-    assert len(earlier.ends) == (not contested and "ts" not in more)
+    assert len(earlier.ends) == (shared is not True)
 
 
 def test_runs_that_a_dead_process_listed_as_active_are_lost() -> None:

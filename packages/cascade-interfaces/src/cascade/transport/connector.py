@@ -405,9 +405,7 @@ class NetworkConnector(ABC):
 
     def _receive_earlier(self, message: IncomingMessage) -> None:
         session, topic, own = self._lifecycle.session, message.topic, self._presence.announced
-        known = self._earlier.receive(
-            topic, message.payload, retained=message.retain, session=own, now=time.time()
-        )
+        known = self._earlier.receive(topic, message.payload, retained=message.retain, session=own)
         is_report = topic == self._earlier.runs_topic
         if is_report and self._earlier.contested and session is not None:
             self._presence.shared_before(session.loop.time())

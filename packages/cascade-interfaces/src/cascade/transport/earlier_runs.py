@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,6 @@ MAX_BYTES = 128 * 1024
 """A longer report is not read: engines send at most 64 KiB."""
 MAX_LOST = 20
 """Runs of one process that can be lost."""
-_SHOWN_WITHIN = 120.0
 _TIMES = ("started", "ended")
 _TEXTS = ("run_id", "target", "status", *_TIMES)
 _OF_ROW = (
@@ -49,14 +47,13 @@ class EarlierRuns:
         self.ends: list[dict[str, Any]] = []
         """Runs that are reported whole, in the order in which they came to be known."""
         self.contested = False
-        """Whether that process had reported, a moment ago, that another one uses its name."""
+        """Whether that process had reported that another one uses its name; its clock may be another, so the time says nothing."""
         self._source = source
 
-    def receive(self, topic: str, payload: bytes, *, retained: bool, session: str | None, now: float) -> bool:
+    def receive(self, topic: str, payload: bytes, *, retained: bool, session: str | None) -> bool:
         """Take in a message on an own topic; return whether nothing more is to be expected there.
 
         :param session: of the own presence: a report with it is not of an earlier process.
-        :param now: seconds since the epoch.
         """
         report = _decode(payload)
         if not report or report.get("source", self._source) != self._source:
@@ -66,11 +63,11 @@ class EarlierRuns:
             if topic == self.ended_topic:
                 self.ends += filter(_is_row, _list(report, "runs"))
             else:
-                self._take_runs(report, now)
+                self._take_runs(report)
         return retained or is_own
 
-    def _take_runs(self, report: Mapping[str, Any], now: float) -> None:
-        self.contested = report.get("contested") is True and _age(report.get("ts"), now) <= _SHOWN_WITHIN
+    def _take_runs(self, report: Mapping[str, Any]) -> None:
+        self.contested = report.get("contested") is True
         # one that is contested may belong to a process that lives
         active = [] if self.contested else _list(report, "runs")[:MAX_LOST]
         lost = [row for row in (_lost(each, report) for each in active) if _is_row(row)]
@@ -113,14 +110,6 @@ def _lost(row: object, report: Mapping[str, Any]) -> dict[str, Any]:
 def _list(data: Mapping[str, Any], key: str) -> list[Any]:
     found = data.get(key)
     return found if isinstance(found, list) else []
-
-
-def _age(written: object, now: float) -> float:
-    """Return how many seconds ago a time was, or will be: the clocks of two boxes differ."""
-    try:
-        return abs(now - datetime.fromisoformat(str(written)).timestamp())
-    except ValueError:
-        return math.inf
 
 
 def _decode(payload: bytes) -> dict[str, Any]:
