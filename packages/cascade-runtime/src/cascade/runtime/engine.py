@@ -265,20 +265,14 @@ class Engine:
         :raises ExceptionGroup: with ``on_failure="continue"``, of all failures. With ``"return"`` neither these nor
             what constraints cancelled are raised.
         """
-        targets = targets_of(target)
-        _use_what_the_task_has_made()
-        shaped = _shape_of(target)
+        targets, shaped = _taken(target)
         # a large list that only this call refers to is freed in steps at the end of the run, not in one long one here
         del target
         check_params(params)
         _check_on_failure(on_failure)
         identity = checked_identity(run_id, name, tags, workflow, traceparent)
         rules = checked_rules(resume, on_change, max_starts, forget_control)
-        with (
-            self._on_one_loop(),
-            self._with_reserved_id(identity.run_id),
-            self._progress_bar(identity.run_id, progress=progress) as bar,
-        ):
+        with self._reserved(identity.run_id), self._progress_bar(identity.run_id, progress=progress) as bar:
             run = Run(
                 self._parts, identity, targets, params or {}, on_failure=on_failure, rules=rules, bar=bar
             )
@@ -328,34 +322,37 @@ class Engine:
         return progress_bar(self.bus, run_id, self._parts.redactor)
 
     @contextmanager
-    def _with_reserved_id(self, run_id: str) -> Iterator[None]:
-        """Refuse a second run of the same id while the first one runs."""
-        if run_id in self._run_ids:
-            raise ConfigurationError(
-                "run(run_id=)",
-                f"{run_id!r} is running on this engine; wait for it to end, or give another id",
-            )
-        self._run_ids.add(run_id)
-        try:
-            yield
-        finally:
-            self._run_ids.discard(run_id)
-
-    @contextmanager
-    def _on_one_loop(self) -> Iterator[None]:
-        """Refuse a run while others run on another event loop: what they share belongs to that loop."""
+    def _reserved(self, run_id: str) -> Iterator[None]:
+        """Refuse a second run of the same id, and one on another event loop than other runs, which share what belongs to that loop."""
         loop = asyncio.get_running_loop()
         if self._running and self._loop is not loop and self._loop is not None and not self._loop.is_closed():
             raise ConfigurationError(
                 "Engine.run()", "the engine has runs on another event loop; make one engine for each loop"
             )
+        if run_id in self._run_ids:
+            raise ConfigurationError(
+                "run(run_id=)",
+                f"{run_id!r} is running on this engine; wait for it to end, or give another id",
+            )
         self._running = self._running + 1 if self._loop is loop else 1
         self._loop = loop
+        self._run_ids.add(run_id)
         try:
             yield
         finally:
+            self._run_ids.discard(run_id)
             if self._loop is loop:
                 self._running -= 1
+
+
+def _taken(
+    target: LazyResult[Any] | Sequence[LazyResult[Any]],
+) -> tuple[list[LazyResult[Any]], Callable[[list[Any]], Any]]:
+    """Return targets, and what gives their values the form in which they were given; a task has used what it has made."""
+    targets = targets_of(target)
+    if (place := current.get()) is not None:
+        place[0].made.pop(place[1], None)
+    return targets, _shape_of(target)
 
 
 def _shape_of(target: LazyResult[Any] | Sequence[LazyResult[Any]]) -> Callable[[list[Any]], Any]:
@@ -363,12 +360,6 @@ def _shape_of(target: LazyResult[Any] | Sequence[LazyResult[Any]]) -> Callable[[
     if isinstance(target, LazyResult):
         return itemgetter(0)
     return tuple if isinstance(target, tuple) else lambda values: values
-
-
-def _use_what_the_task_has_made() -> None:
-    """Note that a run inside a task uses the lazy results that the task has made."""
-    if (place := current.get()) is not None:
-        place[0].made.pop(place[1], None)
 
 
 def _check_on_failure(on_failure: OnFailure) -> None:

@@ -167,9 +167,7 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
         yield _text(f"    {run.dropped:,} events were dropped by the engine", "yellow")
     yield from _counted(progress)
     if len(run.steps) > 1 and not frame.narrow:
-        names = [f"{name} {ended:,}/{known:,}" for name, ended, known in run.steps]
-        names += [f"and {run.names_more:,} more names"] if run.names_more else []
-        yield _text(f"    {'  '.join(names)}", "dim")
+        yield _steps(run)
     shown = run.running[: 2 if frame.height < 30 else 5]
     for task in shown:
         yield _task(task, frame)
@@ -178,9 +176,19 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
     for reason in run.waiting[:4]:
         yield from _reason(reason, frame)
     for name, error in run.failures[:3]:
-        first, *rest = _wrapped(f"failed {name}: {error}", frame)
-        yield Text.assemble(("    failed", "bold red"), first.removeprefix("failed"))
-        yield from (_text(f"      {part}") for part in rest)
+        yield from _failure(name, error, frame)
+
+
+def _steps(run: RunPanel) -> Text:
+    names = [f"{name} {ended:,}/{known:,}" for name, ended, known in run.steps]
+    names += [f"and {run.names_more:,} more names"] if run.names_more else []
+    return _text(f"    {'  '.join(names)}", "dim")
+
+
+def _failure(name: str, error: str, frame: Frame) -> Iterator[Text]:
+    first, *rest = _wrapped(f"failed {name}: {error}", frame)
+    yield Text.assemble(("    failed", "bold red"), first.removeprefix("failed"))
+    yield from (_text(f"      {part}") for part in rest)
 
 
 def _counted(progress: Progress) -> Iterator[Text]:

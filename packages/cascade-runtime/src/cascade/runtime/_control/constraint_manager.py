@@ -82,12 +82,8 @@ class ConstraintManager:
         shared = broker_state(connector, project=project_id, source=source_of(connector))
         self._connector = connector
         self._queue = PublishQueue(connector, content="constraint reports", logger=_log, latest_only=True)
-        if not supports(connector, SupportsWatch):
-            raise ConfigurationError(
-                "connector", "does not support watch(), which is needed to receive constraints"
-            )
         self.source = source_of(connector)
-        self._watcher: SupportsWatch = connector
+        self._watcher = _watcher_of(connector)
         self._clock = clock
         self._project_id = project_id
         self._named = self.source != default_source()
@@ -105,7 +101,7 @@ class ConstraintManager:
         self.sync = Sync(self.registers, named=self._named, clock=clock)
         # the context in which an event arrives would keep a run's variables alive
         context = Context()
-        self._gates = PlantGates(connector, clock=clock, changed=self._gates_changed, context=context)
+        self._gates = PlantGates(self._watcher, clock=clock, changed=self._gates_changed, context=context)
         self._watched = self._make_watched(shared.history)
         self._engines = self._make_engines(shared.buckets)
         self._reporter = self._make_reporter()
@@ -502,3 +498,11 @@ class ConstraintManager:
         self._sync_log.check(self.sync)
         self._reporter.publish_due()
         self._set_timer()
+
+
+def _watcher_of(connector: Connector) -> SupportsWatch:
+    if not supports(connector, SupportsWatch):
+        raise ConfigurationError(
+            "connector", "does not support watch(), which is needed to receive constraints"
+        )
+    return connector

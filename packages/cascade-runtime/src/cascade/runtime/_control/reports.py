@@ -124,19 +124,14 @@ class Reporter:
         self._watched = watched or WatchedState(clock)
         self.runs = self._watched.runs
         self._queue = queue
-        self._registers = registers
-        self._sync = sync
-        self._clock = clock
+        self._registers, self._sync, self._clock = registers, sync, clock
         self._names = {"source": source, "session": session}
         self._retain = retain
-        self._running = running
-        self._presence = presence
-        self._contested = contested
-        self._gates = gates or _NO_GATES
+        self._running, self._gates = running, gates or _NO_GATES
+        self._presence, self._contested, self._disconnects = presence, contested, disconnects
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
         self._runs_schedule = ReportSchedule(soon=_RUNS_SOON, interval=0.5)
         self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
-        self._disconnects = disconnects
         self._summary_due: float | None = None
         self._begins = False
         self._host_due = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from heapq import nlargest
 
 from msgspec import UNSET
@@ -41,56 +42,42 @@ class TaskTotals:
             self.max_ms = milliseconds
 
 
+@dataclass(slots=True, eq=False)
 class ActiveRun:
-    """The tasks of one run by name and state, and which of them run.
+    """The tasks of one run by name and state, and which of them run."""
 
-    :param facts: what the run knows of itself and its events do not show.
-    """
-
-    def __init__(
-        self,
-        run_id: str,
-        target: str,
-        started: float,
-        *,
-        name: str = "",
-        tags: Mapping[str, Tag] | None = None,
-        workflow: str = "",
-        facts: RunFacts | None = None,
-        attempt: int = 1,
-        token: str = "",
-    ) -> None:
-        self.run_id = run_id
-        self.target = target
-        self.started = started
-        """Seconds since the epoch."""
-        self.name = name
-        self.tags = tags or {}
-        self.workflow = workflow
-        self.facts = facts or RunFacts()
-        self.attempt = attempt
-        self.token = token
-        self.lost_before = 0
-        """Messages that the connector had dropped when the run began."""
-        self.waits_for_sync = False
-        self.tasks: dict[str, TaskTotals] = {}
-        """By name."""
-        self.recorded = 0
-        """Tasks that were skipped because an earlier attempt has recorded them."""
-        self.running: dict[str, TaskStateEvent] = {}
-        """The event with which each running task began, by ``task_id``; the longest first."""
-        self.paused: set[str] = set()
-        """Those of them that wait at a checkpoint."""
-        self.waiting: dict[str, TaskState] = {}
-        """The state of each task that waits, before its start or between two attempts, by ``task_id``."""
-        self.failed_attempts: dict[str, TaskStateEvent] = {}
-        """The latest event of each task that waits for its next attempt."""
-        self.failures: list[TaskStateEvent] = []
-        """The events of the first tasks that failed."""
-        self.progress: dict[str, ProgressEvent] = {}
-        """The latest progress of running tasks."""
-        self.since: dict[object, float] = {}
-        """When each reason to wait was first reported, in seconds since the epoch."""
+    run_id: str
+    target: str
+    started: float
+    """Seconds since the epoch."""
+    name: str = ""
+    tags: Mapping[str, Tag] = field(default_factory=dict)
+    workflow: str = ""
+    facts: RunFacts = field(default_factory=RunFacts)
+    """What the run knows of itself and its events do not show."""
+    attempt: int = 1
+    token: str = ""
+    lost_before: int = 0
+    """Messages that the connector had dropped when the run began."""
+    waits_for_sync: bool = False
+    tasks: dict[str, TaskTotals] = field(default_factory=dict)
+    """By name."""
+    recorded: int = 0
+    """Tasks that were skipped because an earlier attempt has recorded them."""
+    running: dict[str, TaskStateEvent] = field(default_factory=dict)
+    """The event with which each running task began, by ``task_id``; the longest first."""
+    paused: set[str] = field(default_factory=set)
+    """Those of them that wait at a checkpoint."""
+    waiting: dict[str, TaskState] = field(default_factory=dict)
+    """The state of each task that waits, before its start or between two attempts, by ``task_id``."""
+    failed_attempts: dict[str, TaskStateEvent] = field(default_factory=dict)
+    """The latest event of each task that waits for its next attempt."""
+    failures: list[TaskStateEvent] = field(default_factory=list)
+    """The events of the first tasks that failed."""
+    progress: dict[str, ProgressEvent] = field(default_factory=dict)
+    """The latest progress of running tasks."""
+    since: dict[object, float] = field(default_factory=dict)
+    """When each reason to wait was first reported, in seconds since the epoch."""
 
     def count(self, event: TaskStateEvent) -> None:
         """Move one task to its new state."""

@@ -58,9 +58,7 @@ class RunAdmission:
         self._controller, self._events = parts.controller, parts.events
         self._outcome, self._checkpoints = outcome, checkpoints
         self._tasks = running
-        self._launch = launch
-        self._launch_early = launch_early
-        self._proceed = proceed
+        self._launch, self._launch_early, self._proceed = launch, launch_early, proceed
         self._unwatch: list[Callable[[], None]] = []
         self._run = AdmittedRun(
             parts.run_id,
