@@ -18,6 +18,7 @@ from cascade.cli.collected.listing import Key, RunFilter, RunKey, runs_page
 from cascade.cli.collected.night import last_night
 from cascade.cli.collected.past import past_run
 from cascade.cli.collected.reading import finish
+from cascade.cli.collected.runs import latest_runs
 from cascade.interfaces.topics import state_topic, status_topic
 from cascade.interfaces.wire import timestamp
 
@@ -309,20 +310,38 @@ def test_a_run_that_went_on_is_not_the_attempt_that_was_lost(path: Path) -> None
 
 
 def test_an_id_that_is_used_again_shows_the_later_run(path: Path) -> None:
-    """Without a record it is another run, which takes over no tasks; one that goes on has a higher attempt."""
-    again = [
-        received(seq, NOW + 20 + seq, run="night-7", token="u", ts=like.payload["ts"], body=like.event.body)
-        for seq, like in enumerate(
-            (life("night-7", 0, NOW + 20), step("night-7", 1, NOW + 21, "COMPLETED", "b:0"))
-        )
-    ]
+    """Without a record it is another run, which takes over no tasks; one that goes on has a higher attempt. Of another engine it is a run of its own."""
+
+    def again(token: str, at: float, *messages: Received, **more: Any) -> list[Received]:
+        return [
+            received(
+                seq, at + seq, run="night-7", token=token, ts=like.payload["ts"], body=like.event.body, **more
+            )
+            for seq, like in enumerate(messages)
+        ]
+
     first = (
         life("night-7", 0, NOW),
         step("night-7", 1, NOW + 1, "FAILED", "a:0"),
-        life("night-7", 2, NOW + 2, status="Failed"),
+        step("night-7", 2, NOW + 2, "FAILED", "b:0"),
+        life("night-7", 3, NOW + 3, status="Failed"),
     )
-    store(path, *first, *again)
+    later = [life("night-7", 0, NOW + 20), step("night-7", 1, NOW + 21, "COMPLETED", "b:0")]
+    store(path, *first, *again("u", NOW + 20, *later), *again("v", NOW + 30, *later[:1], source="oven"))
     with CollectedFile(path) as file:
         row = reported(finish(past_run(file, RunKey("night-7", "press", "local", "default"))))
     assert (row["status"], row["known"], row["failures"], row["attempt"]) == ("Running", 1, [], 1)
     assert datetime.fromisoformat(row["started"]).timestamp() == NOW + 20
+
+    end = life("night-7", 2, NOW + 22, status="Succeeded")
+    store(path, *again("u", NOW + 20, *later, end)[2:])
+    with CollectedFile(path) as file, closing(sqlite3.connect(path)) as connection:
+        (found,) = (each for each in latest_runs(file) if each["source"] == "press")
+        assert (found["status"], found["counts"], found["attempts"]) == ("Succeeded", {"completed": 1}, 1)
+        assert connection.execute("SELECT source, step, state, starts FROM step").fetchall() == [
+            ("press", "b:0", "COMPLETED", 0)
+        ]
+        assert connection.execute("SELECT source, status, attempts FROM run ORDER BY source").fetchall() == [
+            ("oven", "Running", 1),
+            ("press", "Succeeded", 1),
+        ]

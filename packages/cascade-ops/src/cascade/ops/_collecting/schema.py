@@ -10,7 +10,13 @@ from pathlib import Path
 from cascade.cli.collected import APPLICATION_ID, VERSION, has_tables
 from cascade.interfaces.topics import parse_telemetry_topic
 
-_SCHEMA = """
+OF_LATEST_USE = """NOT EXISTS (
+    SELECT 1 FROM event l WHERE l.type = 'LifecycleEvent' AND l.seq = 0 AND l.attempt = 1
+        AND (l.run_id, l.source, l.org_id, l.project_id) = (event.run_id, event.source, event.org_id, event.project_id)
+        AND l.token != event.token AND l.received > event.received
+)"""
+"""Whether an event is of the latest run of its id. Only a recorded run has further attempts: a first one that came later is another run."""
+_SCHEMA = f"""
 CREATE TABLE collector (session TEXT NOT NULL);
 CREATE TABLE event (
     run_id TEXT, source TEXT, org_id TEXT, project_id TEXT, token TEXT, kind TEXT, seq INT, attempt INT, type TEXT,
@@ -62,7 +68,7 @@ CREATE VIEW step AS
         SELECT run_id, source, org_id, project_id, attempt, seq, json_extract(payload, '$.ts') AS ts,
             json_extract(payload, '$.body.task_id') AS step, json_extract(payload, '$.body.task_name') AS name,
             json_extract(payload, '$.body.state') AS state, json_extract(payload, '$.body.error') AS error
-        FROM event WHERE kind = 'events' AND type = 'TaskStateEvent'
+        FROM event WHERE kind = 'events' AND type = 'TaskStateEvent' AND {OF_LATEST_USE}
     )
     WINDOW w AS (
         PARTITION BY run_id, source, org_id, project_id, step ORDER BY attempt, seq
@@ -70,7 +76,8 @@ CREATE VIEW step AS
     );
 """
 _TABLES = re.sub(r"\s+", " ", _SCHEMA)
-"""Short, so that all of it stands on the first page of a file: one that was truncated can be read."""
+_PAGE_BYTES = 8192
+"""All of the schema stands on the first page of a file, so that one that was truncated can be read."""
 _FROM_1 = f"""
 DROP INDEX event_received;
 DROP INDEX event_run;
@@ -104,6 +111,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> bool:
         if version == VERSION:
             return False
         connection.create_function("level", 2, _level, deterministic=True)
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     session = f"INSERT INTO collector VALUES ('{secrets.token_hex(16)}');"
     connection.executescript(f"BEGIN IMMEDIATE; {_FROM_1 if older else _TABLES} {session} {marks} COMMIT")

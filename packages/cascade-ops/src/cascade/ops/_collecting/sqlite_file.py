@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from cascade.interfaces.topics import PROGRESS, parse_state_topic, parse_status_topic
 from cascade.ops._collecting.file_lock import open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
-from cascade.ops._collecting.schema import prepare
+from cascade.ops._collecting.schema import OF_LATEST_USE, prepare
 from cascade.ops._collecting.spans import Spans
 from cascade.wire import EventMessage, parse_event
 
@@ -47,7 +47,7 @@ UPDATE summary SET counts = CASE WHEN ended IS NOT NULL THEN (
     SELECT json_group_object(state, n) FROM (
         SELECT state, count(*) AS n FROM (
             SELECT json_extract(payload, '$.body.state') AS state, max(attempt * 1e9 + coalesce(seq, 0)) FROM event
-            WHERE kind = 'events' AND type = 'TaskStateEvent' AND {_OF_RUN} GROUP BY json_extract(payload, '$.body.task_id')
+            WHERE kind = 'events' AND type = 'TaskStateEvent' AND {_OF_RUN} AND {OF_LATEST_USE} GROUP BY json_extract(payload, '$.body.task_id')
         ) GROUP BY state
     )
 ) END WHERE {_OF_RUN}
