@@ -40,6 +40,7 @@ STEPS = [
     StepSummary("press:0", "press", StepState.IN_DOUBT, 2, 1, NOW - 100, NOW - 70, "E: x\ny", 12),
     StepSummary("bake:0", "bake", StepState.COMPLETED, 1, 1, NOW - 100, None, "", 7),
     StepSummary("plan:0", "plan", StepState.COMPLETED, 0, 0, 0.0, NOW - 99, "", 3),
+    StepSummary("weld:0", "weld", StepState.FAILED, 1, 0, NOW - 99, NOW - 99, "E: z", 0),
 ]
 
 
@@ -103,17 +104,22 @@ def test_a_person_reads_how_a_run_ended_then_its_failures_then_its_steps(person:
         "night", "Failed after 30s, in attempt 2, by olaf", "ValueError: token=***", "3 completed 1 in doubt",
     ]  # fmt: skip
     assert "abc123secret" not in page
-    assert failed == [["step", "tries", "took", "error"], ["press:0", "1", "30s", "E: x y"]]
+    assert failed == [
+        ["step", "failed tries", "took", "error"],
+        ["press:0", "1", "30s", "E: x y"],
+        ["weld:0", "1", "0s", "E: z"],
+    ]
     assert steps == [
-        ["step", "state", "starts", "tries", "began", "took", "size", "error"],
-        ["press:0", "in doubt", "2", "1", "100s ago", "30s", "12", "E: x y"],
-        ["bake:0", "completed", "1", "1", "100s ago", "7"],
-        ["plan:0", "completed", "0", "0", "3"],
+        ["step", "state", "starts", "failed tries", "began", "took", "error"],
+        ["press:0", "in doubt", "2", "1", "100s ago", "30s", "E: x y"],
+        ["bake:0", "completed", "1", "100s ago"],
+        ["plan:0", "completed"],
+        ["weld:0", "failed", "1", "99s ago", "0s", "E: z"],
     ]
     lines = person.types("history", "night", "--values")[1]
     titles, *rows = cells(lines[lines.index("Steps") + 1 :])
-    assert titles[-1] == "value"
-    assert [row[-1] for row in rows] == ["n=1, 2", "7", "unreadable: of another version"]
+    assert titles[-2:] == ["size", "value"]
+    assert [row[-1] for row in rows] == ["n=1, 2", "7", "unreadable: of another version", "0"]
 
 
 @pytest.mark.usefixtures("state")
@@ -144,7 +150,9 @@ def test_a_program_reads_runs_and_steps_with_times_and_values(capsys: pytest.Cap
     assert [(step["took"], step.get("value", "none")) for step in steps[1:]] == [
         (None, "none"),
         (None, "unreadable: of another version"),
+        (0.0, "none"),
     ]
+    assert steps[3]["tries"] == 1
     assert steps[2]["began"] is None
     assert main(["history", "night", "--json"]) == 0
     assert all("value" not in step for step in json.loads(capsys.readouterr().out)["steps"])

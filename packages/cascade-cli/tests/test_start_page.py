@@ -9,7 +9,7 @@ import pytest
 from test_service_page import Reader
 
 from testing_tools.engines import Plant
-from testing_tools.page_examples import examples
+from testing_tools.page_examples import check_printed, examples
 
 PACKAGE = Path(__file__).parents[1]
 PAGE = (PACKAGE / "START.md").read_text("utf-8")
@@ -32,5 +32,7 @@ def test_every_line_of_the_first_ten_minutes(
     try:
         for line, shown in examples(PAGE):
             reader.types(line, shown)
+        assert reader.service is not None
+        check_printed(re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)[0].splitlines(), reader.service.text)
     finally:
         reader.close()

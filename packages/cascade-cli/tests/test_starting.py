@@ -128,12 +128,18 @@ def test_start_says_what_became_of_the_request(plant: Plant) -> None:
     code, (row,) = ask(plant, *audit, "a2", "-p", "number=13", "--wait")
     assert (code, row["outcome"], row["error"]) == (1, "Failed", "inspect:0: ValueError: unlucky")
     assert ask(plant, *audit, "a2", "-p", "number=13")[0] == 1, "from its record"
+    shown = plant.cascade("start", *audit, "a2", "-p", "number=13", "--wait").stderr
+    assert shown.endswith("the id a2 was used before: its run is shown, and nothing new ran\n")
     code, (row,) = ask(plant, *audit, "a2", "-p", "number=14")
     assert (code, row["status"], row["code"]) == (1, "refused", "invalid")
     code, (row,) = ask(plant, *audit, "a3", "-p", "number=60")
     assert (code, row["status"]) == (0, "accepted")
     code, (row,) = ask(plant, *audit, "a4")
     assert (code, row["code"]) == (1, "busy")
+    shown = plant.cascade("start", *audit, "a4").stderr
+    assert (
+        "(busy); cascade runs shows the run, and with cascade serve --overlap queue a request waits" in shown
+    )
     assert plant.cascade("cancel", "run:audit~a3", "--wait").returncode == 0
     assert ask(plant, *audit, "a3", "-p", "number=60", "--wait")[0] == 4
 
@@ -248,7 +254,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, arguments: list[str],
         ),
         (
             ["jobs.py:fixed", "--cron", "0 3 * * *", "--tz", "Berlin"],
-            "did you mean 'Europe/Berlin'?, not 'Berlin'",
+            "such as Europe/Berlin, not 'Berlin'",
         ),
         (["jobs.py:fixed", "--every", "0s"], "--every: needs 1s to less than a year, not '0s'"),
         (

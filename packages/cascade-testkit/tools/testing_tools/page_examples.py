@@ -25,7 +25,12 @@ def check_example(command: str, lines: list[str], plant: Plant) -> None:
     """
     with Terminal(shlex.split(command)[1:], plant.environment(), width=120, command=PATIENT) as terminal:
         terminal.end()
-        printed = " ".join(re.sub("─+", " ", terminal.text).split())
-        printed = re.sub(r" running \d+ tasks in the scope have not ended yet$", "", printed)
+        printed = re.sub(r"\s+running\s+\d+\s+tasks in the scope have not ended yet\s*$", "", terminal.text)
+    check_printed(lines, printed)
+
+
+def check_printed(lines: list[str], text: str) -> None:
+    """Compare what a terminal has shown with the lines of a page."""
+    printed = " ".join(re.sub("─+", " ", text).split())
     pattern = " ".join(re.escape(" ".join(line.split())).replace(r"\.\.\.", r".*") for line in lines if line)
-    assert re.fullmatch(pattern, printed), (command, printed)
+    assert re.fullmatch(pattern, printed), (lines, printed)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from cascade.cli._offers import offer_rows
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Link
+from cascade.cli.outcomes import how_it_ended
 from cascade.cli.output import Output
 from cascade.cli.snapshot import STATUS, WORKFLOWS, fill
 from cascade.interfaces.abilities import WatchStream
-from cascade.interfaces.text import nearest, printable
+from cascade.interfaces.text import nearest
 from cascade.interfaces.topics import parse_response_topic, request_topic
 from cascade.interfaces.watch import Message
 from cascade.runtime.starting import params_of_texts
@@ -56,6 +57,8 @@ async def start(link: Link, asked: Start, output: Output) -> list[dict[str, Any]
         sources = [row["source"] for row in rows]
         await _collect(stream, answers, sources, asked.timeout)
         running = [source for source, answer in answers.items() if answer.status == "accepted"]
+        # a new run is accepted before it ends, however short it is
+        ended_before = any(answer.status == "ended" for answer in answers.values())
         if asked.wait and running:
             for source in running:
                 _show(output, source, answers.pop(source))
@@ -64,6 +67,8 @@ async def start(link: Link, asked: Start, output: Output) -> list[dict[str, Any]
             await _collect(stream, answers, sources, None)
         for source in sources:
             _show(output, source, answers.get(source))
+        if ended_before:
+            output.note(f"the id {asked.id} was used before: its run is shown, and nothing new ran")
         return [_row(source, asked.id, answers.get(source)) for source in sources]
     finally:
         await stream.aclose()
@@ -145,14 +150,13 @@ def _show(output: Output, source: str, answer: StartResponse | None) -> None:
     elif answer.status == "accepted":
         output.line(f"{source}: {answer.run_id} accepted")
     else:
-        error = f": {answer.error}" if answer.error else ""
-        took = f" after {answer.duration_ms / 1000:.1f} s" if answer.duration_ms is not None else ""
-        output.line(
-            f"{source}: {answer.run_id} {_WORDS.get(answer.outcome, printable(answer.outcome))}{took}{error}"
-        )
+        seconds = answer.duration_ms / 1000 if answer.duration_ms is not None else None
+        output.line(f"{source}: {how_it_ended(answer.run_id, answer.outcome, seconds, answer.error)}")
         if isinstance(answer.value, str | int | float | list | dict):
             output.line(str(answer.value))
 
 
-_REMEDIES = {"paused": "; cascade constraints shows the pause, cascade resume lifts it"}
-_WORDS = {"Succeeded": "succeeded", "Failed": "failed", "Cancelled": "was cancelled"}
+_REMEDIES = {
+    "paused": "; cascade constraints shows the pause, cascade resume lifts it",
+    "busy": "; cascade runs shows the run, and with cascade serve --overlap queue a request waits for its end",
+}

@@ -174,9 +174,7 @@ def check_zone(name: object, setting: str = "workflow(tz=)") -> None:
         if not known:
             hint = "this system has no time zones: pip install tzdata"
         else:
-            hint = (
-                f"no such time zone; {f'did you mean {near!r}?' if near else 'write it like Europe/Berlin'}"
-            )
+            hint = f"needs the name of a time zone, such as {near or 'Europe/Berlin'}"
         raise ConfigurationError(setting, hint, value=name) from None
 
 

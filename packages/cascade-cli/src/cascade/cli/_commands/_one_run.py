@@ -31,14 +31,13 @@ _TOOK = Column("took", show=show_took, right=True)
 STEPS = (
     _STEP,
     Column("state", show=lambda value: value.replace("_", " ")),
-    Column("starts", right=True),
-    Column("tries", right=True),
+    Column("starts", show=lambda value: str(value) if value > 1 else "", right=True),
+    Column("tries", "failed tries", lambda value: str(value) if value else "", right=True),
     Column("began", show=lambda value: f"{show_age(value)} ago" if value else ""),
     _TOOK,
-    Column("size", right=True),
     Column("error"),
 )
-VALUE = Column("value", show=lambda value: shown(value)[:80])
+VALUES = (Column("size", right=True), Column("value", show=lambda value: shown(value)[:80]))
 
 
 def show_runs(output: Output, runs: Sequence[Mapping[str, Any]], *, values: bool = False) -> None:
@@ -50,7 +49,7 @@ def show_runs(output: Output, runs: Sequence[Mapping[str, Any]], *, values: bool
         output.document(runs[0] if len(runs) == 1 else [*runs])
         return
     engine = [Column("source", "engine")] if len(runs) > 1 and not output.terminal else []
-    columns = (*engine, *STEPS, *([VALUE] if values else []))
+    columns = (*engine, *STEPS, *(VALUES if values else ()))
     for number, run in enumerate(runs):
         if output.terminal and number:
             output.line()
@@ -67,7 +66,7 @@ def _show_page(output: Output, run: Mapping[str, Any]) -> None:
     failed = [step for step in steps if step["state"] in ("failed", "in_doubt")]
     timed = sorted((step for step in steps if step["took"]), key=lambda step: -step["took"])
     parts: list[tuple[str, Sequence[Mapping[str, Any]], Sequence[Column]]] = [
-        ("Failed", failed, (_STEP, Column("tries", right=True), _TOOK, Column("error"))),
+        ("Failed", failed, (_STEP, Column("tries", "failed tries", right=True), _TOOK, Column("error"))),
         ("Slowest", timed[:SLOWEST] if len(steps) > SLOWEST else [], (_STEP, _TOOK)),
     ]
     for title, rows, columns in parts:

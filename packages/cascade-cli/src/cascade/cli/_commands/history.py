@@ -20,7 +20,7 @@ from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
-from cascade.interfaces import RunSummary, StepSummary
+from cascade.interfaces import RunSummary, StepState, StepSummary
 from cascade.interfaces.errors import CascadeError
 from cascade.interfaces.redaction import Redactor
 
@@ -114,7 +114,8 @@ def _step_row(step: StepSummary, values: Mapping[str, Any]) -> dict[str, Any]:
         "name": step.name,
         "state": step.state.name.lower(),
         "starts": step.starts,
-        "tries": step.tries,
+        # a record counts those that were tried again
+        "tries": step.tries + (step.state is StepState.FAILED),
         "began": _time(step.began or None),
         "ended": _time(step.ended),
         "took": None if step.ended is None or not step.began else max(step.ended - step.began, 0.0),
