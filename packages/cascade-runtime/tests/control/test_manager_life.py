@@ -102,3 +102,23 @@ async def test_a_disconnect_during_a_run_keeps_the_constraints(
     run.cancel()
     await asyncio.wait({run})
     await eventually(lambda: not engine._parts.admission.policy.constrained)
+
+
+async def test_every_report_names_the_birth_of_its_connection(desk: Desk, hub: LocalHub) -> None:
+    """From the first one to those that say that no further one will come: a reader tells them from reports of a process before. Without a birth it is empty."""
+    heard: list[tuple[str, str, str]] = []
+
+    async def hear(topic: str, data: dict[str, Any]) -> None:
+        heard.append((data.get("presence", ""), topic.rpartition("/")[2], data.get("sync", "")))
+
+    async with LocalConnector(hub) as reader:
+        for kind in ("constraints", "runs", "graph", "ended", "host"):
+            await reader.subscribe(f"cascade/state/+/{kind}", hear)
+        for made, presence in ((Counted(hub, source_id="line-3"), "5f0c9b1e"), (LocalConnector(hub), "")):
+            heard.clear()
+            await Engine(connector=made).run(step(1))
+            async with made:
+                await Engine(connector=made).run(step(1))
+            await eventually(lambda: [each[1:] for each in heard].count(("constraints", "stopped")) == 2)
+            assert {each[0] for each in heard} == {presence}
+            assert {each[1] for each in heard} >= {"constraints", "runs", "ended", "host"}

@@ -51,6 +51,7 @@ class Bench:
             session="s",
             retain=named,
             running=lambda: 0,
+            presence=lambda: None,
             watched=WatchedState(self.clock, connector=self.sent, retained=named),
             disconnects=lambda: disconnects,
         )

@@ -115,7 +115,7 @@ class Reporter:
         session: str,
         retain: bool,
         running: Callable[[], int],
-        presence: Callable[[], str | None] = lambda: None,
+        presence: Callable[[], str | None],
         contested: Callable[[], bool] = lambda: False,
         gates: Gates | None = None,
         watched: WatchedState | None = None,
