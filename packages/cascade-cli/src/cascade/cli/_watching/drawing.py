@@ -142,12 +142,7 @@ def _engine(engine: EngineLine, frame: Frame) -> Text:
 
 
 def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
-    head = Text.assemble("  ", (printable(run.title), "bold"), f" {printable(ids[run.run_id])}")
-    head.append(f" on {printable(run.source)}", "dim")
-    progress = run.progress
-    if progress.status in (PAUSED, UNKNOWN):
-        head.append(f"  {progress.status}", STYLES[progress.status])
-        head.append(_by(run.by), "dim")
+    head, progress = _run_head(run, ids[run.run_id]), run.progress
     if progress.status not in ACTIVE:
         at = f"  {progress.status} at {progress.finished:,}/{progress.known:,}"
         head.append(at, STYLES.get(progress.status, ""))
@@ -177,6 +172,15 @@ def _run(run: RunPanel, frame: Frame, ids: Mapping[str, str]) -> Iterator[Text]:
         yield from _reason(reason, frame)
     for name, error in run.failures[:3]:
         yield from _failure(name, error, frame)
+
+
+def _run_head(run: RunPanel, id_: str) -> Text:
+    head = Text.assemble("  ", (printable(run.title), "bold"), f" {printable(id_)}")
+    head.append(f" on {printable(run.source)}", "dim")
+    if run.progress.status in (PAUSED, UNKNOWN):
+        head.append(f"  {run.progress.status}", STYLES[run.progress.status])
+        head.append(_by(run.by), "dim")
+    return head
 
 
 def _steps(run: RunPanel) -> Text:
