@@ -135,6 +135,7 @@ async def _serve(
     )
     if store is not None:
         await store.prepare()
+    service.listen()
     async with engine.attached([each.name for each in offers]):
         await service.serve()
 

@@ -2,8 +2,9 @@
 
 from cascade.runtime.serving._intake import Offer
 from cascade.runtime.serving._missed import MissedTick, missed_ticks
+from cascade.runtime.serving._runs import RunTarget
 from cascade.runtime.serving._schedules import CronSchedule
-from cascade.runtime.serving._service import RunTarget, Service
+from cascade.runtime.serving._service import Service
 from cascade.runtime.serving._store import RequestStore
 
 __all__ = ["CronSchedule", "MissedTick", "Offer", "RequestStore", "RunTarget", "Service", "missed_ticks"]
