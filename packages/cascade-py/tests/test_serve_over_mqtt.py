@@ -23,6 +23,7 @@ import cascade as cs
 from cascade.interfaces import Linked, Message
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
+from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import busyness
 
@@ -95,8 +96,8 @@ class Desk:
             elif not item.retain and item.payload:
                 self.reports += 1
 
-    async def start(self, more: str = "") -> None:
-        url = f"mqtt://{self.broker.host}:{self.broker.port}?source_id=press{more}"
+    async def start(self, more: str = "", *, port: int | None = None) -> None:
+        url = f"mqtt://{self.broker.host}:{port or self.broker.port}?source_id=press{more}"
         reports = self.reports
         self.process = subprocess.Popen(
             [sys.executable, "jobs.py", url, str(self.effects), str(self.folder / "runs")], cwd=self.folder
@@ -223,16 +224,21 @@ async def test_a_broker_of_mqtt_311_alone_answers_on_the_topic_of_the_id(tmp_pat
 
 
 async def test_zmqtts_request_is_answered_on_the_topic_that_it_expects(tmp_path: Path) -> None:
-    """With its correlation data: the end of the run, and a refusal; on a topic elsewhere it waits in vain."""
+    """With its correlation data: the end of the run, and a refusal; on a topic elsewhere it waits in vain.
+
+    The service is 60 ms from a stock broker, where an engine would use MQTT 3.1.1, which has no response topics.
+    """
     from zmqtt import PublishProperties, create_client
 
     require_mosquitto()
-    with Mosquitto() as broker:
+    with Mosquitto(lines=["max_inflight_messages 20"]) as broker:
         async with (
             desk(broker, tmp_path) as service,
             create_client(broker.host, broker.port, version="5.0") as client,
+            ChaosProxy(broker.port) as distance,
         ):
-            await service.start()
+            distance.delay(0.03)
+            await service.start(port=distance.port)
 
             async def asked(content: dict[str, Any], **expected: Any) -> Any:
                 answer = await client.request(

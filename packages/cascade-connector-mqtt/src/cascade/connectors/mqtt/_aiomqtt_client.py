@@ -44,6 +44,7 @@ class AiomqttClient:
     :param undecodable: called for each message that is discarded because its topic is none.
     :param logger: gets what the client logs.
     :param kept: see ``unsettled``: the client acknowledges no message by itself.
+    :param may_be_slow: whether MQTT 5 is used, too, if the broker takes few messages at a time.
     :param older: returns another context, of MQTT 3.1.1, for a broker that does not take that of MQTT 5.
     :param on_older: called when the broker has taken MQTT 3.1.1 instead; with the Receive Maximum and the round trip
         in seconds if they are the reason.
@@ -59,12 +60,13 @@ class AiomqttClient:
         undecodable: Callable[[], None],
         logger: QuietLogger,
         kept: bool = False,
+        may_be_slow: bool = False,
         older: Callable[[], Any] | None = None,
         on_older: Callable[[tuple[int, float] | None], None] = lambda reason: None,
     ) -> None:
         self.native: Any = None
         self._rejections: list[int] = []
-        self._kept = kept
+        self._kept, self._may_be_slow = kept, may_be_slow
         self._older, self._on_older = older, on_older
         self._closed = False
         self._given = given
@@ -118,8 +120,9 @@ class AiomqttClient:
     def _throttled(self) -> tuple[int, float] | None:
         """Return the Receive Maximum and the round trip if they permit fewer messages a second than a run may need."""
         most, round_trip = self._internals.receive_maximum, self._internals.round_trip
-        # a reader that stores what it gets needs the larger window that only MQTT 5 can ask for, and sends little
-        if self._kept or most is None or most >= self._settings["window"] or most >= LEAST_RATE * round_trip:
+        if self._may_be_slow or most is None:
+            return None
+        if most >= self._settings["window"] or most >= LEAST_RATE * round_trip:
             return None
         return most, round_trip
 

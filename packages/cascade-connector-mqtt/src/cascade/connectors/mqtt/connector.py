@@ -28,6 +28,7 @@ from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.connector import Payload
 from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.topics import request_filters
 from cascade.interfaces.watch import ReplyTo
 from cascade.transport.connector import NetworkConnector
 from cascade.transport.credentials import warn_of_plain_password
@@ -48,6 +49,8 @@ _UNNAMED = "a user without a name"
 
 _older_brokers: set[tuple[str, int]] = set()
 """Brokers with which MQTT 3.1.1 is used, by address: later connections of this process do not try MQTT 5 again."""
+_slow_brokers: set[tuple[str, int]] = set()
+"""The same for those that take MQTT 5, and few messages at a time with it."""
 
 
 class MqttConnector(NetworkConnector):
@@ -170,6 +173,7 @@ class MqttConnector(NetworkConnector):
             undecodable=self._discard_undecodable,
             logger=self._client_logger,
             kept=self._stored is not None,
+            may_be_slow=self._needs_newer,
             older=context if newer else None,
             on_older=self._note_older,
         )
@@ -188,18 +192,30 @@ class MqttConnector(NetworkConnector):
         a broker that stays silent.
         """
         decided = {"protocol", "clean_session", "timeout"} & self._mqtt.client.keys()
-        known = (self.hostname, self.port) in _older_brokers
+        address = self.hostname, self.port
+        known = address in _older_brokers or (address in _slow_brokers and not self._needs_newer)
         wanted = self._settings.named or self._stored is not None
         if not wanted or decided or known or not is_client(aiomqtt.Client):
             return {}
         return {"protocol": protocol_version("5")}
+
+    @property
+    def _needs_newer(self) -> bool:
+        """Whether MQTT 5 counts for more than how many messages the broker takes at a time.
+
+        A reader that stores what it gets needs the larger window that only MQTT 5 can ask for, and sends little. A service
+        needs the topics of answers that requests have, and sees which requests are retained.
+        """
+        own, _ = request_filters(self._source_id)
+        return self._stored is not None or self._dispatcher.has(own)
 
     def _note_older(self, too_slow: tuple[int, float] | None) -> None:
         """Remember a broker for which MQTT 3.1.1 is the better choice.
 
         :param too_slow: its Receive Maximum and the round trip in seconds, if it takes MQTT 5.
         """
-        _older_brokers.add((self.hostname, self.port))
+        brokers = _older_brokers if too_slow is None else _slow_brokers
+        brokers.add((self.hostname, self.port))
         if too_slow is not None:
             most, seconds = too_slow
             log.info(
