@@ -12,6 +12,7 @@ from public_modules import MODULES as WITH_A_PUBLIC_INTERFACE
 
 from cascade.cli.main import COMMANDS, EXTRAS
 from website import names
+from website.build import with_code_that_breaks
 from website.check import problems
 from website.commands import command_pages
 from website.pages import (
@@ -39,6 +40,16 @@ def test_every_page_is_in_the_navigation_once_or_has_a_reason() -> None:
     assert made == {*map(names.page_of, names.MODULES), names.INDEX, *command_pages()}
     assert all(WITHOUT_A_PLACE.values())
     assert WITHOUT_A_PLACE.keys() <= {*pages()}
+
+
+def test_code_breaks_where_a_reader_expects_it() -> None:
+    """A short piece of code stays on one line, a long one breaks behind a separator; a listing is left as it is."""
+    pieces = "<code>--state</code> <code>cascade/state/{source}/runs</code> <code>a &amp;&amp; b_c &amp;&amp; d_e</code>"
+    listing = "<pre><span></span><code>a-b\n</code></pre>"
+    assert with_code_that_breaks(pieces + listing) == (
+        '<code class="whole">--state</code> <code>cascade/<wbr>state/<wbr>{source}/<wbr>runs</code> '
+        f'<code class="whole">a &amp;&amp; b_c &amp;&amp; d_e</code>{listing}'
+    )
 
 
 def test_the_navigation_is_by_need() -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 from website.commands import command_pages
@@ -14,6 +15,10 @@ from website.names import api_pages
 from website.pages import SETTINGS, stage, write
 
 GENERATOR = "zensical"
+WHOLE = 24
+"""Characters of a piece of code in a text up to which it stays on one line."""
+_CODE = re.compile(r"<code>([^<\n]+)</code>")
+_BREAK = re.compile(r"(?<=[/_.])(?=[\w{])")
 
 
 def build(folder: Path) -> Path:
@@ -37,4 +42,17 @@ def build(folder: Path) -> Path:
     if done.returncode:
         output = re.sub(r"\x1b\[[\d;]*m", "", done.stdout).partition("Traceback")[0]
         sys.exit(f"{GENERATOR} ended with {done.returncode}:\n{output}")
+    for page in (folder / "html").rglob("*.html"):
+        write(page, with_code_that_breaks(page.read_text("utf-8")))
     return folder / "html"
+
+
+def with_code_that_breaks(html: str) -> str:
+    """Keep short code in a text on one line, and permit a line break in longer code behind each separator."""
+
+    def changed(code: re.Match[str]) -> str:
+        if len(unescape(code[1])) <= WHOLE:
+            return f'<code class="whole">{code[1]}</code>'
+        return f"<code>{_BREAK.sub('<wbr>', code[1])}</code>"
+
+    return _CODE.sub(changed, html)
