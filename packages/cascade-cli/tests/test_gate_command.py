@@ -131,7 +131,7 @@ def test_clear_finds_the_gates_that_only_an_engine_names(
 
 
 def test_every_list_says_why_a_gate_is_closed(broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The constraints in words and as JSON, and the live view."""
+    """The constraints in words and as JSON, also of a broker that has lost them, and the live view."""
     row = effective("power")
     waiting = {
         "why": "constraint", "topic": row["topic"], "type": row["type"], "id": row["id"], "n": 3, "text": TEXT,
@@ -153,6 +153,10 @@ def test_every_list_says_why_a_gate_is_closed(broker: MemoryBroker, monkeypatch:
         0,
         [{"source": "oven", "state": "closed", "text": TEXT}],
     )
+    assert f"gate.power source:oven: closed in oven: {TEXT}" in err
+    del broker.retained[row["topic"]]
+    _, lines, err = person.types("constraints", "--json")
+    assert json.loads(lines[0])[0]["gates"] == [{"source": "oven", "state": "closed", "text": TEXT}]
     assert f"gate.power source:oven: closed in oven: {TEXT}" in err
     for listing in ("ps", "runs"):
         code, lines, _ = person.types(listing, "--json")

@@ -240,7 +240,7 @@ def _kept_rows(view: View, now: float) -> dict[str, dict[str, Any]]:
         for row in engine.constraints.effective:
             if row.topic in view.registers:
                 continue
-            found = kept.setdefault(row.topic, _kept_row(row))
+            found = kept.setdefault(row.topic, _kept_row(row) | _gates(view, row.topic, row.type, now))
             found["applied"].append(engine.source)
     return kept
 

@@ -166,9 +166,8 @@ def _constraint_state(row: Mapping[str, Any]) -> str:
         return "no longer on the broker"
     if row.get("cleared"):
         return "cleared"
-    if "on_broker" in row:
-        return f"not on the broker, still obeyed by {', '.join(row['applied'])}"
-    obeyed = f"obeyed by {', '.join(row['applied'])}" if row["applied"] else "on the broker"
+    lost = "not on the broker, still " if "on_broker" in row else ""
+    obeyed = f"{lost}obeyed by {', '.join(row['applied'])}" if row["applied"] else "on the broker"
     by = f" by {row['by']}" if row["by"] else ""
     gates = "".join(f"; {gate['source']}: {gate['text']} ({gate['state']})" for gate in row.get("gates", ()))
     return f"{obeyed}{by}{gates}"

@@ -458,8 +458,10 @@ const views = (() => {
       applied: found.filter(([, row]) => row.status === "applied" && ["", id].includes(row.id)).map(([source]) => source),
       refused: found.filter(([, row]) => ["rejected", "refused", "unsupported"].includes(row.status))
         .map(([source, { reason }]) => ({ source, reason })),
-      ...(type.startsWith(words.GATE) ? { gates: gateRows(view, topic, now) } : {}) };
+      ...gates(view, topic, type, now) };
   }
+
+  const gates = (view, topic, type, now) => (type.startsWith(words.GATE) ? { gates: gateRows(view, topic, now) } : {});
 
   /** Return what live engines say of the gate of a register. */
   const gateRows = (view, topic, now) => view.live(now).flatMap(({ source, constraints }) => (constraints?.effective ?? [])
@@ -473,7 +475,7 @@ const views = (() => {
       if (!engine.constraints || engine.reportsOfAnother || ["idle", "stopped"].includes(engine.sync)) continue;
       for (const { topic, scope, type, params, id, by, expires_at } of engine.constraints.effective) {
         if (view.registers.has(topic)) continue;
-        const row = kept.get(topic) ?? { topic, scope, type, params, id, by, expires_at, applied: [], refused: [], on_broker: false };
+        const row = kept.get(topic) ?? { topic, scope, type, params, id, by, expires_at, applied: [], refused: [], on_broker: false, ...gates(view, topic, type, now) };
         row.applied.push(engine.source);
         kept.set(topic, row);
       }
