@@ -197,7 +197,7 @@ def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest
         "press\tpress:0\tcompleted\t2\t1\t2026-11-21T03:00:21+00:00\t3.0\t"
     )
     assert main(["history", "none", "--from", str(path)]) == 1
-    assert "no event of a run 'none' is in" in capsys.readouterr().err
+    assert f"no run 'none' is in {path}; cascade history --from {path} lists them" in capsys.readouterr().err
 
 
 def history_of(

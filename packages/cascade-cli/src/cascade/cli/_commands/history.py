@@ -89,7 +89,7 @@ def _list_collected(path: Path, run_id: str | None) -> None:
         output.rows(rows, columns, empty="no runs are in the file")
         return
     if not rows:
-        raise CommandError(f"no event of a run {run_id!r} is in {path}", "cascade history --from lists them")
+        raise CommandError(f"no run {run_id!r} is in {path}", f"cascade history --from {path} lists them")
     show_runs(output, rows)
 
 
