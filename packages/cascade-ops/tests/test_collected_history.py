@@ -1,7 +1,10 @@
 """``cascade history --from``: runs and steps from the events that ``cascade collect`` has stored."""
 
 import json
+import random
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from ops_modules import Received, SqliteFile
 from cascade.cli import main
 from cascade.interfaces.topics import telemetry_topic
 from cascade.wire import parse_event
+from testing_tools.collected_nights import write_night
 from testing_tools.memory_broker import MemoryBroker, Person
 from testing_tools.retained_reports import cells
 
@@ -303,3 +307,57 @@ def test_history_has_no_negative_time(tmp_path: Path, capsys: pytest.CaptureFixt
     run = [lifecycle(9, "ENGINE_STARTED"), {**lifecycle(3, "ENGINE_STOPPED", status="Succeeded"), "seq": 10}]
     (row,) = history_of(tmp_path / "all.sqlite", capsys, [named(each) for each in run])
     assert (row["status"], row["took"]) == ("Succeeded", 0.0)
+
+
+DAMAGES = {
+    "half of a message": "substr(payload, 1, 40)",
+    "what the disk lost reads as zeros": "zeroblob(200)",
+    "no UTF-8": "CAST(x'7b2276ff' AS TEXT)",
+    "no object": "'[1]'",
+}
+
+
+@pytest.mark.parametrize("value", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_value_hides_only_its_message(
+    value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite does not notice it. The other runs, and the other steps of its run, are shown with a line that says so."""
+    path = tmp_path / "all.sqlite"
+    write_night(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE event SET payload = {value} WHERE run_id = 'night-7' AND seq = 3")
+        connection.execute(f"UPDATE ending SET payload = {value}")
+    for run, least in (([], 3), (["night-7"], 1)):
+        assert main(["history", *run, "--from", str(path), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert len(json.loads(out)) >= least
+        assert err.endswith("what is whole is shown; restore it from a copy\n")
+        assert err.count("\n") == 1
+
+
+def test_no_damage_is_more_than_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seeded_random: random.Random
+) -> None:
+    """A file that was cut, whose end reads as zeros, or in which any bytes are wrong: it is read as far as it can be, and not changed."""
+    path = tmp_path / "all.sqlite"
+    write_night(path)
+    whole, shown = path.read_bytes(), 0
+    for number in range(24):
+        damaged, at = bytearray(whole), seeded_random.randrange(8192, len(whole))
+        if number % 3 == 0:
+            del damaged[at:]
+        elif number % 3 == 1:
+            damaged[at:] = bytes(len(whole) - at)
+        else:
+            for _ in range(3_000):
+                damaged[seeded_random.randrange(100, len(whole))] = seeded_random.randrange(256)
+        path.write_bytes(damaged)
+        for command in (["history"], ["history", "night-7"], ["logs"]):
+            code = main([*command, "--from", str(path)])
+            out, err = capsys.readouterr()
+            assert code in (0, 1), err
+            assert "--debug" not in err
+            assert err.count("\n") <= 2
+            shown += bool(out)
+        assert path.read_bytes() == damaged
+    assert shown

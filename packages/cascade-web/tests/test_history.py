@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,15 @@ async def test_a_truncated_file_shows_what_is_whole_and_a_locked_one_says_so(
             in found["problem"]
         )
         assert found["rows"]
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        copy.write_bytes(path.read_bytes())
+        connection.execute("UPDATE event SET payload = zeroblob(9) WHERE run_id = 'night-7' AND seq = 3")
+        connection.execute("UPDATE ending SET payload = zeroblob(9)")
+    async with served(copy) as port, linked(port) as socket:
+        found = await ask(socket, "runs")
+        assert "is damaged (a value cannot be read): what is whole is shown" in found["problem"]
+        assert len(found["rows"]) == 3
+        assert (await ask(socket, "run", run_id="night-7"))["messages"]
     locked = sqlite3.connect(path, isolation_level=None)
     locked.execute("PRAGMA locking_mode = EXCLUSIVE")
     locked.execute("BEGIN EXCLUSIVE")

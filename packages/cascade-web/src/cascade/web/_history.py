@@ -20,7 +20,7 @@ from cascade.cli.collected.file import Interrupted
 from cascade.cli.collected.listing import RunFilter, find_run, runs_page
 from cascade.cli.collected.night import last_night
 from cascade.cli.collected.past import past_run
-from cascade.cli.collected.reading import Steps
+from cascade.cli.collected.reading import DAMAGED, Steps
 
 MOST_READERS = 2
 """Steps of queries that run at the same time."""
@@ -120,15 +120,22 @@ class History:
     async def _found(self, question: Question) -> dict[str, Any]:
         file = await self._run(lambda: CollectedFile(self._path))
         try:
-            steps = _steps(file, question)
-            while True:
-                taken = await self._run(lambda: _take(steps))
-                if taken is not None:
-                    return taken
+            try:
+                return await self._taken(_steps(file, question))
+            except DAMAGED as exc:
+                error = exc
+            await self._run(lambda: file.salvage(error))
+            return await self._taken(_steps(file, question))
         finally:
             # a step that runs now ends, before the file is closed
             file.cancel()
             await asyncio.shield(self._run(file.close))
+
+    async def _taken(self, steps: Steps[dict[str, Any]]) -> dict[str, Any]:
+        while True:
+            taken = await self._run(lambda: _take(steps))
+            if taken is not None:
+                return taken
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -15,6 +15,7 @@ from cascade.cli._commands._one_run import show_counts, show_runs, show_took
 from cascade.cli._commands._recorded import state_in, state_option
 from cascade.cli._running.result import as_json
 from cascade.cli.collected import CollectedFile
+from cascade.cli.collected.reading import whole
 from cascade.cli.collected.runs import latest_runs, runs_with_steps
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
@@ -79,7 +80,9 @@ def _list_collected(path: Path, run_id: str | None) -> None:
     """List what a collector knows: all runs, or the steps of one."""
     output = settings().output
     with CollectedFile(path) as file:
-        rows = latest_runs(file) if run_id is None else runs_with_steps(file, run_id)
+        rows = whole(
+            file, lambda each: latest_runs(each) if run_id is None else runs_with_steps(each, run_id)
+        )
         if file.problem:
             output.note(file.problem)
     if run_id is None:

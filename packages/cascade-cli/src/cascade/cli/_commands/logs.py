@@ -15,6 +15,7 @@ from cascade.cli._logs.choice import LEVELS, Choice, is_of
 from cascade.cli._logs.lines import LogLines
 from cascade.cli.collected import CollectedFile
 from cascade.cli.collected.logs import Of, lines_of, log_lines
+from cascade.cli.collected.reading import whole
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.errors import OK, USAGE, CommandError
@@ -102,8 +103,9 @@ async def _from_file(
 ) -> None:
     output = settings().output
     with CollectedFile(path) as file:
-        of = Of() if name is None else lines_of(file, name)
-        found, after = log_lines(file, of, since=0.0 if since is None else time.time() - since)
+        of = whole(file, lambda each: Of() if name is None else lines_of(each, name))
+        begin = 0.0 if since is None else time.time() - since
+        found, after = whole(file, lambda each: log_lines(each, of, since=begin))
         if file.problem:
             output.note(file.problem)
     lines.show(_bodies(sorted(found, key=lambda event: event.seconds or 0.0), choice))

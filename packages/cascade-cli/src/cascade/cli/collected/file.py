@@ -81,12 +81,14 @@ class CollectedFile:
         self._deadline = None if within is None else time.monotonic() + within
         try:
             return self._connection.execute(query, values).fetchall()
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-                raise Interrupted from exc
-            raise _unreadable(self.path, exc) from exc
         except sqlite3.DatabaseError as exc:
-            self._salvage(exc)
+            code = _code(exc)
+            if code == sqlite3.SQLITE_INTERRUPT:
+                raise Interrupted from exc
+            # without a code: a text that is not UTF-8; and "malformed JSON" is any error
+            if code not in (None, sqlite3.SQLITE_ERROR) and isinstance(exc, sqlite3.OperationalError):
+                raise _unreadable(self.path, exc) from exc
+            self.salvage(exc)
             return self._connection.execute(query, values).fetchall()
         finally:
             self._deadline = None
@@ -103,7 +105,7 @@ class CollectedFile:
             self._connection.execute("PRAGMA writable_schema = ON")
             found = has_tables(self._connection, self.path)
             self._check_version()
-            self._salvage(exc.cause)
+            self.salvage(exc.cause)
         self._check_version()
         return found
 
@@ -115,13 +117,22 @@ class CollectedFile:
                 f"cascade collect --to {self.path} --holes makes it {VERSION}",
             )
 
-    def _salvage(self, error: sqlite3.DatabaseError) -> None:
-        """Go on with a copy of what is whole."""
+    def salvage(self, error: Exception) -> None:
+        """Go on with a copy of what is whole; what was read before has to be read again.
+
+        :param error: what shows that the file is damaged.
+        :raises CommandError: if this is the copy already, or nothing of the file can be read.
+        """
+        why = str(error) if _code(error) not in (None, sqlite3.SQLITE_ERROR) else "a value cannot be read"
         if self.problem:
-            raise CommandError(f"{self.path}: {error}", "restore it from a copy") from error
-        self.problem = f"{self.path} is damaged ({error}): what is whole is shown; restore it from a copy"
+            raise CommandError(f"{self.path}: {why}", "restore it from a copy") from error
+        self.problem = f"{self.path} is damaged ({why}): what is whole is shown; restore it from a copy"
         self._connection.set_progress_handler(None, 0)
-        damaged, self._connection = self._connection, salvaged(self._connection)
+        try:
+            copy = salvaged(self._connection)
+        except sqlite3.DatabaseError as exc:
+            raise CommandError(f"{self.path} is damaged", "restore it from a copy") from exc
+        damaged, self._connection = self._connection, copy
         self._connection.set_progress_handler(self._must_stop, _EACH)
         damaged.close()
 
@@ -147,11 +158,16 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _unreadable(path: Path, error: sqlite3.OperationalError) -> CommandError:
-    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if (_code(error) or 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return CommandError(
             f"another program keeps {path} for itself ({error})", "try again when it has ended"
         )
     return CommandError(f"{path} cannot be read: {error}", "check who may read it and its folder")
+
+
+def _code(error: Exception) -> int | None:
+    """Return SQLite's code; None for another error, such as one of Python's module."""
+    return getattr(error, "sqlite_errorcode", None)
 
 
 def has_tables(connection: sqlite3.Connection, path: Path) -> bool:
@@ -167,6 +183,9 @@ def has_tables(connection: sqlite3.Connection, path: Path) -> bool:
         raise _unreadable(path, exc) from exc
     except sqlite3.DatabaseError as exc:
         raise _Damaged(path, exc) from exc
+    except UnicodeDecodeError as exc:
+        # of SQLite's own message, which quotes what is damaged
+        raise _Damaged(path, sqlite3.DatabaseError("database disk image is malformed")) from exc
     if application == 0 and empty:
         return False
     if application != APPLICATION_ID:

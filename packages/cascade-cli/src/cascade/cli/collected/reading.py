@@ -24,6 +24,22 @@ def finish(steps: Steps[T]) -> T:
             return found
 
 
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError)
+"""What reading a value raises that the disk has changed."""
+
+
+def whole(file: CollectedFile, read: Callable[[CollectedFile], T]) -> T:
+    """Return what is read of a file; if a value in it is damaged, what is whole.
+
+    :raises CommandError: if nothing of it can be read.
+    """
+    try:
+        return read(file)
+    except DAMAGED as exc:
+        file.salvage(exc)
+        return read(file)
+
+
 class Chunks:
     """How many rows a step reads: fewer on a slow disk.
 

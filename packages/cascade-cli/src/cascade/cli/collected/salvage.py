@@ -23,6 +23,7 @@ def salvaged(damaged: sqlite3.Connection) -> sqlite3.Connection:
 
     :raises sqlite3.DatabaseError: if not even the names of the tables can be read.
     """
+    damaged.text_factory = lambda text: text.decode("utf-8", "replace")
     tables = [*damaged.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")]
     copy = sqlite3.connect("", check_same_thread=False, isolation_level=None)
     copy.execute("BEGIN")
@@ -42,10 +43,26 @@ def _whole_rows(damaged: sqlite3.Connection, table: str) -> Iterator[tuple[Any, 
     """Yield the rows in front of what is damaged, then those behind it."""
     for order in ("ASC", "DESC"):
         try:
-            yield from damaged.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY rowid {order}")
+            rows = damaged.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY rowid {order}")
+            names = [name for name, *_ in rows.description]
+            yield from (row for row in rows if all(map(_is_whole, names, row)))
             return
         except sqlite3.DatabaseError:
             continue
+
+
+def _is_whole(column: str, value: object) -> bool:
+    """Return whether a value can be one of a column: what the disk has lost reads as zeros."""
+    if column in ("received", "since"):
+        return isinstance(value, float) or (value is None and column == "since")
+    if column in ("seq", "attempt"):
+        return value is None or isinstance(value, int)
+    if column != "payload" or not isinstance(value, str):
+        return column != "payload" and (value is None or isinstance(value, str))
+    try:
+        return isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _summarize(copy: sqlite3.Connection) -> None:
