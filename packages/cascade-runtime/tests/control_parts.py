@@ -29,7 +29,6 @@ from cascade.runtime._registers.parsing import (
     parse,
 )
 from cascade.runtime._registers.registers import (
-    MAX_OWN,
     MAX_PROBLEMS,
     MAX_REGISTERS,
     Registers,
@@ -57,7 +56,6 @@ __all__ = [
     "MAX_BYTES",
     "MAX_ENTRIES",
     "MAX_NODES",
-    "MAX_OWN",
     "MAX_PROBLEMS",
     "MAX_REGISTERS",
     "READ_LIMIT",

@@ -164,7 +164,7 @@ EVENTS = [
 
 @pytest.mark.parametrize("examples", [100, pytest.param(400, marks=[pytest.mark.full, pytest.mark.process])])
 def test_the_policy_admits_what_a_check_of_all_requests_would_admit(examples: int) -> None:
-    """No wake-up is lost or too early, for any mixture of starts, ends, demands and constraints."""
+    """I3, I4, I9 and I10: no wake-up is lost or too early, for any mixture of starts, ends, demands and constraints."""
 
     @settings(max_examples=examples, deadline=None)
     @given(st.lists(st.sampled_from(EVENTS), min_size=30, max_size=90))
