@@ -152,12 +152,6 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_mqtt_over_websockets_names_the_package_of_mqtt(offered: list[str], scheme: str) -> None:
-    with pytest.raises(cs.ConnectorNotFoundError, match=re.escape('pip install "cascade-py[mqtt]"')):
-        cs.connector(f"{scheme}://broker")
-
-
 def test_a_missing_executor_is_named_with_its_remedy(offered: list[str]) -> None:
     """What is installed comes in order; a host is no executor, and a near name is offered also if it is not installed."""
     offered += ["thread", "process"]
@@ -172,11 +166,3 @@ def test_a_missing_executor_is_named_with_its_remedy(offered: list[str]) -> None
         cs.ExecutorNotFoundError, match=r"entry point 'localhost' in the group 'cascade\.executors'"
     ):
         cs.executor("localhost")
-
-
-def test_a_near_name_of_a_connector_is_offered_also_if_it_is_not_installed(offered: list[str]) -> None:
-    with pytest.raises(cs.ConnectorNotFoundError, match="did you mean 'mqtts'"):
-        cs.connector("mqtss://broker")
-
-
-# The command line of a script

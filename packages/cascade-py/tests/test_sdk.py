@@ -76,7 +76,10 @@ def test_connectors_are_found_by_name_and_by_url() -> None:
         ("mqtts://broker", [], r'none is installed.*pip install "cascade-py\[mqtt\]"'),
         ("nats://broker", ["mqtt"], r'installed: mqtt.*pip install "cascade-py\[nats\]"'),
         ("tls://broker", ["mqtt"], r'pip install "cascade-py\[nats\]"'),
+        ("ws://broker", [], r'pip install "cascade-py\[mqtt\]"'),
+        ("wss://broker", [], r'pip install "cascade-py\[mqtt\]"'),
         ("mqqt", ["mqtt"], "did you mean 'mqtt'"),
+        ("mqtss://broker", [], "did you mean 'mqtts'"),
         ("localhost", ["local"], "for a broker on that host write mqtt://localhost"),
         (
             "broker.example.org:1883",
@@ -227,7 +230,6 @@ async def wait():
         await asyncio.Event().wait()
     finally:
         print("cleaned", flush=True)
-        {cleanup}
 
 bus = cs.EventBus()
 bus.subscribe(LifecycleEvent, lambda e: print(e.event.value, e.status and e.status.value, flush=True))
@@ -235,31 +237,15 @@ cs.run(wait(), bus=bus)
 """
 
 
-def start(cleanup: str = "") -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(cleanup=cleanup)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    read_until(process, "ready")
-    return process
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout is not None
-    while line := process.stdout.readline():
-        if line.strip() == text:
-            return
-    raise AssertionError(process.stderr and process.stderr.read())
-
-
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_the_first_signal_ends_the_run_cleanly(name: str, status: int) -> None:
     """Ctrl-C, SIGTERM and SIGHUP cancel the tasks and publish ENGINE_STOPPED; the exit status names the signal."""
-    process, number = start(), getattr(signal, name)
+    number, to_us = getattr(signal, name), subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=to_us, stderr=to_us, text=True)
+    assert process.stdout is not None
+    assert "ready\n" in process.stdout
     process.send_signal(number)
     out, err = process.communicate(timeout=50 * busyness())
     assert out.split("\n")[:2] == ["cleaned", "ENGINE_STOPPED Cancelled"]
@@ -316,43 +302,6 @@ def test_a_file_url_makes_a_file_connector(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(cs.connector("file", path="x"), cs.FileConnector)
     project = Path(__file__).parents[2] / "cascade-runtime" / "pyproject.toml"
     assert 'file = "cascade.runtime:FileConnector"' in project.read_text("utf-8")
-
-
-@pytest.mark.process
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_exits_at_once(number: int) -> None:
-    """Row 21: who asks twice does not wait for a task that takes its time."""
-    process = start("await asyncio.sleep(3600)")
-    process.send_signal(number)
-    read_until(process, "cleaned")
-    process.send_signal(number)
-    process.communicate(timeout=50 * busyness())  # the task would take an hour
-    assert process.returncode != 0
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_signal_handlers_are_put_back() -> None:
-    """After the run SIGTERM and SIGHUP are as they were; a handler of the user's own is never replaced."""
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    before = signal.getsignal(signal.SIGHUP)
-    cs.run(double(1))
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGHUP) is before
-
-    @cs.task(mode="inline")
-    def current() -> Any:
-        return signal.getsignal(signal.SIGTERM)
-
-    assert cs.run(current()) is not signal.SIG_DFL
-
-    def own(number: int, frame: object) -> None: ...
-
-    signal.signal(signal.SIGTERM, own)
-    try:
-        assert cs.run(current()) is own
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def in_a_thread(function: Callable[[], Any]) -> Any:

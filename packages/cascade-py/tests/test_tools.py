@@ -157,19 +157,6 @@ def test_resources_are_overridden_for_a_test() -> None:
         assert cs.run(query()) == {"rows": 3}
 
 
-def test_an_executor_is_found_by_name() -> None:
-    """cs.run takes a name, makes the executor and closes it; an unknown one is answered with a remedy."""
-    assert cs.run(load("abc"), executor="thread") == [3]
-    with pytest.raises(cs.UsageError, match="did you mean 'thread'"):
-        cs.run(load("abc"), executor="threads")
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'conector'; did you mean connector=\?"):
-        cs.run(load("abc"), conector=None)  # type: ignore[call-overload]
-    with pytest.raises(
-        TypeError, match=r"argument 'x'; for an input of the target write params=\{'x': \.\.\.\}"
-    ):
-        cs.run(load("abc"), x=None)  # type: ignore[call-overload]
-
-
 @pytest.mark.parametrize("function", [cs.run, cs.arun])
 def test_every_setting_of_a_run_is_in_its_signature(function: Any) -> None:
     """``help(cs.run)`` and completion show each keyword by its name: the engine's, its run's, and the short ``state`` and ``cache``."""
