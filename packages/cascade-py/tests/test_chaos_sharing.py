@@ -1,9 +1,7 @@
-"""One connector for several runs, one bus for several observers, and any text: rows 28, 29, 31 and 32."""
+"""One connector for several runs, and any text: rows 31 and 32."""
 
 import asyncio
-import logging
 import os
-import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +10,6 @@ import pytest
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces import ProgressEvent, TaskStateEvent
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, Mosquitto, eventually, no_leaks
 from cascade.testkit.fixtures import require_mosquitto
@@ -21,14 +18,9 @@ from testing_tools.recorder import Recorder
 pytestmark = pytest.mark.broker
 
 EVENTS = "cascade/telemetry/+/+/+/events"
-PROGRESS = "cascade/telemetry/+/+/+/progress"
 BOUND = 20.0
 PATIENT = {"connect_timeout": BOUND, "drain_timeout": BOUND}
 """A busy machine is slow: no event is dropped for that."""
-
-
-LATE = ("holds the event loop", "constraints are not known yet")
-"""What a busy machine adds to a log."""
 
 
 @cs.task
@@ -121,51 +113,6 @@ async def test_two_engines_share_a_connector(fresh_broker: Broker, recorder: Rec
     await eventually(lambda: statuses(recorder, "shared")[-1:] == ["offline"], BOUND)
     assert statuses(recorder, "shared") == ["online", "offline"]
     assert connector.statistics().connections == 1
-
-
-async def test_row_28_an_observer_that_raises_is_not_felt(
-    fresh_broker: Broker, recorder: Recorder, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The run's result is right, the broker hears every event, and one line reports all the failures."""
-    bus = cs.EventBus()
-
-    def faulty(event: TaskStateEvent) -> None:
-        raise RuntimeError("observer")
-
-    bus.subscribe(TaskStateEvent, faulty)  # before telemetry, which is attached by the engine
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port, required=True, **PATIENT)
-    assert await cs.Engine(connector=connector, bus=bus).run(workflow(50)) == sum(range(50))
-    await whole(recorder, 1, 50)
-    warnings = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
-    (line,) = [text for text in warnings if not any(late in text for late in LATE)]
-    assert "faulty" in line
-
-
-async def test_row_29_events_from_worker_threads_arrive_in_order(
-    fresh_broker: Broker, recorder: Recorder
-) -> None:
-    """Eight threads at a time report a thousand steps of their own; each thread's order is kept on the wire."""
-    bus = cs.EventBus()
-    seen: set[int] = set()
-
-    @cs.task
-    def steps(name: int) -> int:
-        seen.add(threading.get_ident())
-        for step in range(1, 126):
-            bus.publish(ProgressEvent("run", f"task-{name}", "steps", 0.0, step, 125))
-        return name
-
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port, required=True, **PATIENT)
-    async with no_leaks():
-        result = await cs.Engine(connector=connector, bus=bus).run(total([steps(n) for n in range(8)]))
-    assert result == sum(range(8))
-    assert threading.get_ident() not in seen
-    await eventually(lambda: len(recorder.first_copies(PROGRESS)) == 1000, BOUND)
-    events: dict[str, list[float]] = {}
-    for message in recorder.first_copies(PROGRESS):
-        events.setdefault(message["body"]["task_id"], []).append(message["body"]["done"])
-    assert events == {f"task-{name}": [*range(1, 126)] for name in range(8)}
-    await whole(recorder, 1, 8)
 
 
 @pytest.mark.parametrize(
