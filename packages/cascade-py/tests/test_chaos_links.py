@@ -124,40 +124,6 @@ async def test_row_1_a_broker_that_comes_during_the_run_hears_all_of_it(
     assert f"127.0.0.1:{proxy.port}" in line
 
 
-@pytest.mark.full
-async def test_row_2_an_address_that_swallows_packets_is_not_felt(
-    swallowing_port: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nothing answers at all: the run starts, ends and leaves nothing behind."""
-    run = Gated(MqttConnector("127.0.0.1", swallowing_port))
-    run.gate.set()
-    async with time_limit(BOUND), no_leaks(BOUND):
-        assert await run.begin() == run.value
-    assert run.balanced()
-    assert len(warnings_of(caplog)) == 2  # why the link failed; what was dropped at the end
-
-
-async def test_row_2_a_web_server_is_not_felt(caplog: pytest.LogCaptureFixture) -> None:
-    """A server that answers HTTP is not a broker; the run's result is right and everything is counted."""
-
-    async def answer(stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        await stream.read(10)
-        out.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-        await out.drain()
-        out.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        run = Gated(MqttConnector("127.0.0.1", port, **PATIENT))
-        run.gate.set()
-        async with time_limit(BOUND), no_leaks():
-            assert await run.begin() == run.value
-    assert run.balanced()
-    lines = warnings_of(caplog)
-    assert "MQTT" in lines[0]
-    assert len(lines) == 2
-
-
 async def test_row_2_a_run_that_waits_for_a_silent_broker_can_be_cancelled(proxy: ChaosProxy) -> None:
     """Cancelled while it connects, a run ends at once and leaves no task, thread or socket."""
     proxy.stall()
@@ -261,21 +227,6 @@ async def test_row_7_a_broker_that_does_not_read_is_not_felt(
     assert run.balanced()
     lines = Counter(line.split(" ", 1)[1].lstrip("0123456789") for line in warnings_of(caplog))
     assert max(lines.values()) == 1
-
-
-@pytest.mark.full
-async def test_row_9_the_last_events_of_a_run_arrive(fresh_broker: Broker, recorder: Recorder) -> None:
-    """The run ends with a burst of events directly before the disconnection; all of them leave."""
-    run = Gated(
-        MqttConnector(fresh_broker.host, fresh_broker.port, **PATIENT),
-        tasks=1_000,
-    )
-    run.gate.set()
-    assert await run.begin() == run.value
-    ids = await whole(recorder, run)
-    assert len(ids) == len(set(ids))
-    assert recorder.first_copies()[-1]["body"]["status"] == "Succeeded"
-    assert run.connector.statistics().pending == 0
 
 
 @pytest.mark.usefixtures("impatient")
