@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -77,6 +78,30 @@ def test_a_second_signal_exits_at_once_with_its_own_status(number: int, status: 
         run_guarded(sending(first, log, at_the_end=again))
     assert end.value.code == status
     assert "not reached" not in log
+
+
+@BOTH
+def test_a_second_signal_is_no_failure_of_the_task_that_it_happens_to_meet(
+    number: int, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one that the library runs beside the work; asyncio would print its traceback."""
+
+    async def beside() -> None:
+        signal.raise_signal(number)
+
+    async def work() -> None:
+        met.append(asyncio.create_task(beside()))
+        signal.raise_signal(number)
+        await asyncio.Event().wait()
+
+    met: list[asyncio.Task[None]] = []
+    with pytest.raises(SystemExit) as end:
+        run_guarded(work)
+    assert end.value.code == status
+    assert met[0].done()
+    met.clear()
+    gc.collect()
+    assert caplog.messages == []
 
 
 @BOTH

@@ -49,6 +49,7 @@ async def finish(
 
 
 T = TypeVar("T")
+_ExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 _log = get_logger("cascade.engine")
 
@@ -119,6 +120,9 @@ def run_on_loop(
 
     try:
         runner.run(run())
+    except (KeyboardInterrupt, SystemExit):
+        loop.set_exception_handler(_silent_of_signals(loop.get_exception_handler()))
+        raise
     finally:
         try:
             loop.run_until_complete(_end_all(loop, close_timeout))
@@ -133,6 +137,17 @@ def run_on_loop(
         finally:
             del error  # or its traceback would hold it
     return cast(T, value)
+
+
+def _silent_of_signals(handler: _ExceptionHandler | None) -> _ExceptionHandler:
+    """Return a handler that reports all but a signal that was raised in some asyncio task: it ends the program, and is known."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if isinstance(context.get("exception"), KeyboardInterrupt | SystemExit):
+            return
+        loop.default_exception_handler(context) if handler is None else handler(loop, context)
+
+    return handle
 
 
 async def _end_all(loop: asyncio.AbstractEventLoop, timeout: float) -> None:
