@@ -33,7 +33,7 @@ START = {
 
 def run_began(**more: Any) -> LifecycleEvent:
     return LifecycleEvent(
-        RUN, Lifecycle.ENGINE_STARTED, 10.0, token=TOKEN, target="audit", **{"run_attempt": 2, **more}
+        RUN, Lifecycle.ENGINE_STARTED, 10.0, token=TOKEN, **{"target": "audit", "run_attempt": 2, **more}
     )
 
 
@@ -138,6 +138,8 @@ def test_a_run_without_a_name_is_called_as_its_target() -> None:
     assert (root.name, root.parent, root.links) == ("run audit", None, ())
     assert root.status.description == ("ValueError: " + "x" * 2_000)[:1_000]
     assert root.context.trace_id == int.from_bytes(sha256(f"{RUN}/{TOKEN}".encode()).digest()[:16])
+    (unknown,) = spans_of(run_began(target=""), run_ended(RunStatus.SUCCEEDED))
+    assert unknown.name == "run"
 
 
 def test_a_variable_adds_the_attributes_of_pipelines(monkeypatch: pytest.MonkeyPatch) -> None:

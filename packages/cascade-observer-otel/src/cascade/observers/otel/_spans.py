@@ -142,7 +142,8 @@ class RunSpans:
             attributes[f"cascade.run.tag.{name}"] = value
         earlier = root_id_of(self._run_id, event.run_attempt - 1) if event.run_attempt > 1 else 0
         self._root = Span(
-            f"run {self._text(event.name) or target}",
+            # without its start, of which the messages are lost, it has no name
+            f"run {self._text(event.name) or target}".rstrip(),
             trace,
             root_id_of(self._run_id, event.run_attempt),
             parent,
