@@ -303,11 +303,16 @@ def test_a_file_of_version_1_goes_on_in_place(tmp_path: Path) -> None:
 
 
 def test_old_runs_are_deleted_as_a_whole_once_an_hour(tmp_path: Path) -> None:
-    """Of a run that goes on nothing is missing; a copy of what was deleted does not come back."""
-    path = tmp_path / "all.sqlite"
-    file = SqliteFile(path, keep=60.0)
+    """Of a run that goes on nothing is missing; a copy of what was deleted does not come back.
 
-    def kept(*messages: Received) -> list[str]:
+    For an hour after the wall clock was set, nothing is deleted: it may be wrong.
+    """
+    path, ticks = tmp_path / "all.sqlite", 0.0
+    file = SqliteFile(path, keep=60.0, monotonic=lambda: ticks)
+
+    def kept(*messages: Received, clock_is_set: float = 0.0) -> list[str]:
+        nonlocal ticks
+        ticks = max(each.at for each in messages) - NOW - clock_is_set
         file.store(messages)
         with contextlib.closing(sqlite3.connect(path)) as connection:
             found = connection.execute("SELECT run_id || seq FROM event ORDER BY run_id, seq")
@@ -318,6 +323,11 @@ def test_old_runs_are_deleted_as_a_whole_once_an_hour(tmp_path: Path) -> None:
     assert kept(received(1, NOW + 3_690, run="new")) == ["new0", "new1", "old0", "old1"]
     assert kept(received(0, NOW + 3_701, run="other")) == ["new0", "new1", "other0"]
     assert kept(received(0, NOW + 3_702, run="old")) == ["new0", "new1", "other0"], "a copy"
+    year = 365 * 86_400.0
+    now = NOW + 3_710 + year
+    assert kept(received(0, now, run="wrong"), clock_is_set=year) == ["new0", "new1", "other0", "wrong0"]
+    assert kept(received(1, now + 3_500, run="wrong"), clock_is_set=year)[:2] == ["new0", "new1"]
+    assert kept(received(2, now + 3_601, run="wrong"), clock_is_set=year) == ["wrong0", "wrong1", "wrong2"]
     file.close()
 
 

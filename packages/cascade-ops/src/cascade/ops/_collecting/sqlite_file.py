@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ from cascade.wire import EventMessage, parse_event
 _RECENT = 1_000
 _AT_ONCE = 100
 """Runs that one commit deletes at most: the broker waits for it."""
-_EACH_HOUR = 3600.0
+_HOUR = 3600.0
+_SET_SECONDS = 60.0
+"""A wall clock that has gone so much faster or slower since the last commit was set."""
 
 _ADD_SERIES = "INSERT OR REPLACE INTO series (source, run_id, token, org_id, project_id, spans, since) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SERIES = "SELECT spans, since FROM series WHERE source = ? AND run_id = ? AND token = ? AND org_id = ? AND project_id = ?"
@@ -83,14 +86,26 @@ class SqliteFile:
     """The table ``event`` has one row for each event, and ``summary`` one for each run; ``series`` has what is known of
     each attempt of a run.
 
-    :param keep: seconds after its last event after which a run is deleted; None: never.
+    :param keep: seconds after its last event after which a run is deleted; None: never. For an hour after the clock was set, nothing is:
+        it may be wrong, and what it deletes is gone.
     :param alone: refuse a file that another collector uses.
     :raises CommandError: if the file belongs to another program or a later version, or is in use.
     :raises sqlite3.Error: if the disk fails.
     """
 
-    def __init__(self, path: Path, *, keep: float | None = None, alone: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep: float | None = None,
+        alone: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._keep = keep
+        self._monotonic = monotonic
+        # the wall clock at 0 of the other one, and when it is believed, on the other one
+        self._epoch: float | None = None
+        self._believed = 0.0
         self._pruned = 0.0
         self._known: dict[Series, Known] = {}
         # events may hold what other users of the machine must not read; SQLite gives its further files the same mode
@@ -249,7 +264,7 @@ class SqliteFile:
 
     def _prune(self, now: float) -> None:
         """Delete old runs, once an hour; their series stay, so that a late duplicate is one."""
-        if self._keep is None or now - self._pruned <= _EACH_HOUR:
+        if self._keep is None or not self._is_believed(now) or now - self._pruned <= _HOUR:
             return
         before = now - self._keep
         old = self._connection.execute(_OLD_RUNS, (before, _AT_ONCE)).fetchall()
@@ -259,6 +274,14 @@ class SqliteFile:
         if len(old) < _AT_ONCE:
             self._pruned = now
             self._connection.execute(_OLD_CHANGES, (before,))
+
+    def _is_believed(self, now: float) -> bool:
+        """Return whether the wall clock has gone like the other one for an hour, or since the file was opened."""
+        monotonic = self._monotonic()
+        epoch, self._epoch = self._epoch, now - monotonic
+        if epoch is not None and abs(self._epoch - epoch) > _SET_SECONDS:
+            self._believed = monotonic + _HOUR
+        return monotonic >= self._believed
 
 
 def _presence(payload: dict[str, Any]) -> tuple[str, str]:
