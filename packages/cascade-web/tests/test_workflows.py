@@ -20,6 +20,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from served_page import Upstream, served
 from service import Shift, serving
 
+import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import request_topic, response_topic, state_topic, status_topic
 from cascade.interfaces.watch import Linked, Message
@@ -173,15 +174,24 @@ async def test_keys_alone_start_a_run_on_a_phone(
     assert tab.complaints == []
 
 
+@cs.workflow(every="1h")
+def hourly() -> cs.LazyResult[None]:
+    raise AssertionError("no test lasts an hour")
+
+
 @pytest.mark.full
 async def test_one_of_several_engines_starts_it_or_each(tabs: Tabs, fresh_broker: Broker) -> None:
-    """The form asks which; an engine that has ended cannot be chosen, and without any the button is off and says why."""
+    """The form asks which; an engine that has ended cannot be chosen, and without any the button is off and says why.
+
+    Of a service that has ended, no next start is shown.
+    """
     one, other = Shift(), Shift()
     async with served(Upstream.of(fresh_broker.url)) as port:
         tab = await tabs.open(f"http://127.0.0.1:{port}/", viewport=DESKTOP)
         page = tab.page
-        async with serving(fresh_broker, "press-1", one.audit):
+        async with serving(fresh_broker, "press-1", one.audit, hourly):
             async with serving(fresh_broker, "press-2", other.audit):
+                await expect(row(page, "hourly", panel="Workflows")).to_contain_text(" · next ")
                 await expect(row(page, "audit", panel="Workflows")).to_contain_text("press-2")
                 await open_form(page)
                 await field(page, "number").fill("3")
@@ -203,6 +213,7 @@ async def test_one_of_several_engines_starts_it_or_each(tabs: Tabs, fresh_broker
             await page.keyboard.press("Escape")
         offered = row(page, "audit", panel="Workflows")
         await expect(offered).to_contain_text("Cannot be started: press-1 has ended, press-2 has ended.")
+        await expect(row(page, "hourly", panel="Workflows")).not_to_contain_text(" · next ")
         await expect(offered.get_by_role("button")).to_be_disabled()
     assert tab.complaints == []
 

@@ -46,12 +46,13 @@ const workflows = (() => {
   }
 
   function notes(page, { engine, row: { last, schedule, lease }, why }) {
-    const next = schedule && fields.seconds(schedule, "next"), skipped = schedule?.skipped;
+    // the clock of an engine that is gone starts nothing, and another one may hold its lease
+    const live = engine.isLive(page.now), next = live && schedule && fields.seconds(schedule, "next"), skipped = schedule?.skipped;
     return [why ? `${shown(engine.source, 60)} ${why}` : shown(engine.source, 60),
       ...(last ? [`last run ${shown(last.status, 20)}${last.ended === null ? "" : ` ${page.ago(engine, last.ended)}`}`] : []),
       ...(next ? [`next ${words.moment(next)}`] : []),
       ...(schedule ? [`${shown(schedule.text)}${schedule.tz ? ` (${shown(schedule.tz, 40)})` : ""}`] : []),
-      ...(lease ? [leaseText(page, engine, lease)] : []),
+      ...(live && lease ? [leaseText(page, engine, lease)] : []),
       ...(skipped ? [`not started at ${words.moment(fields.seconds(skipped, "at") ?? NaN) || shown(skipped.at, 40)}: ${shown(skipped.reason)}`] : []),
       ...(schedule?.problem ? [shown(schedule.problem)] : [])].join(" · ");
   }
