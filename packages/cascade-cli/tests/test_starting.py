@@ -219,8 +219,32 @@ def test_what_cannot_be_asked_for_is_2_and_nothing_is_sent(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["jobs.py", "--broker", "mqtt://127.0.0.1:1"], "needs a name"),
+        (
+            ["jobs.py", "--broker", "mqtt://127.0.0.1:1"],
+            "--name: needs a name, by which others ask it; pass --name press-line-3",
+        ),
         (["jobs.py", "--name", "a"], "no broker is named"),
+        (
+            ["jobs.py"],
+            "no broker is named, and no workflow has a schedule; pass --broker mqtt://broker and --name press-line-3",
+        ),
+        (
+            ["jobs.py:fixed", "--every", "5s", "--lease", "hall"],
+            "no broker is named, and fixed has lease='hall'; pass --broker mqtt://broker and --name press-line-3",
+        ),
+        (["jobs.py:fixed", "--cron", "0 3 30 2 *"], "--cron: never fires, not '0 3 30 2 *'"),
+        (
+            ["jobs.py:fixed", "--every", "5s", "--cron", "* * * * *"],
+            "--every: cannot be given with --cron; leave one out",
+        ),
+        (
+            ["jobs.py:fixed", "--every", "5s", "--tz", "UTC"],
+            "--tz: is the time zone of --cron, which is missing",
+        ),
+        (
+            ["jobs.py:fixed", "--cron", "* * * * *", "--tz", "Australia/Lord_Howe"],
+            "give minute and hour without a star, or use --every, not 'Australia/Lord_Howe'",
+        ),
         (["jobs.py:number", "--name", "a"], "jobs.py has no 'number'"),
         (["nope.py", "--name", "a"], "the file nope.py does not exist"),
         (
@@ -233,7 +257,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, arguments: list[str],
     """With the code 2, before anything is offered."""
     (tmp_path / "jobs.py").write_text(JOBS)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "cascade.cli", "serve", *arguments, "-q"],
+        [sys.executable, "-P", "-m", "cascade.cli", "serve", *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -342,6 +366,8 @@ def test_one_of_two_machines_holds_the_lease_and_the_other_takes_it_over(
     assert rows()[other]["last"] is None
     boxes[holder].kill()
     eventually(lambda: holders() == [other], "the other machine has taken it over")
+    gone = rows()[holder]
+    assert (gone["accepting"], gone["next"], gone["lease"]) == (False, None, None)
     eventually(lambda: rows()[other]["last"], "and starts the ticks")
     boxes[other].send_signal(signal.SIGTERM)
     assert boxes[other].wait(60 * busyness()) == 143

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -66,6 +66,21 @@ async def aserve(
     **settings: Unpack[Settings],
 ) -> None:
     """Do what :func:`serve` does until the asyncio task is cancelled; signals are left alone."""
+    await serve_offers(workflows, connector, settings, drain=drain)
+
+
+async def serve_offers(
+    workflows: Sequence[Workflow[..., Any] | Callable[..., Any]],
+    connector: Connector | str | None,
+    settings: Settings,
+    *,
+    drain: float,
+    begun: Callable[[], object] = lambda: None,
+) -> None:
+    """Do what :func:`aserve` does.
+
+    :param begun: called when nothing was found that keeps the service from offering its workflows.
+    """
     refuse_mistakes("serve", (), settings)
     refuse_import()
     for name in _OF_EACH_RUN:
@@ -81,7 +96,7 @@ async def aserve(
     link = plugins.connector(connector) if isinstance(connector, str) else connector
     opened = await open_engine(settings, link)
     try:
-        await _serve(opened, offers, link, settings, drain=drain)
+        await _serve(opened, offers, link, settings, drain=drain, begun=begun)
     finally:
         await opened.close()
 
@@ -105,7 +120,13 @@ def _nobody(offers: list[Offer]) -> Connector:
 
 
 async def _serve(
-    opened: OpenedEngine, offers: list[Offer], link: Connector, settings: Mapping[str, Any], *, drain: float
+    opened: OpenedEngine,
+    offers: list[Offer],
+    link: Connector,
+    settings: Mapping[str, Any],
+    *,
+    drain: float,
+    begun: Callable[[], object],
 ) -> None:
     from cascade.interfaces.wire import source_of
     from cascade.runtime.serving import RequestStore, Service
@@ -135,6 +156,7 @@ async def _serve(
     )
     if store is not None:
         await store.prepare()
+    begun()
     service.listen()
     async with engine.attached([each.name for each in offers]):
         await service.serve()

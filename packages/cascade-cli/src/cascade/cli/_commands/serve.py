@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
 
+from cascade.cli._running.keywords import in_words_of_the_command
 from cascade.cli._running.options import plan_of, serve_options
 from cascade.cli._running.serving import serve_workflows
 from cascade.cli._workflow.options import Source
@@ -20,6 +22,8 @@ from cascade.interfaces import ConfigurationError
 from cascade.spec import Workflow
 
 _OF_A_WORKFLOW = ("cron", "every", "tz", "overlap", "missed", "lease", "lease_ttl")
+_SETTING = re.compile(r"\bworkflow\((\w+)=\)")
+_KEYWORD = re.compile(rf"\b({'|'.join(_OF_A_WORKFLOW)})=(?=\W*(?:\s|$))")
 
 
 @make(name="serve")
@@ -81,7 +85,11 @@ def command(files: tuple[str, ...], *, drain: float, **options: Any) -> int:
         declared |= of_file
     if given:
         workflows = [_changed(workflows, given)]
-    return serve_workflows(workflows, plan_of(declared, **options), settings(), drain=drain)
+    try:
+        return serve_workflows(workflows, plan_of(declared, **options), settings(), drain=drain)
+    except ConfigurationError as error:
+        text = in_words_of_the_command(str(error), declared)
+        raise CommandError(_with_options(text, given), code=USAGE) from error
 
 
 def _changed(workflows: Sequence[Workflow[..., Any]], given: Mapping[str, Any]) -> Workflow[..., Any]:
@@ -91,7 +99,7 @@ def _changed(workflows: Sequence[Workflow[..., Any]], given: Mapping[str, Any]) 
     """
     if len(workflows) > 1:
         names = ", ".join(each.name for each in workflows)
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        options = " and ".join(map(_option, given))
         raise CommandError(f"{options} cannot be for {names}", "name one workflow: FILE.py:NAME", code=USAGE)
     (found,) = workflows
     declared = {name: getattr(found, name) for name in _OF_A_WORKFLOW}
@@ -101,6 +109,16 @@ def _changed(workflows: Sequence[Workflow[..., Any]], given: Mapping[str, Any]) 
     try:
         return Workflow(found.function, name=found.name, answer=found.answer, **{**declared, **given})
     except ConfigurationError as error:
-        option = error.setting.partition("(")[2].removesuffix("=)").replace("_", "-")
-        found_value = "" if error.value is None else f", not {str(error.value)[:100]!r}"
-        raise CommandError(f"--{option}: {error.problem}{found_value}", code=USAGE) from error
+        raise CommandError(_with_options(str(error), given), code=USAGE) from error
+
+
+def _with_options(text: str, given: Collection[str]) -> str:
+    """Return an error with options in place of the keywords of a workflow that options have given."""
+    if not given:
+        return text
+    text = _SETTING.sub(lambda found: _option(found[1]) if found[1] in given else found[0], text)
+    return _KEYWORD.sub(lambda found: _option(found[1]), text)
+
+
+def _option(keyword: str) -> str:
+    return f"--{keyword.replace('_', '-')}"

@@ -66,6 +66,13 @@ _PHRASES = (
         re.compile(r"needs a connector, (through which the events leave)"),
         r"needs a broker, \1; pass --broker URL, or set CASCADE_BROKER",
     ),
+    (re.compile(r"\bserve\(connector=\): is missing, and\b"), "no broker is named, and"),
+    (re.compile(r"\bserve\(connector=\)(: needs a name, .*): \S+"), r"--name\1; pass --name press-line-3"),
+    (re.compile(r"\bserve\(connector=\)"), "--broker"),
+    (
+        re.compile(r"pass connector='mqtt://broker\?source_id=([^']*)'"),
+        r"pass --broker mqtt://broker and --name \1",
+    ),
 )
 
 

@@ -23,20 +23,25 @@ def serve_workflows(
     :raises UsageError: if the workflows cannot be served like this.
     :raises SystemExit: with status 143 after SIGTERM.
     """
-    from cascade import EventBus, aserve
+    from cascade import EventBus
+    from cascade.sdk.serve import serve_offers
     from cascade.sdk.signals import run_guarded
 
-    connector, keywords = connector_of(plan), {**plan.keywords}
+    def begun() -> None:
+        if not plan.quiet:
+            names = ", ".join(each.name for each in workflows)
+            settings.output.note(f"{plan.source or 'this engine'} offers {names}; Ctrl-C ends it")
+
+    connector = connector_of(plan)
+    keywords: Any = {**plan.keywords}
     for name in ("params", "connector"):
         keywords.pop(name, None)
     if not plan.quiet:
-        names = ", ".join(each.name for each in workflows)
-        settings.output.note(f"{plan.source or 'this engine'} offers {names}; Ctrl-C ends it")
         bus = keywords["bus"] = keywords.get("bus") or EventBus()
         bus.subscribe(LifecycleEvent, RunLines(settings.output).lifecycle)
     with warnings_on_stderr(settings.output, debug=settings.debug):
         try:
-            run_guarded(lambda: aserve(*workflows, connector=connector, drain=drain, **keywords))
+            run_guarded(lambda: serve_offers(workflows, connector, keywords, drain=drain, begun=begun))
         except KeyboardInterrupt:
             return OK
     return OK
