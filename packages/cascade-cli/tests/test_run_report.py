@@ -221,6 +221,22 @@ def test_a_connector_that_fails_again_and_again_is_one_warning(
     ]
 
 
+def test_a_service_shows_the_lines_of_its_runs_and_of_nothing_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are, and only meanwhile; a file that sets up logging decides itself which lines exist."""
+    serving, other = get_logger("cascade.serve"), get_logger("cascade.run")
+    for handlers in ([], [logging.NullHandler()]):
+        monkeypatch.setattr(logging.root, "handlers", handlers)
+        with warnings_on_stderr(Output(StringIO()), debug=False, logs=("cascade.serve",)):
+            serving.info("audit~7: accepted")
+            other.info("quiet")
+            assert serving.level == (logging.NOTSET if handlers else logging.INFO)
+        assert serving.level == logging.NOTSET
+        serving.info("late")
+        assert capsys.readouterr().err == ("" if handlers else "audit~7: accepted\n")
+
+
 @pytest.fixture
 def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """What the run gets; the run itself has one event and returns 7."""

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from cascade.cli._offers import offer_rows
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Link
-from cascade.cli.outcomes import how_it_ended
 from cascade.cli.output import Output
 from cascade.cli.snapshot import STATUS, WORKFLOWS, fill
 from cascade.interfaces.abilities import WatchStream
-from cascade.interfaces.text import nearest
+from cascade.interfaces.text import nearest, printable
 from cascade.interfaces.topics import parse_response_topic, request_topic
 from cascade.interfaces.watch import Message
 from cascade.runtime.starting import params_of_texts
@@ -150,8 +149,11 @@ def _show(output: Output, source: str, answer: StartResponse | None) -> None:
     elif answer.status == "accepted":
         output.line(f"{source}: {answer.run_id} accepted")
     else:
-        seconds = answer.duration_ms / 1000 if answer.duration_ms is not None else None
-        output.line(f"{source}: {how_it_ended(answer.run_id, answer.outcome, seconds, answer.error)}")
+        error = f": {answer.error}" if answer.error else ""
+        took = f" after {answer.duration_ms / 1000:.1f} s" if answer.duration_ms is not None else ""
+        output.line(
+            f"{source}: {answer.run_id} {_WORDS.get(answer.outcome, printable(answer.outcome))}{took}{error}"
+        )
         if isinstance(answer.value, str | int | float | list | dict):
             output.line(str(answer.value))
 
@@ -160,3 +162,4 @@ _REMEDIES = {
     "paused": "; cascade constraints shows the pause, cascade resume lifts it",
     "busy": "; cascade runs shows the run, and with cascade serve --overlap queue a request waits for its end",
 }
+_WORDS = {"Succeeded": "succeeded", "Failed": "failed", "Cancelled": "was cancelled"}

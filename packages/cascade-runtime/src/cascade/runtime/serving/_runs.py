@@ -26,7 +26,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.events import RunLease
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.redaction import describe
+from cascade.interfaces.redaction import Redactor, describe
 from cascade.runtime._graph.plan import check_inputs
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.settings import lease_of_runs
@@ -65,6 +65,7 @@ class ServiceRuns:
         run: RunTarget,
         bus: EventBus,
         clock: Clock,
+        redactor: Redactor,
         store: RequestStore | None,
         history: Callable[[str], Sequence[RunSummary]],
         leases: Leases,
@@ -73,6 +74,7 @@ class ServiceRuns:
         report: Callable[[], None],
     ) -> None:
         self._intake, self._connector, self._run, self._clock = intake, connector, run, clock
+        self._redactor = redactor
         self._store, self._history, self._leases = store, history, leases
         self._responses, self._refuse, self._report = responses, refuse, report
         self._askers: dict[str, list[Asker]] = {}
@@ -211,6 +213,9 @@ class ServiceRuns:
 
     async def _end(self, run: RequestedRun, outcome: Outcome) -> None:
         following = self._intake.ended(run, outcome)
+        took = f" after {outcome.duration_ms / 1000:.1f} s" if outcome.duration_ms is not None else ""
+        error = f": {self._redactor.one_line(outcome.error)}" if outcome.error else ""
+        _log.info("%s: %s%s%s", run.run_id, outcome.status.lower(), took, error)
         if following is not None:
             self._spawn(self._start_waiting(following))
         await self._put(run)

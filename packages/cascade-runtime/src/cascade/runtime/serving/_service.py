@@ -91,8 +91,9 @@ class Service:
         self._responses = Responses(connector, self._source, self._redactor)
         self._requests = RequestStream(connector, self._source, take=self._take, changed=self._report)
         self._runs = ServiceRuns(
-            self._intake, connector=connector, run=run, bus=bus, clock=self._clock, store=store, history=history,
-            leases=self._leases, responses=self._responses, refuse=self._refuse, report=self._report,
+            self._intake, connector=connector, run=run, bus=bus, clock=self._clock,
+            redactor=self._redactor, store=store, history=history, leases=self._leases,
+            responses=self._responses, refuse=self._refuse, report=self._report,
         )  # fmt: skip
         self._ticking = Ticking(
             self._intake, clock=self._clock, pause_of=pause_of, store=store, leases=self._leases,
