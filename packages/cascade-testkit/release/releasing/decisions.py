@@ -56,7 +56,7 @@ def refusal(found: Checkout, *, publishing: bool) -> str | None:
     reasons: list[tuple[bool, str]] = [
         (
             bool(found.changes),
-            f"{_count(found.changes)} from the last commit ({_first(found.changes)}); commit or remove them",
+            f"{_count(found.changes)} from the last commit ({_first(found.changes)}); commit or undo the changes",
         ),
         (
             not publishing and tagged is not None,
