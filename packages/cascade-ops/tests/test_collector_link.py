@@ -26,6 +26,16 @@ from cascade.wire import EventMessage
 Callback = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
+class ScriptedSubscription:
+    """Notes its end."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self._calls = calls
+
+    async def unsubscribe(self) -> None:
+        self._calls.append("unsubscribe")
+
+
 class ScriptedLink:
     """Notes what the collector calls, in order; the test delivers messages by hand."""
 
@@ -46,10 +56,11 @@ class ScriptedLink:
         if self.on_disconnect is not None:
             await self.on_disconnect()
 
-    async def subscribe(self, topic_filter: str, callback: Callback, qos: int) -> None:
+    async def subscribe(self, topic_filter: str, callback: Callback, qos: int) -> ScriptedSubscription:
         assert qos == (not topic_filter.endswith("/progress")), "only so the broker keeps them for a session"
         self.calls.append("subscribe")
         self.callbacks[topic_filter] = callback
+        return ScriptedSubscription(self.calls)
 
     async def publish(self, topic: str, payload: dict[str, Any], qos: int, *, retain: bool) -> None:
         assert (qos, retain) == (1, True), "an engine that starts later reads it"
@@ -289,7 +300,10 @@ async def test_a_full_disk_is_waited_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One line says so, and one that it is over. Nothing is acknowledged meanwhile, and a stop ends the wait."""
+    """One line says so, and one that it is over. Nothing is acknowledged meanwhile, and a stop ends the wait.
+
+    Afterwards what is retained is read again: the broker's queue for the collector has a bound.
+    """
     monkeypatch.setattr(collector_module, "RETRY_SECONDS", 3600.0 if ends else 0.01)
     store, attempts = plant.file.store, list[int]()
 
@@ -303,7 +317,7 @@ async def test_a_full_disk_is_waited_for(
     await plant.collector.subscribe()
     await plant.link.birth("a")
     await plant.link.sends("a", 0)
-    collecting = asyncio.create_task(plant.store(1))
+    collecting = asyncio.create_task(plant.store(2))
     if ends:
         await eventually(lambda: plant.notes)
         collecting.cancel()
@@ -311,10 +325,12 @@ async def test_a_full_disk_is_waited_for(
             await collecting
         assert plant.link.acks == []
         return
+    await eventually(lambda: plant.link.calls[8:] == [*["subscribe"] * 4, *["unsubscribe"] * 4])
+    await plant.link.sends("a", 1)
     await collecting
-    assert attempts == [0] * 4
+    assert attempts == [0] * 4 + [1]
     assert plant.notes == [f"cannot be written now: {text}; the broker keeps what comes", "is written again"]
-    assert len(plant.link.acks) == len(kept(tmp_path / "all.sqlite")) == 1
+    assert len(plant.link.acks) == len(kept(tmp_path / "all.sqlite")) == 2
 
 
 @pytest.mark.parametrize(

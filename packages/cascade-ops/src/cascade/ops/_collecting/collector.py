@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cascade.cli.link import Link
+from cascade.interfaces import Subscription
 from cascade.interfaces.topics import (
     CONSTRAINTS_FILTER,
     DATA,
@@ -93,18 +94,34 @@ class Collector:
         self._named: set[str] = set()
         self._recent: dict[str, Recent] = defaultdict(Recent)
         self._reports: dict[str, Change] = {}
+        self._changing: list[Subscription] = []
+        self._reading: asyncio.Task[None] | None = None
         # whether an engine is known to be offline, by source
         self._gone: dict[str, bool] = {}
 
     async def subscribe(self) -> None:
         """Register for events; before the link is made, so that nothing of the broker's session is missed."""
-        await self._link.subscribe(STATUS, self._note_source, 1)
-        for topic_filter in CHANGES:
-            await self._link.subscribe(topic_filter, self._receive, 1)
+        await self._subscribe_to_changes()
         for kind in KINDS:
             await self._link.subscribe(f"cascade/telemetry/+/+/+/{kind}", self._receive, 1)
         # the latest is enough: the next one comes soon
         await self._link.subscribe(f"cascade/telemetry/+/+/+/{PROGRESS}", self._receive, 0)
+
+    async def _subscribe_to_changes(self) -> None:
+        """Get what is retained, too; called again, once more, without a moment in which nothing is subscribed."""
+        before, self._changing = self._changing, [await self._link.subscribe(STATUS, self._note_source, 1)]
+        for topic_filter in CHANGES:
+            self._changing.append(await self._link.subscribe(topic_filter, self._receive, 1))
+        for subscription in before:
+            await subscription.unsubscribe()
+
+    def _read_again(self) -> None:
+        """Get what is retained again: while the file was full, the broker's queue may have dropped what has changed.
+
+        Nothing waits for that: the broker's answer may come only behind what has to be stored first.
+        """
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._subscribe_to_changes(), name="cascade collect again")
 
     async def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Collect until this is cancelled; what has arrived by then is stored.
@@ -121,7 +138,12 @@ class Collector:
                 await self._store()
         finally:
             self._ending.set()
-            await self._store()
+            try:
+                await self._store()
+            finally:
+                if self._reading is not None:
+                    self._reading.cancel()
+                    await asyncio.gather(self._reading, return_exceptions=True)
 
     async def store_rest(self) -> None:
         """Store what came since ``run`` has ended, and acknowledge nothing: the link has ended, too.
@@ -210,6 +232,7 @@ class Collector:
             else:
                 if noted:
                     self._note("is written again")
+                    self._read_again()
                 return messages, found
 
     async def _pause(self) -> None:
