@@ -106,7 +106,10 @@ def test_workflows_lists_what_is_offered(plant: Plant) -> None:
     assert rows[3]["params"]["properties"]["number"]["minimum"] == 1
     assert all(row["accepting"] for row in rows)
     done = plant.cascade("workflows", "press")
-    assert done.stdout.splitlines()[0].split("\t")[:2] == ["audit", "press"]
+    assert [line.split("\t")[:3] for line in done.stdout.splitlines()] == [
+        ["audit", "press", "[number] [strict]"],
+        ["calibrate", "press", ""],
+    ]
     assert plant.cascade("workflows", "pres").returncode == 1
 
 
@@ -230,7 +233,11 @@ def test_what_cannot_be_asked_for_is_2_and_nothing_is_sent(
         ),
         (
             ["jobs.py:fixed", "--every", "5s", "--lease", "hall"],
-            "no broker is named, and fixed has lease='hall'; pass --broker mqtt://broker and --name press-line-3",
+            "no broker is named, and fixed has --lease hall; pass --broker mqtt://broker and --name press-line-3",
+        ),
+        (
+            ["jobs.py:fixed", "--cron", "0 3 * * * *"],
+            "has 6; for seconds, use --every 10s, not '0 3 * * * *'",
         ),
         (["jobs.py:fixed", "--cron", "0 3 30 2 *"], "--cron: never fires, not '0 3 30 2 *'"),
         (

@@ -226,7 +226,7 @@ async def test_a_broker_of_mqtt_311_alone_answers_on_the_topic_of_the_id(tmp_pat
 async def test_zmqtts_request_is_answered_on_the_topic_that_it_expects(tmp_path: Path) -> None:
     """With its correlation data: the end of the run, and a refusal; on a topic elsewhere it waits in vain.
 
-    The service is 60 ms from a stock broker, where an engine would use MQTT 3.1.1, which has no response topics.
+    Row 37: the service is 60 ms from a stock broker, where an engine would use MQTT 3.1.1, which has no response topics.
     """
     from zmqtt import PublishProperties, create_client
 

@@ -41,11 +41,13 @@ class Column(NamedTuple):
     show: Callable[[Any], str] = shown
     right: bool = False
     """Align to the right, as numbers are."""
+    in_pipe: Callable[[Any], str] = shown
+    """The same for a program, which gets values as they are: of a JSON Schema, that would be a line of its parts."""
 
     def cell(self, row: Mapping[str, Any], *, plain: bool = False) -> str:
         """Return this column's text in a row, with control characters escaped.
 
-        :param plain: for a program: the value as it is, without ``show``.
+        :param plain: for a program: with ``in_pipe`` in place of ``show``.
         """
         value = row.get(self.key)
-        return printable(shown(value) if plain else self.show(value))
+        return printable(self.in_pipe(value) if plain else self.show(value))

@@ -23,7 +23,7 @@ from cascade.spec import Workflow
 
 _OF_A_WORKFLOW = ("cron", "every", "tz", "overlap", "missed", "lease", "lease_ttl")
 _SETTING = re.compile(r"\bworkflow\((\w+)=\)")
-_KEYWORD = re.compile(rf"\b({'|'.join(_OF_A_WORKFLOW)})=(?=\W*(?:\s|$))")
+_KEYWORD = re.compile(rf"\b({'|'.join(_OF_A_WORKFLOW)})=(?:'([^']*)'|(?=\W*(?:\s|$)))")
 
 
 @make(name="serve")
@@ -117,7 +117,7 @@ def _with_options(text: str, given: Collection[str]) -> str:
     if not given:
         return text
     text = _SETTING.sub(lambda found: _option(found[1]) if found[1] in given else found[0], text)
-    return _KEYWORD.sub(lambda found: _option(found[1]), text)
+    return _KEYWORD.sub(lambda found: f"{_option(found[1])}{' ' if found[2] else ''}{found[2] or ''}", text)
 
 
 def _option(keyword: str) -> str:

@@ -48,7 +48,7 @@ def _lease(lease: Any) -> str:
 COLUMNS = (
     Column("name", "workflow"),
     Column("source", "engine"),
-    Column("params", "parameters", _parameters),
+    Column("params", "parameters", _parameters, in_pipe=_parameters),
     Column("schedule", "schedule", _schedule),
     Column("next", "next start"),
     Column("lease", "lease", _lease),
