@@ -172,6 +172,25 @@ async def test_another_attempt_waits_for_what_the_one_before_still_uses(
     assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
 
 
+@pytest.mark.parametrize("known_before", [True, False])
+async def test_a_limit_counts_a_call_that_runs_on(
+    desk: DeskAndEngine, stuck: Stuck, known_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that comes while a task runs that has started without being counted."""
+    limits = limits_of(HOUR, monkeypatch)
+    if known_before:
+        await desk.put("task:stuck", "concurrency", limit=1)
+    run = asyncio.create_task(desk.engine.run(stuck.task().with_timeout(HOUR).with_retry(2)))
+    await eventually(lambda: stuck.running)
+    if not known_before:
+        await desk.put("task:stuck", "concurrency", limit=1)
+    await eventually(lambda: desk.in_scope[-1:] == [1])
+    pass_now(limits[0])
+    await eventually(lambda: desk.told("stuck") == ["RUNNING", "RETRYING", "BLOCKED"])
+    stuck.release.set()
+    assert await run == 2
+
+
 async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAndEngine, stuck: Stuck) -> None:
     """A run does not wait for ever for a call that cannot be stopped; the GPU is in use all the same."""
     run = asyncio.create_task(desk.engine.run(stuck.task().with_constraints(gpu=1)))

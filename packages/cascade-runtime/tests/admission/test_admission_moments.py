@@ -74,12 +74,13 @@ def test_a_run_that_begins_under_a_cancel_is_cancelled(scope: str) -> None:
 
 def test_a_call_that_could_not_be_stopped_counts_until_it_is_released() -> None:
     """Also when its run has ended by then; after that nothing of the run is left."""
-    policy, run, later = policy_with({"global": Concurrency(1)}), Run("r1"), Run("r2")
+    policy, run, later = policy_with({}), Run("r1"), Run("r2")
     policy.attach(run)
     request = StartRequest(run, "a")
     policy.count(request)
     policy.count(request)
     policy.detach(run)
+    put(policy, {"global": Concurrency(1)})
     assert policy.gates.running == 1
     policy.attach(later)
     submit(policy, later, "b")

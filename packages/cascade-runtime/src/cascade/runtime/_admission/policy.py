@@ -168,10 +168,8 @@ class AdmissionPolicy:
         if request.running:
             return
         request.running = True
-        group = self.gates.group(request.run.run_id, request.name)
-        group.running += 1
-        for gate in group.gates:
-            gate.add_running(1)
+        # the first constraint counts every task, so there is none now
+        self.gates.group(request.run.run_id, request.name).running += 1
 
     def withdraw(self, request: StartRequest) -> None:
         """Remove a request that waits. Idempotent."""
