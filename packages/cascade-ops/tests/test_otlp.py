@@ -312,21 +312,26 @@ def test_an_endpoint_that_comes_back_is_reported_with_what_it_lacks(
 )
 def test_a_wrong_url_is_refused(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything else: one line says what to write."""
-    assert (
-        main(
-            [
-                "collect",
-                "--to",
-                str(tmp_path / "all.sqlite"),
-                "--broker",
-                "mqtt://127.0.0.1:9",
-                "--otlp",
-                wrong,
-            ]
-        )
-        == 2
-    )
+    assert collect(tmp_path, wrong) == 2
     assert f"'{wrong}' is not a URL, such as http://127.0.0.1:4318" in capsys.readouterr().err
+
+
+def test_a_variable_that_the_sdk_refuses_is_a_mistake_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line has the SDK's reason and says how to find the variable."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "0")
+    assert collect(tmp_path, "http://127.0.0.1:9") == 2
+    assert (
+        "OpenTelemetry refuses a variable: interval value 0.0 is invalid and needs to be larger than zero; "
+        "correct or unset it (env | grep OTEL_ lists them)" in capsys.readouterr().err
+    )
+
+
+def collect(folder: Path, endpoint: str) -> int:
+    """Run ``cascade collect`` without a broker; return its exit code."""
+    to = ("--to", str(folder / "all.sqlite"), "--broker", "mqtt://127.0.0.1:9")
+    return main(["collect", *to, "--otlp", endpoint])
 
 
 @pytest.mark.full

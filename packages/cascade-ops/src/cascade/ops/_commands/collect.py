@@ -218,11 +218,19 @@ def _metrics_of(
 def _exporting(url: str, file: EventFile, metrics: Metrics) -> AbstractAsyncContextManager[Exporting]:
     try:
         from cascade.ops._exporting.otlp import exporting
+
+        return exporting(url, file, metrics)
     except ImportError:
         raise CommandError(
             "--otlp needs the exporter of OpenTelemetry", install_line("otlp", "cascade-ops"), code=USAGE
         ) from None
-    return exporting(url, file, metrics)
+    except ValueError as exc:
+        what = str(exc).rstrip(".")
+        raise CommandError(
+            f"OpenTelemetry refuses a variable: {what}",
+            "correct or unset it (env | grep OTEL_ lists them)",
+            code=USAGE,
+        ) from None
 
 
 def _open(path: Path, *, keep: float | None = None, alone: bool = False) -> EventFile:

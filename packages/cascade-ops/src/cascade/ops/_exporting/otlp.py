@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from cascade.cli.command import settings
 from cascade.interfaces.observer import ObservedRun
@@ -74,22 +74,28 @@ class Exporting:
                     yield sample.value, sample.labels
 
 
-@asynccontextmanager
-async def exporting(url: str, file: EventFile, metrics: Metrics) -> AsyncIterator[Exporting]:
-    """Send to an endpoint for as long as the context lasts, and then what waits, for 3 s."""
+def exporting(url: str, file: EventFile, metrics: Metrics) -> AbstractAsyncContextManager[Exporting]:
+    """Send to an endpoint for as long as the context lasts, and then what waits, for 3 s.
+
+    :raises ValueError: if a variable of OpenTelemetry has a value that the SDK refuses.
+    """
     output = settings().output
     export = OtlpExport(url, note=lambda text: output.note(f"cascade: {text}"))
+    return _until_the_end(export, Exporting(export, file, metrics))
+
+
+@asynccontextmanager
+async def _until_the_end(export: OtlpExport, passing: Exporting) -> AsyncIterator[Exporting]:
+    looking = asyncio.ensure_future(passing.look_after())
     try:
-        passing = Exporting(export, file, metrics)
-        looking = asyncio.ensure_future(passing.look_after())
+        yield passing
+    finally:
+        looking.cancel()
         try:
-            yield passing
-        finally:
-            looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
             passing.close()
-    finally:
-        await asyncio.to_thread(export.close)
+        finally:
+            await asyncio.to_thread(export.close)
 
 
 def _text(name: str) -> str:
