@@ -92,7 +92,7 @@ def probed(broker: Mosquitto, folder: Path) -> bool:
 @pytest.mark.broker
 @pytest.mark.process
 def test_no_secret_is_shown(guarded: Mosquitto, published: list[bytes], tmp_path: Path) -> None:
-    """Published bytes, log lines, reports, history, files of the outbox and of the collector, and what objects show."""
+    """Published bytes, log lines, reports, history of both kinds, files of the outbox and of the collector, and what objects show (H4)."""
     url = guarded.url.replace("://", "://press-3@")
     state, outbox = tmp_path / "runs", tmp_path / "events"
     kept = tmp_path / "kept"
@@ -119,6 +119,8 @@ def test_no_secret_is_shown(guarded: Mosquitto, published: list[bytes], tmp_path
             ["history", "--state", str(state)], ["history", "night", "--state", str(state)],
             ["history", "night", "--state", str(state), "--json"], ["watch", "--until-done", "night", "--plain"],
             ["watch", "--until-done", "night", "--json"], ["ps", "--debug"],
+            ["history", "--from", str(kept / "events.sqlite")], ["history", "night", "--from", str(kept / "events.sqlite"), "--json"],
+            ["logs", "--from", str(kept / "events.sqlite")],
             ["ps", "--broker", "mqtt://press-3:x@127.0.0.1"],
         ):  # fmt: skip
             answer = plant.cascade(*arguments, environment=further)
