@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 import os
@@ -56,7 +57,8 @@ def serve(
     if in_event_loop():
         raise UsageError("cs.serve(...) cannot run inside a running event loop; write: await cs.aserve(...)")
     refuse_import()
-    run_guarded(lambda: aserve(*workflows, connector=connector, drain=drain, **settings))
+    # the process is the service: what its start has made stays, and no collection has to look at it again
+    run_guarded(lambda: serve_offers(workflows, connector, settings, drain=drain, begun=gc.freeze))
 
 
 async def aserve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ def serve_workflows(
     from cascade.sdk.signals import run_guarded
 
     def begun() -> None:
+        # as cs.serve does
+        gc.freeze()
         if not plan.quiet:
             names = ", ".join(each.name for each in workflows)
             settings.output.note(f"{plan.source or 'this engine'} offers {names}; Ctrl-C ends it")
