@@ -1,7 +1,7 @@
 """A machine that loses its power at any moment: the run goes on from what the disk has.
 
 A library that is loaded into the process halts it before and after each fsync. Two copies of the folder are taken at each:
-with all that was written until then, and with each file as it was when it was synced last.
+with all that was written until then, and with each file as it was when it was synced last, if its name was synced, too.
 """
 
 import contextlib
@@ -50,11 +50,15 @@ def library(tmp_path: Path) -> Path:
 
 @dataclass
 class Disk:
-    """What is in a folder, and what a power cut would leave of it: each file as it was when it was synced last."""
+    """What is in a folder, and what a power cut would leave of it: each file as it was when it was synced last.
+
+    A file is there once the folder was synced after it had got its name.
+    """
 
     folder: Path
     copies: Path
     synced: dict[int, bytes] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
     places: list[tuple[Path, set[str]]] = field(default_factory=list)
     """The copies, and the steps whose values had left the engine by then."""
     syncs: int = 0
@@ -68,8 +72,12 @@ class Disk:
         names = {path.stat().st_ino: path for path in self.paths()}
         if moment == "after" and inode in names:
             self.synced[inode] = names[inode].read_bytes()
+        if moment == "after" and inode == self.folder.stat().st_ino:
+            self.named = {path.name for path in names.values()}
         written = {path.name: path.read_bytes() for path in names.values()}
-        left = {path.name: self.synced.get(each, b"") for each, path in names.items()}
+        left = {
+            path.name: self.synced.get(each, b"") for each, path in names.items() if path.name in self.named
+        }
         self.syncs += moment == "before"
         for kind, content in (("written", written), ("synced", left)):
             self.store(f"{self.syncs:04}-{moment}-{kind}", content, done)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cascade.runtime._storage.private_files import Unusable, create_private, sync
+from cascade.runtime._storage.private_files import Unusable, create_private
 
 BUSY_TIMEOUT = 2.0
 """Seconds to wait for a lock; only another program can hold one that matters."""
@@ -55,7 +55,7 @@ def open_to_write(path: Path, kind: FileKind, *, power_safe: bool) -> sqlite3.Co
         logs = (path.with_name(path.name + end) for end in ("-wal", "-journal"))
         # SQLite deletes the log of an earlier file of this name if this one has no bytes, and would apply it to any other
         create_private(path, b"" if any(log.exists() for log in logs) else _empty(path, kind))
-        sync(path.parent)
+        # its name is safe with the first commit: SQLite flushes the folder when it makes the log
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")

@@ -78,12 +78,8 @@ class Service:
     ) -> None:
         self._source = checked_source(connector)
         _check_names(offers)
-        self._connector, self._clock, self._store, self._drain = (
-            connector,
-            clock or SystemClock(),
-            store,
-            drain,
-        )
+        self._connector, self._store, self._drain = connector, store, drain
+        self._clock = clock or SystemClock()
         self._redactor = redactor or Redactor.DEFAULT
         remembered = (REMEMBERED, REMEMBERED_SECONDS) if store is None else (MAX_REMEMBERED, KEPT_SECONDS)
         self._intake = Intake(offers, pause_of=pause_of, remembered=remembered)
