@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cascade.interfaces import Connector
-    from cascade.runtime.serving import Offer
+    from cascade.runtime.serving import Offer, Service
     from cascade.sdk.run import OpenedEngine
 
 _OF_EACH_RUN = ("run_id", "name", "workflow", "traceparent")
@@ -98,7 +98,11 @@ async def serve_offers(
     link = plugins.connector(connector) if isinstance(connector, str) else connector
     opened = await open_engine(settings, link)
     try:
-        await _serve(opened, offers, link, settings, drain=drain, begun=begun)
+        service = _service(opened, offers, link, settings, drain=drain)
+        await service.prepare()
+        begun()
+        async with opened.engine.attached([each.name for each in offers]):
+            await service.serve()
     finally:
         await opened.close()
 
@@ -121,15 +125,9 @@ def _nobody(offers: list[Offer]) -> Connector:
     return LocalConnector(source_id="local")
 
 
-async def _serve(
-    opened: OpenedEngine,
-    offers: list[Offer],
-    link: Connector,
-    settings: Mapping[str, Any],
-    *,
-    drain: float,
-    begun: Callable[[], object],
-) -> None:
+def _service(
+    opened: OpenedEngine, offers: list[Offer], link: Connector, settings: Mapping[str, Any], *, drain: float
+) -> Service:
     from cascade.interfaces.wire import source_of
     from cascade.runtime.serving import RequestStore, Service
 
@@ -137,7 +135,7 @@ async def _serve(
     state = engine.state_backend
     folder = getattr(state, "folder", None)
     store = RequestStore(folder, source_of(link)) if isinstance(folder, Path) else None
-    service = Service(
+    return Service(
         offers,
         connector=link,
         run=lambda target, params, run: engine.run(
@@ -156,12 +154,6 @@ async def _serve(
         history=lambda run_id: [] if state is None else state.runs(run_id=run_id),
         drain=drain,
     )
-    if store is not None:
-        await store.prepare()
-    begun()
-    service.listen()
-    async with engine.attached([each.name for each in offers]):
-        await service.serve()
 
 
 def offer_of(workflow: Workflow[..., Any] | Callable[..., Any]) -> Offer:

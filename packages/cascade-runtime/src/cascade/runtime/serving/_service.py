@@ -99,8 +99,13 @@ class Service:
         self._session = secrets.token_hex(8)
         self._refusals = RefusalLog(self._clock, self._redactor)
 
-    def listen(self) -> None:
-        """Subscribe to the requests; call it before the connector connects, and :meth:`serve` after that."""
+    async def prepare(self) -> None:
+        """Make the file of requests, and subscribe to them; before the connector connects, and :meth:`serve` after that.
+
+        :raises StateUnavailable: if the file cannot be used.
+        """
+        if self._store is not None:
+            await self._store.prepare()
         self._requests.open()
 
     async def serve(self) -> None:
