@@ -172,10 +172,15 @@ def test_old_runs_are_deleted_only_where_that_is_asked_for(
 def test_a_run_beyond_the_first_thousand_is_listed_by_its_id(
     state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The list of all ends there."""
-    state.all = [DAY] * 1_000 + [NIGHT]
+    """The list of all ends there, and says so."""
+    state.all = [DAY] * 1_000
     assert main(["history", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 1_000
+    assert capsys.readouterr().err == ""
+    state.all += [NIGHT]
+    assert main(["history", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 1_000
+    assert err == "these are the latest 1,000 runs; cascade history RUN shows an older one\n"
     assert main(["history", "night", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["run_id"] == "night"
 

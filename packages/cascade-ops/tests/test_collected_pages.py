@@ -336,7 +336,7 @@ def test_an_id_that_is_used_again_shows_the_later_run(path: Path) -> None:
     end = life("night-7", 2, NOW + 22, status="Succeeded")
     store(path, *again("u", NOW + 20, *later, end)[2:])
     with CollectedFile(path) as file, closing(sqlite3.connect(path)) as connection:
-        (found,) = (each for each in latest_runs(file) if each["source"] == "press")
+        (found,) = (each for each in latest_runs(file, 10) if each["source"] == "press")
         assert (found["status"], found["counts"], found["attempts"]) == ("Succeeded", {"completed": 1}, 1)
         assert connection.execute("SELECT source, step, state, starts FROM step").fetchall() == [
             ("press", "b:0", "COMPLETED", 0)

@@ -25,6 +25,8 @@ from cascade.interfaces import RunSummary, StepState, StepSummary
 from cascade.interfaces.errors import CascadeError
 from cascade.interfaces.redaction import Redactor
 
+MOST = 1_000
+"""Runs of a list."""
 RUNS = (
     Column("run_id", "run"),
     Column("target"),
@@ -64,7 +66,8 @@ def command(run: str | None, *, values: bool, prune: bool, collected: Path | Non
     if prune:
         output.note(f"deleted {asyncio.run(found.prune())} runs")
     if run is None:
-        output.rows([_run_row(each) for each in found.runs(limit=1_000)], RUNS, empty="no recorded runs")
+        rows = _latest([_run_row(each) for each in found.runs(limit=MOST + 1)])
+        output.rows(rows, RUNS, empty="no recorded runs")
         return
     summary = next(iter(found.runs(run_id=run)), None)
     if summary is None:
@@ -72,8 +75,15 @@ def command(run: str | None, *, values: bool, prune: bool, collected: Path | Non
             f"no run {run!r} is recorded in {state}", f"cascade history --state {state} lists them"
         )
     kept = {key: _shown_value(value) for key, value in found.values(run)} if values else {}
-    rows = [_step_row(each, kept) for each in found.steps(run)]
-    show_runs(output, [{**_run_row(summary), "steps": rows}], values=values)
+    steps = [_step_row(each, kept) for each in found.steps(run)]
+    show_runs(output, [{**_run_row(summary), "steps": steps}], values=values)
+
+
+def _latest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cut a list of runs, and say so."""
+    if len(rows) > MOST:
+        settings().output.note(f"these are the latest {MOST:,} runs; cascade history RUN shows an older one")
+    return rows[:MOST]
 
 
 def _list_collected(path: Path, run_id: str | None) -> None:
@@ -81,11 +91,13 @@ def _list_collected(path: Path, run_id: str | None) -> None:
     output = settings().output
     with CollectedFile(path) as file:
         rows = whole(
-            file, lambda each: latest_runs(each) if run_id is None else runs_with_steps(each, run_id)
+            file,
+            lambda each: latest_runs(each, MOST + 1) if run_id is None else runs_with_steps(each, run_id),
         )
         if file.problem:
             output.note(file.problem)
     if run_id is None:
+        rows = _latest(rows)
         several = len({row["project_id"] for row in rows}) > 1
         project = [Column("project_id", "project")] if several else []
         columns = (RUNS[0], Column("source", "engine"), *project, *RUNS[1:])

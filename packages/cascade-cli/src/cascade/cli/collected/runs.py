@@ -11,14 +11,12 @@ from cascade.cli.collected.listing import RunFilter, RunKey, run_row, runs_page
 from cascade.cli.collected.past import folded_run
 from cascade.cli.collected.reading import finish
 
-MOST = 1_000
-"""Runs of the list."""
 _KEYS = "SELECT run_id, source, org_id, project_id FROM summary WHERE run_id = ? ORDER BY source, org_id, project_id"
 
 
-def latest_runs(file: CollectedFile) -> list[dict[str, Any]]:
-    """Return the runs, the latest first."""
-    return [_row(run) for run in finish(runs_page(file, RunFilter(), most=MOST)).rows]
+def latest_runs(file: CollectedFile, most: int) -> list[dict[str, Any]]:
+    """Return so many runs, the latest first."""
+    return [_row(run) for run in finish(runs_page(file, RunFilter(), most=most)).rows]
 
 
 def runs_with_steps(file: CollectedFile, run_id: str) -> list[dict[str, Any]]:
