@@ -210,8 +210,8 @@ def test_the_page_names_every_finding() -> None:
     ]
     names = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
     names |= {"dns", "refused", "silent", "unreachable"}
-    page = (Path(__file__).parents[1] / "README.md").read_text("utf-8").partition("## Examine a broker")[2]
-    rows = re.findall(r"^\| (`.*?) \|", page.partition("\n## ")[0], re.MULTILINE)
+    page = (Path(__file__).parents[1] / "docs" / "doctor.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page.partition("## What it finds")[2], re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == names
 
 
