@@ -16,13 +16,9 @@ from cascade.wire.reports import (
     Acknowledgement,
     AppliedEntry,
     ConstraintsReport,
-    GraphReport,
-    HostReport,
     RecentRun,
     RunsReport,
-    Summary,
 )
-from cascade.wire.requests import WorkflowsReport
 from cascade.wire.run_view import Room, RunView
 
 MAX_ENGINES = 1_000
@@ -83,18 +79,12 @@ class View:
         message = self._understood(parse(topic, payload))
         self.has_retained |= retained
         heard = None if retained else now
+        if isinstance(message, Report | Acknowledgement):
+            self._fold_report(topic, message, heard, len(payload))
+            return message
         match message:
             case EventMessage():
                 self._fold_event(message, now)
-            case ConstraintsReport():
-                self._fold_constraints(message, heard)
-            case RunsReport():
-                self._fold_runs(message, heard)
-            case EndedReport():
-                self._replace_part(topic, message, heard)
-                self._fold_ends(message.source, message.runs)
-            case GraphReport() | HostReport() | Summary() | WorkflowsReport() | Acknowledgement():
-                self._replace_part(topic, message, heard)
             case Presence():
                 self._fold_presence(message, heard)
             case Register():
@@ -105,9 +95,21 @@ class View:
                 self._clear(message.topic)
             case None:
                 self.not_understood += 1
-        if isinstance(message, Report | Acknowledgement):
-            self._weigh(topic, len(payload))
         return message
+
+    def _fold_report(
+        self, topic: str, message: Report | Acknowledgement, heard: float | None, size: int
+    ) -> None:
+        match message:
+            case ConstraintsReport():
+                self._fold_constraints(message, heard)
+            case RunsReport():
+                self._fold_runs(message, heard)
+            case _:
+                self._replace_part(topic, message, heard)
+        if isinstance(message, EndedReport):
+            self._fold_ends(message.source, message.runs)
+        self._weigh(topic, size)
 
     def live(self, now: float) -> list[EngineView]:
         """Return the engines that are online or have reported in the last 12 s, by source."""
