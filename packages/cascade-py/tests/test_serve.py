@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,6 +21,7 @@ import cascade as cs
 from cascade.interfaces import Complete, Connector, LifecycleEvent, Message, ReplyTo
 from cascade.interfaces.topics import constraint_topic
 from cascade.testkit import eventually
+from cascade.testkit.waiting import busyness
 from cascade.wire import View
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract names")
@@ -486,3 +488,31 @@ async def test_a_service_inside_a_running_event_loop_is_refused_with_the_form_fo
     """``cs.serve`` would block the loop."""
     with pytest.raises(cs.UsageError, match=r"write: await cs\.aserve"):
         cs.serve(audit, connector=cs.LocalConnector(source_id="a"))
+
+
+FROZEN = """
+import gc, os, signal
+import cascade as cs
+
+@cs.task
+def look() -> None:
+    print(gc.get_freeze_count() > 10_000, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+@cs.workflow(every="1s")
+def beat() -> cs.LazyResult[None]:
+    return look()
+
+cs.serve(beat)
+"""
+
+
+@pytest.mark.full
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_no_collection_looks_at_what_the_start_of_a_service_has_made() -> None:
+    """The process is the service: a full collection would hold its event loop for the objects of its start, too."""
+    done = subprocess.run(
+        [sys.executable, "-c", FROZEN], capture_output=True, text=True, timeout=50 * busyness(), check=False
+    )
+    assert (done.returncode, done.stdout) == (143, "True\n"), done.stderr
