@@ -1,4 +1,4 @@
-"""The examples in the README run as printed, with the address of a broker that the test started."""
+"""The examples in the README run as printed, and the tables of the pages are those of the code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from cascade.testkit import Broker
 from cascade.transport import outbox
 from cascade.transport.settings import OWN
 
-README = Path(__file__).parents[1] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+PACKAGE = Path(__file__).parents[1]
+EXAMPLES = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text("utf-8"), re.DOTALL)
 OUTPUT = ["42", "plant/1/temperature {'celsius': 21.5}", ""]
 
 
@@ -26,7 +25,7 @@ OUTPUT = ["42", "plant/1/temperature {'celsius': 21.5}", ""]
     ("example", "output"), list(zip(EXAMPLES, OUTPUT, strict=True)), ids=["run", "alone", "mock"]
 )
 def test_an_example_runs(broker: Broker, tmp_path: Path, example: str, output: str) -> None:
-    """It prints what it says, and warns of nothing."""
+    """With the address of a broker that the test started it prints what it says, and warns of nothing."""
     address = f'"{broker.host}", {broker.port}'
     program = example.replace('hostname="localhost"', address).replace('"localhost"', address)
     file = tmp_path / "example.py"
@@ -40,7 +39,12 @@ def test_an_example_runs(broker: Broker, tmp_path: Path, example: str, output: s
 
 def test_each_reason_for_which_a_message_is_dropped_is_explained() -> None:
     """By the word that ``statistics().dropped`` has: programs and dashboards ask for it."""
-    table = TEXT.partition("| reason in `dropped` |")[2].partition("\n\n")[0]
+    table = (
+        (PACKAGE / "docs" / "methods.md")
+        .read_text("utf-8")
+        .partition("| reason in `dropped` |")[2]
+        .partition("\n\n")[0]
+    )
     assert re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE) == [
         outbox.FULL,
         outbox.TOO_LARGE,
@@ -57,7 +61,12 @@ def test_each_reason_for_which_a_message_is_dropped_is_explained() -> None:
 
 def test_each_keyword_has_the_default_that_is_stated() -> None:
     """In the table of the connector's own keywords; none of them is missing there."""
-    table = TEXT.partition("| keyword | default |")[2].partition("\n\n")[0]
+    table = (
+        (PACKAGE / "docs" / "options.md")
+        .read_text("utf-8")
+        .partition("| keyword | default |")[2]
+        .partition("\n\n")[0]
+    )
     stated = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE))
     made = MqttConnector("broker")
     assert {*stated} == {*OWN, *config.NETWORK.own}
@@ -69,10 +78,12 @@ def test_each_keyword_has_the_default_that_is_stated() -> None:
     assert (made.hostname, made.port) == ("broker", 1883)
 
 
-@pytest.mark.parametrize("page", ["cascade-connector-mqtt/README.md", "cascade-interfaces/PROTOCOL.md"])
+@pytest.mark.parametrize(
+    "page", ["cascade-connector-mqtt/docs/versions.md", "cascade-interfaces/PROTOCOL.md"]
+)
 def test_the_limits_of_mqtt_5_are_those_of_the_code(page: str) -> None:
     """When an engine with a name uses MQTT 3.1.1 instead; other clients plan with it, too."""
-    text = " ".join((Path(__file__).parents[2] / page).read_text("utf-8").split())
+    text = " ".join((PACKAGE.parent / page).read_text("utf-8").split())
     assert f"does not answer within {_aiomqtt_client.NEWER_SECONDS:g} s, it connects with MQTT 3.1.1" in text
     assert (
         f"permits fewer than {_aiomqtt_client.LEAST_RATE} messages a second over the measured round trip"
