@@ -130,6 +130,20 @@ def test_a_commit_that_fails_stores_nothing_and_forgets_nothing(path: Path) -> N
     file.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+@pytest.mark.skipif(sys.platform == "win32", reason="there an open file cannot be removed")
+def test_a_file_that_was_removed_takes_no_more(path: Path, replaced: bool) -> None:
+    """Whatever it stored would be gone with the process, and was acknowledged."""
+    file = opened(path)
+    file.store([received(0)])
+    path.rename(path.with_name("old"))
+    if replaced:
+        opened(path).close()
+    with pytest.raises(OSError, match="it was removed, or another file has taken its place"):
+        file.store([received(1)])
+    file.close()
+
+
 def test_a_run_that_was_not_heard_of_for_long_is_still_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""One collector for a file at a time."""
+"""One collector for a file at a time, and one file for a collector."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ def open_private(path: Path, *, alone: bool) -> int:
         os.close(handle)
         raise CommandError(f"another collector uses {path}", "end it, or name another file") from exc
     return handle
+
+
+def check_in_place(path: Path, handle: int) -> None:
+    """Check that an open file still has its name: what is written to one that was removed is gone with the process.
+
+    :raises OSError: if it was removed, or another file has taken its place.
+    """
+    try:
+        if os.path.samestat(path.stat(), os.fstat(handle)):
+            return
+    except FileNotFoundError:
+        pass
+    raise OSError("it was removed, or another file has taken its place")

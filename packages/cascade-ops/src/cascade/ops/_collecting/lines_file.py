@@ -13,7 +13,7 @@ from typing import Any
 
 from cascade.cli.errors import CommandError
 from cascade.interfaces.topics import PROGRESS
-from cascade.ops._collecting.file_lock import open_private
+from cascade.ops._collecting.file_lock import check_in_place, open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
 from cascade.ops._collecting.spans import Spans
 from cascade.wire import EventMessage, parse_event
@@ -56,6 +56,7 @@ class LinesFile:
         """Append what is new of a batch and sync; return the series that it concerns, of duplicates too."""
         found: dict[Series, Known] = {}
         others = set[Hashable]()
+        check_in_place(self._path, self._file.fileno())
         # not when it is opened: one that only reads must cut off nothing
         if self._file.tell() != self._size:
             self._file.truncate(self._size)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cascade.interfaces.topics import PROGRESS, parse_state_topic, parse_status_topic
-from cascade.ops._collecting.file_lock import open_private
+from cascade.ops._collecting.file_lock import check_in_place, open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
 from cascade.ops._collecting.schema import OF_LATEST_USE, prepare
 from cascade.ops._collecting.spans import Spans
@@ -101,6 +101,7 @@ class SqliteFile:
         alone: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._path = path
         self._keep = keep
         self._monotonic = monotonic
         # the wall clock at 0 of the other one, and when it is believed, on the other one
@@ -135,6 +136,7 @@ class SqliteFile:
     def store(self, batch: Sequence[Received], changes: Sequence[Change] = ()) -> dict[Series, Known]:
         """Commit what is new of a batch; return the series that it concerns, of duplicates too."""
         found: dict[Series, Known] = {}
+        check_in_place(self._path, self._lock)
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             with self._connection:
