@@ -265,6 +265,23 @@ async def test_an_end_of_the_connection_fails_every_call(server: Server, how: st
             assert cause is not None
 
 
+async def test_a_socket_that_was_closed_meanwhile_is_a_lost_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asyncio raises then is no fault of the message: it is kept for the next connection, not dropped."""
+
+    def raises(*_: object) -> None:
+        raise AttributeError("'NoneType' object has no attribute '_add_writer'")
+
+    async with connected(server) as client:
+        client.write("a", b"1")
+        monkeypatch.setattr(client._nc._transport, "writelines", raises)
+        with pytest.raises(LinkLost, match="_add_writer"):
+            await client.settle("a")
+        with pytest.raises(LinkLost):
+            client.write("a", b"2")
+
+
 def test_what_is_replaced_has_the_same_parameters() -> None:
     """nats-py calls these six."""
     for name in (

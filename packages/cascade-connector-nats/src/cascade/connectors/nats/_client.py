@@ -157,15 +157,20 @@ class NatsClient(PendingCalls):
     async def settle(self, subject: str = "") -> None:
         """Return when the server has taken everything that was written before.
 
+        :raises LinkLost: if the connection has ended.
         :raises MessageRejected: if this user may not publish to ``subject``.
         """
         nc = self._nc
         with self.expecting(next(self._numbers), subject.lower()) as pong:
-            # nats-py lets its own PING overtake these
-            nc._transport.writelines(nc._pending)
-            nc._pending, nc._pending_data_size = [], 0
-            nc._pongs.append(pong)
-            nc._transport.write(b"PING\r\n")
+            try:
+                # nats-py lets its own PING overtake these
+                nc._transport.writelines(nc._pending)
+                nc._pending, nc._pending_data_size = [], 0
+                nc._pongs.append(pong)
+                nc._transport.write(b"PING\r\n")
+            except Exception as exc:
+                # asyncio of Python 3.12 raises AttributeError where the socket has just been closed
+                self.lost(exc)
             await pong
 
     def close(self) -> None:
