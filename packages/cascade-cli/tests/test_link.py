@@ -41,7 +41,7 @@ def test_no_broker_at_all(command: list[str], closed_port: int, capsys: pytest.C
     """Host, port, cause and a question that helps."""
     line = refused(capsys, *command, "--broker", f"mqtt://127.0.0.1:{closed_port}")
     assert f"no connection to 127.0.0.1:{closed_port}" in line
-    assert "is the broker running, and on this port?" in line
+    assert "check that the broker runs, and on this port" in line
 
 
 def test_a_host_that_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:

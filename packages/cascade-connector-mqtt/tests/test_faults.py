@@ -109,7 +109,7 @@ class TestNoBroker:
         assert connector.statistics().sent == 100
         (said,) = warnings_of(caplog)
         assert f"127.0.0.1:{fresh_broker.port}" in said
-        assert "is the broker running" in said
+        assert "check that the broker runs" in said
         await connector.disconnect()
 
     async def test_row_1_unknown_host(

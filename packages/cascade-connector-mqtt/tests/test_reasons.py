@@ -108,7 +108,11 @@ def test_what_is_refused_on_a_link_is_not_the_client() -> None:
         (tls_error("CERTIFICATE_VERIFY_FAILED"), Kind.CERTIFICATE, "check the port, the host name and the"),
         (tls_error("UNKNOWN_CA"), Kind.CERTIFICATE, "check the port, the host name and the"),
         (tls_error(None), Kind.CERTIFICATE, "check the port, the host name and the"),
-        (ConnectionRefusedError(111, "refused"), Kind.UNREACHABLE, "is the broker running, and on this port"),
+        (
+            ConnectionRefusedError(111, "refused"),
+            Kind.UNREACHABLE,
+            "check that the broker runs, and on this port",
+        ),
     ],
     ids=lambda value: getattr(value, "reason", None) if isinstance(value, ssl.SSLError) else None,
 )

@@ -136,7 +136,12 @@ NOTHING = (
             "",
             "TLS failed: wrong version; check tls:// in the URL, CASCADE_NATS_CA and tls=",
         ),
-        (ConnectionRefusedError("refused"), True, "", "refused; is the broker running, and on this port?"),
+        (
+            ConnectionRefusedError("refused"),
+            True,
+            "",
+            "refused; check that the broker runs, and on this port",
+        ),
         (
             TypeError("no such keyword"),
             False,

@@ -85,7 +85,7 @@ def system_fault(text: str, cause: BaseException) -> Fault | None:
     if isinstance(cause, socket.gaierror) or any(sign in text for sign in _UNKNOWN_HOST):
         return Fault(Kind.UNREACHABLE, f"the host name is unknown ({text}); check its spelling and the DNS")
     if isinstance(cause, ConnectionRefusedError) or any(sign in text.lower() for sign in _REFUSED):
-        return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")
+        return Fault(Kind.UNREACHABLE, f"{text}; check that the broker runs, and on this port")
     return None
 
 
