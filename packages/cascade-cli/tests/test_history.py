@@ -113,6 +113,9 @@ def test_what_cannot_be_resolved_is_answered_with_the_reason(
     asyncio.run(arun(one(), state_backend=SqliteState("runs"), run_id="day"))
     unknown = "no run 'night' is recorded in runs; cascade history --state runs lists them"
     assert unknown in failed("history", "night")
+    asyncio.run(arun(one(), state_backend=SqliteState("runs"), run_id="audit~night-1"))
+    for typed, meant in (("dya", "day"), ("night-1", "audit~night-1")):
+        assert f"no run {typed!r} is recorded in runs; did you mean {meant}?" in failed("history", typed)
     assert "give one of --value JSON, --again and --fail" in failed("resolve", "day", "one:0")
     assert "--value is not JSON" in failed("resolve", "day", "one:0", "--value", "x")
     lists = f"; cascade history --state {folder / 'runs'} lists the runs"
@@ -129,7 +132,7 @@ def test_what_cannot_be_resolved_is_answered_with_the_reason(
     assert main(["history", "--prune"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "deleted 0 runs\n"
-    assert shown.out.split("\t")[:4] == ["day", "one", "Succeeded", "1"]
+    assert shown.out.splitlines()[-1].split("\t")[:4] == ["day", "one", "Succeeded", "1"]
     assert os.environ["CASCADE_STATE"] == "runs"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces import RunSummary, StepState, StepSummary
 from cascade.interfaces.errors import CascadeError
 from cascade.interfaces.redaction import Redactor
+from cascade.interfaces.text import nearest
 
 MOST = 1_000
 """Runs of a list."""
@@ -71,9 +72,8 @@ def command(run: str | None, *, values: bool, prune: bool, collected: Path | Non
         return
     summary = next(iter(found.runs(run_id=run)), None)
     if summary is None:
-        raise CommandError(
-            f"no run {run!r} is recorded in {state}", f"cascade history --state {state} lists them"
-        )
+        recorded = [each.run_id for each in found.runs(limit=1_000)]
+        raise CommandError(f"no run {run!r} is recorded in {state}", _instead_of(run, recorded, state))
     kept = {key: _shown_value(value) for key, value in found.values(run)} if values else {}
     steps = [_step_row(each, kept) for each in found.steps(run)]
     show_runs(output, [{**_run_row(summary), "steps": steps}], values=values)
@@ -84,6 +84,13 @@ def _latest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if len(rows) > MOST:
         settings().output.note(f"these are the latest {MOST:,} runs; cascade history RUN shows an older one")
     return rows[:MOST]
+
+
+def _instead_of(run: str, recorded: Sequence[str], state: str | None) -> str:
+    """Return what to write for a run that is not recorded; the id of a start request is the end of its run's id."""
+    requested = (each for each in recorded if each.endswith(f"~{run}"))
+    near = next(requested, None) or nearest(run, recorded)
+    return f"did you mean {near}?" if near else f"cascade history --state {state} lists them"
 
 
 def _list_collected(path: Path, run_id: str | None) -> None:
