@@ -147,6 +147,27 @@ def test_start_says_what_became_of_the_request(plant: Plant) -> None:
     assert ask(plant, *audit, "a3", "-p", "number=60", "--wait")[0] == 4
 
 
+def test_a_wait_says_why_no_answer_comes_and_what_becomes_of_the_run(plant: Plant, tmp_path: Path) -> None:
+    """The service is killed; then Ctrl-C ends the wait, which has no limit."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    service = served(plant, tmp_path, "--name", "lathe", "jobs.py:audit")
+    eventually(lambda: plant.cascade("workflows", "lathe").returncode == 0, "it offers")
+    asked = ["start", "audit", "--on", "lathe", "--id", "k1", "-p", "number=60", "--wait"]
+    with subprocess.Popen(
+        [*CASCADE, *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plant.environment()
+    ) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stderr is not None
+        assert waiting.stdout.readline() == "lathe: audit~k1 accepted\n"
+        service.kill()
+        assert waiting.stderr.readline() == (
+            "lathe is not connected; Ctrl-C ends the wait, and the same command with --id k1 asks again\n"
+        )
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.stderr.read() == "only the wait has ended; cascade cancel run:audit~k1 ends the run\n"
+        assert waiting.wait(60 * busyness()) == 130
+
+
 def test_start_on_all_asks_everyone_who_offers_it(plant: Plant) -> None:
     """A row for each of them."""
     code, rows = ask(plant, "audit", "--on", "@all", "--wait", "-p", "number=2")

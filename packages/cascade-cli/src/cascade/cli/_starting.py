@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from cascade.cli._offers import offer_rows
@@ -15,9 +16,9 @@ from cascade.cli.snapshot import STATUS, WORKFLOWS, fill
 from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.text import nearest, printable
 from cascade.interfaces.topics import parse_response_topic, request_topic
-from cascade.interfaces.watch import Message
+from cascade.interfaces.watch import Lost, Message, WatchItem
 from cascade.runtime.starting import params_of_texts
-from cascade.wire import StartResponse, View, parse_response, to_wire
+from cascade.wire import Presence, StartResponse, View, parse, parse_response, to_wire
 
 EVERY = "@all"
 """In place of an engine: every one that offers the workflow."""
@@ -63,7 +64,10 @@ async def start(link: Link, asked: Start, output: Output) -> list[dict[str, Any]
                 _show(output, source, answers.pop(source))
                 # a second request of the id starts nothing, and asks for the end
                 await link.publish(request_topic(source, asked.workflow), {**content, "wait": True}, 1)
-            await _collect(stream, answers, sources, None)
+            with _only_the_wait_ends(f"{asked.workflow}~{asked.id}", output):
+                await _collect(
+                    stream, answers, sources, None, lambda item: _note_silence(item, running, asked, output)
+                )
         for source in sources:
             _show(output, source, answers.get(source))
         if ended_before:
@@ -108,14 +112,22 @@ def _nobody(rows: list[dict[str, Any]], found: list[dict[str, Any]], asked: Star
 
 
 async def _collect(
-    stream: WatchStream, answers: dict[str, StartResponse], sources: list[str], timeout: float | None
+    stream: WatchStream,
+    answers: dict[str, StartResponse],
+    sources: list[str],
+    timeout: float | None,
+    note: Callable[[WatchItem], None] = lambda item: None,
 ) -> None:
-    """Take answers until each source has given one, or the time is over."""
+    """Take answers until each source has given one, or the time is over.
+
+    :param note: gets every item, for a wait without a limit.
+    """
     missing: Callable[[], bool] = lambda: any(source not in answers for source in sources)  # noqa: E731
     try:
         async with asyncio.timeout(timeout):
             while missing():
                 item = await anext(stream)
+                note(item)
                 addressed = parse_response_topic(item.topic) if isinstance(item, Message) else None
                 if not isinstance(item, Message) or addressed is None or addressed[0] not in sources:
                     continue
@@ -124,6 +136,27 @@ async def _collect(
                     answers[str(addressed[0])] = answer
     except TimeoutError:
         return
+
+
+def _note_silence(item: WatchItem, running: Collection[str], asked: Start, output: Output) -> None:
+    """Say why no answer comes: the link is down, or an engine is no longer connected."""
+    if isinstance(item, Lost):
+        output.note(f"the broker does not deliver: {item.reason}; waiting for it")
+    found = parse(item.topic, item.payload) if isinstance(item, Message) else None
+    if isinstance(found, Presence) and not found.online and found.source in running:
+        output.note(
+            f"{found.source} is not connected; Ctrl-C ends the wait, and the same command with --id {asked.id} asks again"
+        )
+
+
+@contextmanager
+def _only_the_wait_ends(run_id: str, output: Output) -> Iterator[None]:
+    """Say what becomes of the run when Ctrl-C ends the wait."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        output.note(f"only the wait has ended; cascade cancel run:{run_id} ends the run")
+        raise
 
 
 def _row(source: str, id_: str, answer: StartResponse | None) -> dict[str, Any]:
