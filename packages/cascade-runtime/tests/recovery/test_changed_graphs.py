@@ -230,6 +230,25 @@ async def test_what_is_declared_otherwise_is_named_and_runs_again_on_request(nam
     assert not ran
 
 
+def maps_in_a_row(*numbers: int) -> LazyResult[Any]:
+    return last(double.map(x=double.map(x=numbers)))
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [(lambda *numbers: last(double.map(x=numbers)), [[2, 4, 6]]), (maps_in_a_row, [[4, 8, 12]])],
+)
+async def test_a_completed_step_notices_that_its_map_has_an_item_more(
+    target: Callable[..., LazyResult[Any]], value: Any, night: Night
+) -> None:
+    """The new item has no record that differs, and the run has succeeded: without the map's size it returned its old value."""
+    await night.run(target(1, 2))
+    assert await night.refuses(target(1, 2, 3)) == ["last:0 arguments"]
+    assert await night.run(target(1, 2, 3), on_change="rerun") == value
+    assert ran["double 3"] == ran["last"] == 1
+    assert "double 1" not in ran
+
+
 async def test_items_that_are_known_late_are_compared_when_they_are_known(night: Night) -> None:
     """A step that is not recorded returns others: the run, in which steps have begun, has failed by then."""
     target = last(double.map(x=numbers.unrecorded()()))

@@ -1,6 +1,7 @@
 """Digests of a step: of its task's code, and of its arguments.
 
-The arguments count with their literals and the keys of the calls whose values are taken.
+The arguments count with their literals and the keys of the calls whose values are taken; of a map, also with its size:
+an item that is new has no record that could differ.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cascade.spec import (
     PLAIN,
     Call,
     LazyResult,
+    MapCall,
     Search,
     TaskDefinition,
     call_of,
@@ -166,7 +168,9 @@ def _value(value: Any, key_of: Callable[[Call], str]) -> bytes:
     """
 
     def reference(lazy: LazyResult[Any]) -> Reference:
-        return Reference(key_of(call_of(lazy)))
+        call = call_of(lazy)
+        size = _size(call)
+        return Reference(key_of(call) if size is None else f"{key_of(call)}[{size}]")
 
     if type(value) in PLAIN:
         return written(value)
@@ -179,3 +183,13 @@ def _value(value: Any, key_of: Callable[[Call], str]) -> bytes:
     except Exception:
         # whatever a class of the user raises when its state is read
         return _OPAQUE
+
+
+def _size(call: Call) -> int | None:
+    """Return how many items a map has, or the maps have whose values it takes; None if only the run knows it."""
+    while isinstance(call, MapCall) and call.kwargs:
+        column = next(iter(call.kwargs.values()))
+        if not isinstance(column, LazyResult):
+            return len(column)
+        call = call_of(column)
+    return None
