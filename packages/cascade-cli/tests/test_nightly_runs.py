@@ -68,6 +68,12 @@ def test_a_recorded_result_is_never_returned_without_a_word(cascade: Cascade, tm
         r"cascade: run nightly ended on [0-9-]+ [0-9:]+; its result is returned, nothing ran\n", err
     )
     assert (tmp_path / "measured.txt").read_text().count("\n") == 3
+    job = tmp_path / "nightly_job.py"
+    job.write_text(f"{JOB}\nextra = measure.map(sensor=range(2))\n")
+    more = ("nightly_job.py:extra", "-q", "--state", "runs", "--run-id", "extra")
+    assert cascade(*more)[0] == 0
+    job.write_text(job.read_text().replace("range(2)", "[0, 1, 2]"))
+    assert cascade(*more)[2].endswith("its recorded results are used, and 1 task that has none ran\n")
 
 
 def test_an_id_may_have_the_date(cascade: Cascade, tmp_path: Path) -> None:

@@ -137,6 +137,20 @@ async def test_a_failed_run_goes_on_at_the_step_that_failed(runs: Runs) -> None:
     assert set(runs.steps().values()) == {StepState.COMPLETED}
 
 
+async def test_the_end_of_a_run_stands_when_its_result_is_returned_again(runs: Runs) -> None:
+    """Whoever asks for the result tomorrow does not move the end of the night; a step that runs again does."""
+    target = total([size(load("abc"))])
+    await runs.run(target)
+    (ended,) = runs.state().runs()
+    assert await runs.run(target) == 3
+    (asked,) = runs.state().runs()
+    assert (asked.status, asked.ended) == (RecordedStatus.SUCCEEDED, ended.ended)
+    more = total([size(load("abcd"))])
+    assert await runs.run(more, on_change="rerun") == 4
+    (again,) = runs.state().runs()
+    assert (again.status, again.ended == ended.ended) == (RecordedStatus.SUCCEEDED, False)
+
+
 @task
 async def caught(name: str) -> Exception:
     note("caught")

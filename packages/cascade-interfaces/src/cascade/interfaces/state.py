@@ -383,7 +383,10 @@ class Journal(Protocol):
         ...
 
     async def end(self, status: RunStatus, error: str = "") -> None:
-        """Record how the run ended, close the file and release the run. Nothing may follow but ``close``."""
+        """Record how the run ended, close the file and release the run. Nothing may follow but ``close``.
+
+        If the run had succeeded before, and succeeds again in an attempt that recorded nothing, the time of its end stands.
+        """
         ...
 
     async def close(self) -> None:

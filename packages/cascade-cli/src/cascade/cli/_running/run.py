@@ -29,6 +29,7 @@ from cascade.interfaces import (
     RunResult,
     RunStatus,
     TaskCancelledError,
+    TaskState,
     TaskStateEvent,
 )
 from cascade.interfaces.tracebacks import show_arguments
@@ -82,7 +83,7 @@ def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings
             with _named_as_options(plan):
                 raise error
         if error is None:
-            _note_old_result(plan, settings.output)
+            _note_old_result(plan, summary, settings.output)
         for line in () if plan.quiet else summary.remarks():
             settings.output.note(line)
         # the last line names the failure that has ended the run
@@ -109,7 +110,7 @@ def _note_choice(plan: Plan, output: Output) -> None:
         output.note(f"cascade: the run is {run_id}; if it is interrupted, --continue goes on with it")
 
 
-def _note_old_result(plan: Plan, output: Output) -> None:
+def _note_old_result(plan: Plan, summary: RunSummary, output: Output) -> None:
     """Say that the result is an earlier one, also with ``--quiet``: otherwise every night looks like the first one."""
     recorded = plan.choice.recorded
     if (
@@ -118,7 +119,12 @@ def _note_old_result(plan: Plan, output: Output) -> None:
         and plan.keywords.get("on_change") != "rerun"
     ):
         ended = shown_time(recorded.ended or recorded.created)
-        output.note(f"cascade: run {recorded.run_id} ended on {ended}; its result is returned, nothing ran")
+        ran = summary.counts[TaskState.COMPLETED.value]
+        what = "its result is returned, nothing ran"
+        if ran:
+            tasks = "1 task that has none" if ran == 1 else f"{ran} tasks that have none"
+            what = f"its recorded results are used, and {tasks} ran"
+        output.note(f"cascade: run {recorded.run_id} ended on {ended}; {what}")
 
 
 def _outcome(run: Callable[[], Any]) -> tuple[Any, BaseException | None]:

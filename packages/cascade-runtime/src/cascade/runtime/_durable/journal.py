@@ -182,7 +182,11 @@ class SqliteJournal:
 
     async def end(self, status: RunStatus, error: str = "") -> None:
         """Record how the run ended, and close."""
-        await self._call(End(status.value, _text(error), self._clock.now()))
+        now, before = self._clock.now(), self._before
+        stands = before is not None and before.status == status.value == RunStatus.SUCCEEDED.value
+        await self._call(
+            End(status.value, _text(error), now, before.ended if before is not None and stands else now)
+        )
         self._ended = True
         await self.close()
 

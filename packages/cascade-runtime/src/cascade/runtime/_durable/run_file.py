@@ -271,9 +271,9 @@ class RunFile:
         for table in ("step", "result"):
             self._run(f"DELETE FROM {table} WHERE key >= ? AND key < ?", between)
 
-    def end(self, status: str, error: str, *, now: float) -> None:
+    def end(self, status: str, error: str, *, now: float, ended: float | None) -> None:
         """Record how the run and this attempt ended."""
-        self._run("UPDATE run SET status = ?, ended = ?, error = ?", (status, now, error))
+        self._run("UPDATE run SET status = ?, ended = ?, error = ?", (status, ended, error))
         self._run("UPDATE attempt SET ended = ?, how = ? WHERE n = ?", (now, status, self.attempt))
 
     def interrupt(self, *, now: float, before: Before | None) -> None:

@@ -239,10 +239,12 @@ class End(Operation):
     status: str
     problem: str
     now: float
+    ended: float | None
+    """When the run ended: before this attempt, if that only returned the recorded values."""
 
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
         """Update run and attempt."""
-        file.end(self.status, self.problem, now=self.now)
+        file.end(self.status, self.problem, now=self.now, ended=self.ended)
 
 
 @dataclass(slots=True, eq=False)

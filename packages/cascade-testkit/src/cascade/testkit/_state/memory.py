@@ -278,7 +278,9 @@ class MemoryJournal:
         self.commit()
         self.keep_events(NO_EVENTS)
         self._run.status, self._run.error = RecordedStatus(status.value), error
-        self._run.ended = time.time()
+        before = self._before
+        stands = before is not None and before[0].value == status.value == RunStatus.SUCCEEDED.value
+        self._run.ended = before[1] if before is not None and stands else time.time()
         await self.close()
 
     async def close(self) -> None:

@@ -81,6 +81,21 @@ class Resuming(Harness):
         assert journal.earlier is not None
         assert journal.earlier.status is RecordedStatus.INTERRUPTED
 
+    @pytest.mark.parametrize("recorded", [False, True])
+    async def test_the_end_of_a_run_stands_when_only_its_values_are_returned(self, recorded: bool) -> None:
+        """An attempt that recorded a step ended later."""
+        journal = await self.begin()
+        await complete(journal, "f:0", "value")
+        await self.within(journal.end(RunStatus.SUCCEEDED))
+        backend = await self.backend()
+        (before,) = backend.runs()
+        journal = await self.begin(backend)
+        if recorded:
+            await complete(journal, "g:0", "value")
+        await self.within(journal.end(RunStatus.SUCCEEDED))
+        (after,) = backend.runs()
+        assert (after.status, after.ended == before.ended) == (RecordedStatus.SUCCEEDED, not recorded)
+
     async def test_a_cancelled_run_is_continued_only_on_request(self) -> None:
         """The error states what to give."""
         journal = await self.begin()
