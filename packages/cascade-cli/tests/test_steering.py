@@ -85,6 +85,11 @@ def test_wait_returns_when_all_obey_and_drained_when_nothing_runs(plant: Plant) 
     assert done.returncode == 0
     assert {f"applied\t{each}" for each in "abc"} <= set(done.stdout.splitlines()[1:])
     plant.wait_for_runs("a", "b", "c")
+    unknown = "no run has a task audti now, and a later one obeys; did you mean task:audit?\n"
+    for pattern, is_known in (("audti", False), ("aud*", True)):
+        done = plant.cascade("limit", f"task:{pattern}", "--concurrency", "9", "--wait")
+        assert (done.returncode, unknown in done.stderr) == (0, not is_known)
+        assert "no run has" not in plant.cascade("clear", f"task:{pattern}", "--wait").stderr
     done = plant.cascade("cancel", "run:run-a", "--wait", "--json")
     found = json.loads(done.stdout)
     assert (done.returncode, found["applied"]) == (0, ["a"])
