@@ -90,7 +90,7 @@ async def test_a_second_process_of_the_name_is_reported(
         MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME, client_id="two"),
     ):
         await eventually(lambda: "another process announces itself" in caplog.text)
-    assert "give every process a source_id of its own" in caplog.text
+    assert "give every process a name (source_id) of its own" in caplog.text
 
 
 async def test_both_reports_say_idle_after_the_birth_and_name_its_session(

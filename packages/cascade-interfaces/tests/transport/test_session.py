@@ -179,7 +179,7 @@ async def test_the_birth_answers_others_once_a_second_and_not_at_the_end(
     await asyncio.sleep(5.0)
     assert len(peer.published(STATUS)) == 2
     assert warnings() == [
-        "memory:1: another process announces itself as s: give every process a source_id of its own"
+        "memory:1: another process announces itself as s: give every process a name (source_id) of its own"
     ]
     peer.client.deliver(STATUS, FOREIGN)
     peer.silent.add("publish")
@@ -191,7 +191,7 @@ async def test_the_birth_answers_others_once_a_second_and_not_at_the_end(
 @pytest.mark.parametrize(
     ("fault", "keywords", "text"),
     [
-        (TAKEN_OVER, {}, "another process uses the name s|source_id"),
+        (TAKEN_OVER, {}, "another process uses the name s|name (source_id)"),
         (CLOSED, {"client_id": "c"}, "another process seems to use the client id c|client_id"),
         (CLOSED, {}, ""),
         (UNREACHABLE, {"client_id": "c"}, ""),

@@ -200,7 +200,7 @@ class Session(Generic[ClientT]):
         if self._parts.presence.receive(message.payload, self.loop.time()):
             self.state.failed(
                 "name",
-                "%s: another process announces itself as %s: give every process a source_id of its own",
+                "%s: another process announces itself as %s: give every process a name (source_id) of its own",
                 self._parts.settings.address, self._parts.presence.source_id,
             )  # fmt: skip
         self._plan_birth()
@@ -343,7 +343,7 @@ class Session(Generic[ClientT]):
         if contested:
             self._parts.log.error(
                 "%s at %s: each disconnects the other; give every process a %s of its own; trying again in %g s",
-                self._contest(), self._parts.settings.address, "client_id" if self._parts.settings.fixed_client_id else "source_id",
+                self._contest(), self._parts.settings.address, "client_id" if self._parts.settings.fixed_client_id else "name (source_id)",
                 SLOW_PAUSE,
             )  # fmt: skip
         return self._backoff.pause(
