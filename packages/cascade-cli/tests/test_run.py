@@ -177,6 +177,9 @@ def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascad
         (["job.py", "--on-failure", "keep"], "Invalid value for '--on-failure': 'keep' is not one of 'stop', 'continue', 'return'; cascade run --help lists what it takes"),
         (["a.b.py"], "a.b.py has a dot in its name; rename the file"),
         (["empty.py"], "empty.py has no 'workflow'; write workflow = task(...) there, without running it"),
+        (["job.py:parts", "number=3"], "Got unexpected extra argument (number=3); write -p number=3"),
+        (["job.py:parts", "a=1", "b=2"], "Got unexpected extra arguments (a=1 b=2); write -p a=1"),
+        (["job.py:parts", "three"], "Got unexpected extra argument (three); cascade run --help lists what it takes"),
         ([], "Missing argument 'FILE.py[:NAME]'; cascade run --help lists what it takes"),
     ],
 )  # fmt: skip

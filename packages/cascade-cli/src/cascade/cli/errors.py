@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from cascade.interfaces.errors import CascadeError, ConnectorUnavailable, RunCancelledError, UsageError
@@ -27,6 +29,8 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (click.UsageError, USAGE),
     (click.FileError, USAGE),
 )
+_ASSIGNMENT = re.compile(r"extra arguments? \((\w+=\S*?)[ )]")
+"""A parameter that was written without its option."""
 
 
 class CommandError(CascadeError):
@@ -64,4 +68,8 @@ def _text(error: BaseException, debug: bool) -> str:
 
 def _usage(error: click.UsageError) -> str:
     path = error.ctx.command_path if error.ctx is not None else "cascade"
-    return f"{error.format_message().rstrip('.')}; {path} --help lists what it takes"
+    message = error.format_message().rstrip(".")
+    takes_parameters = error.ctx is not None and any("-p" in each.opts for each in error.ctx.command.params)
+    if takes_parameters and (found := _ASSIGNMENT.search(message)) is not None:
+        return f"{message}; write -p {found[1]}"
+    return f"{message}; {path} --help lists what it takes"
