@@ -52,7 +52,7 @@ def test_a_pause_is_logged_with_its_topic_and_id_and_so_is_its_end(
     [
         (b'{"type":"puase"}', "unsupported: unknown type 'puase'"),
         (b"?", "rejected: JSON is malformed"),
-        (b'{"type":"pause","expires_at":5}', "had expired when it arrived"),
+        (b'{"type":"pause","expires_at":5}', "; if it is right, remove the message: cascade resume"),
         (b'{"type":"pause","expires_at":1800000000000}', "this looks like milliseconds"),
     ],
 )

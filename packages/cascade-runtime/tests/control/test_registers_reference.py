@@ -10,6 +10,7 @@ from fakes import FakeClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade.interfaces.control_messages import lift_command
 from cascade.runtime._admission.rules import Effective, Pause
 from cascade.runtime._registers import registers as module
 from cascade.runtime._registers.notices import Notice
@@ -248,7 +249,8 @@ class Model:
             late = self.clock.now() - content.expires_at
             text = (
                 f"had expired when it arrived ({content.id}): expires_at is {late:.0f} s ago by the clock "
-                "of this machine; if that is wrong, compare it with the clock of the sender"
+                "of this machine; if that is wrong, compare it with the clock of the sender; if it is right, remove the "
+                f"message: {lift_command(row.topic, new)}"
             )
             if late >= 0:
                 self.notices.append((row.topic, text))

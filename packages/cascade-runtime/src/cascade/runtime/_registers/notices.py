@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cascade.interfaces.control_messages import lift_command
 from cascade.runtime._registers.parsing import Constraint
 from cascade.runtime._registers.table import Problem, Register
 
@@ -44,5 +45,6 @@ def expiry_notice(topic: str, constraint: Constraint, now: float) -> Notice | No
     return Notice(
         topic,
         f"had expired when it arrived ({constraint.id}): expires_at is {now - constraint.expires_at:.0f} s ago by the clock "
-        "of this machine; if that is wrong, compare it with the clock of the sender",
+        "of this machine; if that is wrong, compare it with the clock of the sender; if it is right, remove the message: "
+        f"{lift_command(topic, constraint.rule.type)}",
     )
