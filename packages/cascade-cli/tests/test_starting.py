@@ -147,6 +147,7 @@ def test_start_says_what_became_of_the_request(plant: Plant) -> None:
     assert ask(plant, *audit, "a3", "-p", "number=60", "--wait")[0] == 4
 
 
+@pytest.mark.full
 def test_a_wait_says_why_no_answer_comes_and_what_becomes_of_the_run(plant: Plant, tmp_path: Path) -> None:
     """The service is killed; then Ctrl-C ends the wait, which has no limit."""
     (tmp_path / "jobs.py").write_text(JOBS)
