@@ -407,8 +407,8 @@ class NetworkConnector(ABC):
         session, topic, own = self._lifecycle.session, message.topic, self._presence.announced
         known = self._earlier.receive(topic, message.payload, retained=message.retain, session=own)
         is_report = topic == self._earlier.runs_topic
-        if is_report and self._earlier.contested and session is not None:
-            self._presence.shared_before(session.loop.time())
+        if is_report and self._earlier.contested_in and session is not None:
+            self._presence.shared_before(self._earlier.contested_in, session.loop.time())
         if not known or topic not in self._earlier_queues or session is None or session.link is None:
             return
         queue = self._earlier_queues.pop(topic)

@@ -46,8 +46,8 @@ class EarlierRuns:
         """Rows of runs that have ended, the latest first; None before the report has arrived."""
         self.ends: list[dict[str, Any]] = []
         """Runs that are reported whole, in the order in which they came to be known."""
-        self.contested = False
-        """Whether that process had reported that another one uses its name; its clock may be another, so the time says nothing."""
+        self.contested_in = ""
+        """The session in which that process had reported that another one uses its name; its clock may be another, so the time says nothing."""
         self._source = source
 
     def receive(self, topic: str, payload: bytes, *, retained: bool, session: str | None) -> bool:
@@ -67,9 +67,9 @@ class EarlierRuns:
         return retained or is_own
 
     def _take_runs(self, report: Mapping[str, Any]) -> None:
-        self.contested = report.get("contested") is True
+        self.contested_in = str(report.get("presence")) if report.get("contested") is True else ""
         # one that is contested may belong to a process that lives
-        active = [] if self.contested else _list(report, "runs")[:MAX_LOST]
+        active = [] if self.contested_in else _list(report, "runs")[:MAX_LOST]
         lost = [row for row in (_lost(each, report) for each in active) if _is_row(row)]
         self.ends += lost
         rows = [{key: row[key] for key in row if key not in _WHOLE} for row in lost]

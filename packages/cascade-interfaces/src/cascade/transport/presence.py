@@ -48,6 +48,10 @@ class Presence:
         self._suspected = False
         self._foreign_births = 0
         self._announced_elsewhere = -math.inf
+        # of other processes: the session that had reported that the name is shared, when that was found, and the one that has ended
+        self._shared_by = ""
+        self._shared_before = -math.inf
+        self._ended = ""
         self._announced: str | None = None
         self._first: str | None = None
         # of other processes, found on the first link: they may have been there before
@@ -121,6 +125,8 @@ class Presence:
         if isinstance(session, str) and foreign:
             self._suspect(now)
             self._judge(session, now)
+            if message.get("reason") == ENDED:
+                self._ended = session
         self._holds_other = payload != self._birth.encode()
         self._foreign_births += foreign and message.get("status") == "online"
         if self._foreign_births <= _PREDECESSOR_BIRTHS:
@@ -155,11 +161,16 @@ class Presence:
         left it: a message of another process on the second link that was not there on the first, or births that it keeps publishing.
         """
         taken_over = len(self._evidence) > 1 and now - self._evidence[-2] <= _SHOWN_WITHIN
-        return taken_over or now - self._announced_elsewhere <= _SHOWN_WITHIN
+        if taken_over or now - self._announced_elsewhere <= _SHOWN_WITHIN:
+            return True
+        return self._shared_by != self._ended and now - self._shared_before <= _SHOWN_WITHIN
 
-    def shared_before(self, now: float) -> None:
-        """Note that the last process with this name had reported that it shares it."""
-        self._announced_elsewhere = now
+    def shared_before(self, session: str, now: float) -> None:
+        """Note that the last process with this name had reported in a session that it shares it.
+
+        It counts unless that process has disconnected by itself: short ones after each other would repeat it for ever.
+        """
+        self._shared_by, self._shared_before = session, now
 
     def _judge(self, session: str, now: float) -> None:
         """Note another process if a session is of one that has come after the first birth of this one."""
