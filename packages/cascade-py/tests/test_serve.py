@@ -20,6 +20,8 @@ import pytest
 import cascade as cs
 from cascade.interfaces import Complete, Connector, LifecycleEvent, Message, ReplyTo
 from cascade.interfaces.topics import constraint_topic
+from cascade.runtime.serving._intake import RequestedRun
+from cascade.runtime.serving._store import RequestStore
 from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
 from cascade.wire import View
@@ -412,6 +414,31 @@ async def test_an_id_is_answered_from_its_record_after_a_restart_and_never_runs_
             assert (await client.answers(2))[1]["code"] == "invalid"
             assert client.offered["audit"].last.run_id == "audit~a"
     assert CALLS == [13]
+
+
+async def test_who_asks_while_an_end_is_recorded_is_answered_once_and_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is sent when the record is on disk, as it is for those who asked before."""
+    held, release, put = asyncio.Event(), asyncio.Event(), RequestStore.put
+
+    async def slow(self: RequestStore, run: RequestedRun) -> None:
+        if run.outcome is not None and not release.is_set():
+            held.set()
+            await release.wait()
+        await put(self, run)
+
+    monkeypatch.setattr(RequestStore, "put", slow)
+    async with service(audit, state=tmp_path / "runs") as client:
+        await client.ask("audit", id="a")
+        await held.wait()
+        for other in False, True:  # the second shows that the service has read the first
+            await client.ask("audit", id="a", wait=True, params={"number": 61 if other else 60})
+        assert [each["status"] for each in await client.answers(2)] == ["accepted", "refused"]
+        release.set()
+        await client.answers(3)
+        await client.ask("audit", id="a", wait=True)
+        assert [each["status"] for each in (await client.answers(4))[2:]] == ["ended", "ended"]
 
 
 async def test_what_a_stop_interrupted_goes_on_after_the_restart(tmp_path: Path) -> None:

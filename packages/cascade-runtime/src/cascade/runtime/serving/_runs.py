@@ -78,8 +78,9 @@ class ServiceRuns:
         self._store, self._history, self._leases = store, history, leases
         self._responses, self._refuse, self._report = responses, refuse, report
         self._askers: dict[str, list[Asker]] = {}
-        # by run id: runs that are recorded, and how those that have just ended did
+        # by run id: runs that are recorded, those whose end is being recorded, and how those that have just ended did
         self._recorded: set[str] = set()
+        self._ending: set[str] = set()
         self._stopped: dict[str, tuple[RunStatus, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._bus = bus
@@ -124,7 +125,7 @@ class ServiceRuns:
             self._askers[run.run_id] = [asker]
             _log.info("%s: accepted%s", run.run_id, f", asked by {request.by[:64]!r}" if request.by else "")
             self._spawn(self._begin(run))
-        elif run.state is State.ENDED:
+        elif run.state is State.ENDED and run.run_id not in self._ending:
             self._responses.ended(asker, run)
         elif request.wait or not self._is_recorded(run):
             self._askers.setdefault(run.run_id, []).append(asker)
@@ -212,6 +213,7 @@ class ServiceRuns:
         return RunStatus.CANCELLED if cancelled else RunStatus.FAILED, describe(error)
 
     async def _end(self, run: RequestedRun, outcome: Outcome) -> None:
+        self._ending.add(run.run_id)
         following = self._intake.ended(run, outcome)
         took = f" after {outcome.duration_ms / 1000:.1f} s" if outcome.duration_ms is not None else ""
         error = f": {self._redactor.one_line(outcome.error)}" if outcome.error else ""
@@ -229,6 +231,7 @@ class ServiceRuns:
     async def _answer(self, run: RequestedRun) -> None:
         """Send the end to whoever waits for it, and note that."""
         askers = self._askers.pop(run.run_id, [])
+        self._ending.discard(run.run_id)
         if not askers and run.waits:
             # it asked an earlier process
             askers = [Asker(run.id)]
