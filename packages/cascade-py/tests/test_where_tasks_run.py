@@ -20,6 +20,7 @@ from cascade.interfaces.control_messages import constraint_message
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import LocalConnector, LocalHub
 from cascade.testkit import eventually
+from cascade.testkit.waiting import busyness
 
 pytestmark = [pytest.mark.process, pytest.mark.full, pytest.mark.timeout(240)]
 
@@ -82,9 +83,9 @@ class Desk:
 
     async def waits(self) -> bool:
         """Return whether the task stands still; it does not if it makes many turns."""
-        begun = self.turn()
+        begun, many = self.turn(), MANY * busyness()
         last, same = begun, 0
-        while last - begun < MANY:
+        while last - begun < many:
             await asyncio.sleep(0.05)
             now = self.turn()
             same = same + 1 if now == last else 0
