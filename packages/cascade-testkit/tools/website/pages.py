@@ -53,7 +53,11 @@ def pages() -> list[str]:
 
 def _ignored(path: Path) -> bool:
     inside = path.relative_to(ROOT).parts
-    return any(part in {"build", "dist", "node_modules"} or part.startswith(".venv") for part in inside)
+    # what tools leave in a checkout, such as pytest its cache, has pages, too
+    return any(
+        part in {"build", "dist", "node_modules"} or (part.startswith(".") and part != ".github")
+        for part in inside
+    )
 
 
 def place(path: str) -> str:
