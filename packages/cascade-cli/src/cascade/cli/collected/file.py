@@ -27,7 +27,7 @@ class Interrupted(Exception):
 class CollectedFile:
     """A collector's file. Of a truncated or damaged one it reads what is whole; ``problem`` then says so.
 
-    One thread at a time uses an object; ``cancel`` may be called by another one.
+    One thread at a time uses an object; another one may call ``cancel`` and ``close``.
 
     :raises CommandError: if it is not there, cannot be read, or is not a collector's file of this version.
     """
@@ -39,6 +39,8 @@ class CollectedFile:
         if not path.is_file():
             raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
         self._cancelled = threading.Event()
+        # a connection that is closed while it executes a query ends the process
+        self._in_use = threading.RLock()
         self._deadline: float | None = None
         self._connection = _connect(path)
         try:
@@ -55,8 +57,9 @@ class CollectedFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, after the query that runs now."""
+        with self._in_use:
+            self._connection.close()
 
     @property
     def is_cancelled(self) -> bool:
@@ -76,6 +79,12 @@ class CollectedFile:
         :raises Interrupted: if it takes longer, or after ``cancel``.
         :raises CommandError: if another program keeps the file for itself.
         """
+        with self._in_use:
+            return self._rows(query, values, within)
+
+    def _rows(self, query: str, values: Sequence[Any], within: float | None) -> list[tuple[Any, ...]]:
+        if self._cancelled.is_set():
+            raise Interrupted
         if self.is_empty:
             return []
         self._deadline = None if within is None else time.monotonic() + within
@@ -127,14 +136,15 @@ class CollectedFile:
         if self.problem:
             raise CommandError(f"{self.path}: {why}", "restore it from a copy") from error
         self.problem = f"{self.path} is damaged ({why}): what is whole is shown; restore it from a copy"
-        self._connection.set_progress_handler(None, 0)
-        try:
-            copy = salvaged(self._connection)
-        except sqlite3.DatabaseError as exc:
-            raise CommandError(f"{self.path} is damaged", "restore it from a copy") from exc
-        damaged, self._connection = self._connection, copy
-        self._connection.set_progress_handler(self._must_stop, _EACH)
-        damaged.close()
+        with self._in_use:
+            self._connection.set_progress_handler(None, 0)
+            try:
+                copy = salvaged(self._connection)
+            except sqlite3.DatabaseError as exc:
+                raise CommandError(f"{self.path} is damaged", "restore it from a copy") from exc
+            damaged, self._connection = self._connection, copy
+            self._connection.set_progress_handler(self._must_stop, _EACH)
+            damaged.close()
 
 
 class _Damaged(CommandError):
