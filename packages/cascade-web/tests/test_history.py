@@ -129,24 +129,33 @@ async def test_a_reader_that_leaves_ends_its_query(
 ) -> None:
     """The step that runs is interrupted, the file is closed, and a newer question of a kind does the same."""
     begun, closed = threading.Semaphore(0), threading.Semaphore(0)
-    close = CollectedFile.close
+    at_work: set[CollectedFile] = set()
+    closed_at_work: list[CollectedFile] = []
+    early = threading.Event()
+    close, query_rows = CollectedFile.close, CollectedFile._rows
 
-    def endless(self: CollectedFile, query: str, values: Any = (), *, within: float | None = None) -> Any:
-        begun.release()
+    def endless(self: CollectedFile, query: str, values: Any, within: float | None) -> Any:
         assert within is not None
-        return rows(
-            self,
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
-            (),
-            within=60.0,
-        )
+        at_work.add(self)
+        begun.release()
+        try:
+            return query_rows(
+                self,
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+                (),
+                60.0,
+            )
+        finally:
+            early.wait(0.2)  # a file that is closed meanwhile shows it
+            at_work.discard(self)
 
     def counted(self: CollectedFile) -> None:
-        closed.release()
         close(self)
+        closed_at_work.extend(at_work & {self})
+        early.set()
+        closed.release()
 
-    rows = CollectedFile.rows
-    monkeypatch.setattr(CollectedFile, "rows", endless)
+    monkeypatch.setattr(CollectedFile, "_rows", endless)
     monkeypatch.setattr(CollectedFile, "close", counted)
     async with served(path) as port:
         async with linked(port) as socket:
@@ -157,6 +166,7 @@ async def test_a_reader_that_leaves_ends_its_query(
                 lambda: closed.acquire(blocking=False), 20, what="the newer one has ended the first"
             )
         await eventually(lambda: closed.acquire(blocking=False), 20, what="nobody waits for the second")
+    assert closed_at_work == []
 
 
 def spoiled(path: Path, sql: str) -> None:
