@@ -268,7 +268,7 @@ async def test_an_end_of_the_connection_fails_every_call(server: Server, how: st
 async def test_a_socket_that_was_closed_meanwhile_is_a_lost_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What asyncio raises then is no fault of the message: it is kept for the next connection, not dropped."""
+    """The error of asyncio counts as a lost link, so the connector keeps the message for the next connection."""
 
     def raises(*_: object) -> None:
         raise AttributeError("'NoneType' object has no attribute '_add_writer'")

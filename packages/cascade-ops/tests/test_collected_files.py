@@ -493,7 +493,7 @@ def test_a_file_that_cannot_be_opened_is_one_line(path: Path, capsys: pytest.Cap
 
 @pytest.mark.process
 def test_a_disk_that_is_full_at_the_start_is_one_line(path: Path) -> None:
-    """With what to do: nobody's rights are wrong. The system lets the collector write no byte."""
+    """The message names the remedy, which is not one of rights. The system lets the collector write no byte."""
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))"
     command = [sys.executable, "-c", f"{limit}\n{COLLECTOR}", "mqtt://127.0.0.1:1", str(path)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)

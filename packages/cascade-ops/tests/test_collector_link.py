@@ -272,7 +272,7 @@ def test_a_disk_that_fails_ends_the_command_after_its_link(
 
 
 def full_database() -> sqlite3.Error:
-    """What SQLite raises when there is no room."""
+    """The error that SQLite raises when the disk is full."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("PRAGMA max_page_count = 1")
         try:

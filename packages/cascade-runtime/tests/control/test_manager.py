@@ -242,7 +242,7 @@ async def test_row_19_a_lost_store_is_reported_as_stale(
 async def test_row_19_a_lost_store_in_which_nothing_was_in_force_is_not_worth_a_warning(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A service on a new broker has lost nothing, and nothing is lifted when somebody steers there."""
+    """A service on a new broker has lost nothing, and the first constraint there lifts nothing."""
     setting.publish(STORE_TOPIC, b'{"store":"A"}')
     setting.publish(GLOBAL, PAUSE)
     await eventually(lambda: setting.gates)

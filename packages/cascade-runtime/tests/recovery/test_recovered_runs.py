@@ -138,7 +138,7 @@ async def test_a_failed_run_goes_on_at_the_step_that_failed(runs: Runs) -> None:
 
 
 async def test_the_end_of_a_run_stands_when_its_result_is_returned_again(runs: Runs) -> None:
-    """Whoever asks for the result tomorrow does not move the end of the night; a step that runs again does."""
+    """A later call that only returns the result leaves the time of the end; a step that runs again moves it."""
     target = total([size(load("abc"))])
     await runs.run(target)
     (ended,) = runs.state().runs()

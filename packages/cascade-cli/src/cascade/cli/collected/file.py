@@ -63,7 +63,7 @@ class CollectedFile:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether nobody wants its rows any more."""
+        """Whether its reader has gone."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:

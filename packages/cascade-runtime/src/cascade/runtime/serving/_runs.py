@@ -229,7 +229,7 @@ class ServiceRuns:
         await self._execute(run, accepted=True)
 
     async def _answer(self, run: RequestedRun) -> None:
-        """Send the end to whoever waits for it, and note that."""
+        """Send the end to those who wait for it, and record that they have it."""
         askers = self._askers.pop(run.run_id, [])
         self._ending.discard(run.run_id)
         if not askers and run.waits:
