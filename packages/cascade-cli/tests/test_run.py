@@ -120,6 +120,40 @@ def test_a_workflow_is_run_and_its_result_printed(folder: Path) -> None:
 
 
 @pytest.mark.process
+def test_the_objects_of_a_program_are_collected_at_the_end_and_those_of_the_command_are_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "job.py").write_text(
+        """
+import gc
+from pathlib import Path
+import cascade as cs
+
+class Device:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        Path("device.txt").write_text("closed")
+
+gc.disable()
+Device()
+
+@cs.task
+def exempted():
+    return gc.get_freeze_count() > 1000
+
+workflow = exempted()
+"""
+    )
+    done = subprocess.run(
+        [*CASCADE, "run", "job.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
+    assert (tmp_path / "device.txt").read_text() == "closed"
+
+
+@pytest.mark.process
 def test_a_decorated_workflow_is_run_like_the_function(cascade: Cascade) -> None:
     """Its parameters are options with the same help."""
     assert cascade("run", "job.py:decorated", "--number", "1", "-q") == (0, "1 parts\n", "")

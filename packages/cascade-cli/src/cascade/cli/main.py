@@ -143,14 +143,21 @@ common_options(group)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the arguments of the process, or with others; return its exit code."""
-    return run_command(lambda: group, arguments, name="cascade")
+    return run_command(lambda: group, arguments, name="cascade", own_process=arguments is None)
 
 
 def run_command(
-    make: Callable[[], click.Command], arguments: Sequence[str] | None = None, *, name: str
+    make: Callable[[], click.Command],
+    arguments: Sequence[str] | None = None,
+    *,
+    name: str,
+    own_process: bool = False,
 ) -> int:
-    """Run the click command that ``make`` returns; print an error as one line that begins with ``name``."""
-    found = Settings()
+    """Run the click command that ``make`` returns; print an error as one line that begins with ``name``.
+
+    :param own_process: the process does nothing else.
+    """
+    found = Settings(own_process=own_process)
     for stream in (sys.stdout, sys.stderr):
         # a locale without Unicode must not end the command
         if hasattr(stream, "reconfigure"):
@@ -162,6 +169,9 @@ def run_command(
     except (Exception, KeyboardInterrupt) as error:
         code = _failed(error, found, name)
     found.output.finish()
+    if not found.imports_program:
+        # the interpreter would collect twice as it ends; a program's own objects may have something to do then
+        found.skip_collections()
     return code or 0
 
 

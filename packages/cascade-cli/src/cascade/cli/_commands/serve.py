@@ -79,6 +79,7 @@ def command(files: tuple[str, ...], *, drain: float, **options: Any) -> int:
     given = {name: value for name in _OF_A_WORKFLOW if (value := options.pop(name)) is not None}
     workflows: list[Workflow[..., Any]] = []
     declared: dict[str, Any] = {}
+    settings().program_is_imported()
     for file in files:
         found, of_file = offered(file)
         workflows += found

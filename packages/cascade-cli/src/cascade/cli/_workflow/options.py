@@ -42,6 +42,7 @@ class WorkflowCommand(click.Command):
             if self.workflow is not None:
                 ctx.meta[_KEY] = self.workflow()
             elif isinstance(file, str):
+                ctx.ensure_object(Settings).program_is_imported()
                 ctx.meta[_KEY] = load(file)
         try:
             return super().parse_args(ctx, args)
