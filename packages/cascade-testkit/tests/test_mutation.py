@@ -143,3 +143,16 @@ def test_a_mutant_is_killed_by_the_first_test_that_fails_twice(tiny: Checkout, t
     """One that fails once and then passes does not count; afterwards the source is as before."""
     killed = attempt(tiny, tmp_path, "    return (age > 18)", [A_CHILD, FLAKY, EIGHTEEN])
     assert killed == Outcome("killed", EIGHTEEN, 3)
+
+
+@pytest.mark.full
+@pytest.mark.process
+@pytest.mark.usefixtures("no_plugins")
+def test_nothing_is_tried_where_tests_do_not_start(tiny: Checkout, tmp_path: Path) -> None:
+    trial = Trial(tiny.copy_to(tmp_path / "copy"), tmp_path, nice=0)
+    trial.prove([A_CHILD, EIGHTEEN])
+    with pytest.raises(RuntimeError, match="without a mutation: not all started"):
+        trial.prove([A_CHILD, f"{EIGHTEEN}_or_more"])
+    (trial.copy.root / SOURCE).unlink()
+    with pytest.raises(RuntimeError, match="the tests cannot be imported"):
+        trial.prove([A_CHILD])

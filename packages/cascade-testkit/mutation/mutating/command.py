@@ -16,6 +16,8 @@ from .report import Mutant, line_of, summary
 from .trial import Outcome, Trial
 
 _ROOT = Path(__file__).parents[4]
+_PROOF = 20
+"""Tests, each of another file, that show at first that tests start and pass without a mutation."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +80,9 @@ def _try_all(
         trials: SimpleQueue[Trial] = SimpleQueue()
         for number in range(options.workers):
             scratch = Path(folder, str(number))
-            trials.put(Trial(checkout.copy_to(scratch / "copy"), scratch, options.nice))
+            trial = Trial(checkout.copy_to(scratch / "copy"), scratch, options.nice)
+            trial.prove(by_test.quickest(_PROOF))
+            trials.put(trial)
 
         def attempt(mutant: Mutant) -> Outcome:
             trial = trials.get()

@@ -55,6 +55,13 @@ class CoverageByTest:
         names = (self.names[index] for index in found)
         return sorted((name for name in names if name in self.seconds), key=self.seconds.__getitem__)
 
+    def quickest(self, count: int) -> list[str]:
+        """Return the quickest tests, one of a file."""
+        of_file: dict[str, str] = {}
+        for name in sorted(self.seconds, key=self.seconds.__getitem__):
+            of_file.setdefault(_file(name), name)
+        return [*of_file.values()][:count]
+
     def stages(self, tests: list[str], *, budget: float, first: int = 6) -> list[list[str]]:
         """Split tests into those of a few files that concern the line most, and the others, up to a budget.
 

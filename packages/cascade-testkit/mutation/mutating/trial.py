@@ -61,6 +61,18 @@ class Trial:
                 left.remove(failed)
         return Outcome("survived", tests=tried)
 
+    def prove(self, tests: Sequence[str]) -> None:
+        """Show that tests start here, and pass without a mutation: else every mutant would count as killed.
+
+        :raises RuntimeError: if they do not.
+        """
+        failed = self._first_failure(tests, 0.0)
+        log = (self.scratch / "log").read_text("utf-8", errors="replace")
+        if failed is not None or f"{len(tests)} passed" not in log:
+            raise RuntimeError(
+                f"tests do not pass here without a mutation: {failed or 'not all started'}\n{log}"
+            )
+
     def _is_sound(self, test: str, seconds: float) -> bool:
         """Return whether a test passes without a mutation."""
         if test not in self.sound and self._first_failure([test], seconds) is None:
@@ -76,7 +88,7 @@ class Trial:
             left.remove(failed)  # it failed once and passed alone: not because of the mutation
         return None
 
-    def _first_failure(self, tests: list[str], seconds: float) -> str | None:
+    def _first_failure(self, tests: Sequence[str], seconds: float) -> str | None:
         listed, failed = self.scratch / "tests.json", self.scratch / "failed"
         listed.write_text(json.dumps(tests), "utf-8")
         failed.unlink(missing_ok=True)
