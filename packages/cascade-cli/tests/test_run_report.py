@@ -237,6 +237,23 @@ def test_a_service_shows_the_lines_of_its_runs_and_of_nothing_else(
         assert capsys.readouterr().err == ("" if handlers else "audit~7: accepted\n")
 
 
+def test_a_run_that_sends_its_lines_hides_none_of_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``--logs`` the run has a handler of its own, which shows nothing here."""
+    serving = get_logger("cascade.serve")
+
+    @cs.task
+    def ask() -> None:
+        serving.info("audit~7: accepted")
+        serving.warning("audit: refused")
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with warnings_on_stderr(Output(StringIO()), debug=False, logs=("cascade.serve",)):
+        cs.run(ask(), connector=cs.LocalConnector(), logs="INFO")
+    assert capsys.readouterr().err == "audit~7: accepted\ncascade: warning: audit: refused\n"
+
+
 @pytest.fixture
 def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """What the run gets; the run itself has one event and returns 7."""

@@ -13,6 +13,15 @@ LOSS = "cascade_loss"
 """Attribute of a log record: true if it counts messages that were lost."""
 
 
+class SilentHandler(logging.Handler):
+    """Base of a handler that shows nothing to the user, such as one that sends lines elsewhere."""
+
+
+def is_shown_by_root() -> bool:
+    """Return whether the user's program has set up logging: the root logger has a handler that shows lines."""
+    return any(not isinstance(each, SilentHandler) for each in logging.root.handlers)
+
+
 def get_logger(name: str) -> logging.Logger:
     """Return the logger of this name; whatever is logged on it is masked first.
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from cascade.cli.output import Output
-from cascade.interfaces.logs import LOSS, get_logger
+from cascade.interfaces.logs import LOSS, get_logger, is_shown_by_root
 
 _CONNECTORS = "cascade.connectors."
 
@@ -23,7 +23,7 @@ def warnings_on_stderr(output: Output, *, debug: bool, logs: Collection[str] = (
     logger = get_logger("cascade")
     handler = _Handler(output, everything=debug, logs=logs)
     logger.addHandler(handler)
-    levels = [] if logging.root.handlers else [(each, each.level) for each in map(get_logger, logs)]
+    levels = [] if is_shown_by_root() else [(each, each.level) for each in map(get_logger, logs)]
     for each, _ in levels:
         each.setLevel(logging.INFO)
     try:
@@ -44,7 +44,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record, unless a connector has logged it before: a broker may come and go all night."""
-        if logging.root.handlers:
+        if is_shown_by_root():
             return  # the record arrives there
         if record.levelno < logging.WARNING:
             if record.name in self._logs:

@@ -9,6 +9,7 @@ import threading
 
 from cascade.interfaces import Clock, ConfigurationError
 from cascade.interfaces.events import MAX_LINE
+from cascade.interfaces.logs import SilentHandler
 from cascade.interfaces.redaction import Redactor
 from cascade.runtime._scheduler.checkpoints import current, on_loop
 from cascade.runtime._scheduler.events import EventEmitter
@@ -49,7 +50,7 @@ class SentLines:
         logging.root.removeHandler(self._handler)
 
 
-class _LineHandler(logging.Handler):
+class _LineHandler(SilentHandler):
     """Passes the lines of one run to the event loop; called from any thread.
 
     A line that a task of another run has logged is left to the handler of that run.
@@ -114,7 +115,7 @@ def _show_as_before(record: logging.LogRecord) -> None:
         return
     logger: logging.Logger | None = logging.root.getChild(record.name)
     while logger is not None:
-        if any(not isinstance(each, _LineHandler) for each in logger.handlers):
+        if any(not isinstance(each, SilentHandler) for each in logger.handlers):
             return
         logger = logger.parent if logger.propagate else None
     if not hasattr(record, _SHOWN):
