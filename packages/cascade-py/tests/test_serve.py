@@ -254,7 +254,8 @@ async def test_a_flood_of_refused_requests_is_no_flood_of_lines(caplog: pytest.L
         (b"no json", "the request is not a JSON object"),
         (b"[1]", "the request is not a JSON object"),
         (b'{"id": "' + b"x" * 1_000_000 + b'"}', "the request is longer than 64 KiB"),
-        (b'{"id": "a/b"}', "id: needs at most 64 of the characters A-Z a-z 0-9 . _ -"),
+        (b'{"id": "a/b"}', "id: needs a text of at most 64 of the characters A-Z a-z 0-9 . _ -"),
+        (rb'{"id": "a\n"}', "id: needs a text of at most 64 of the characters A-Z a-z 0-9 . _ -"),
         (b'{"params": []}', "params: expected object, got array"),
         (b'{"expires_at": 1795578720000}', "expires_at: needs seconds since the epoch, not milliseconds"),
     ],
@@ -274,6 +275,17 @@ async def test_a_message_that_is_no_request_is_answered_where_its_sender_listens
     assert CALLS == []
     lines = [each.getMessage() for each in caplog.records if "refused" in each.getMessage()]
     assert lines == [f"audit: refused (invalid): {reason}"]
+
+
+@pytest.mark.parametrize("wrong", [{"params": 5}, {"wait": "yes"}, {"expires_at": 1795578720000}])
+async def test_a_wrong_message_with_an_id_is_answered_on_its_topic(wrong: Any) -> None:
+    """A client of MQTT 3.1.1, which can name no topic for the answer, waits there."""
+    async with service(audit) as client:
+        client.link.hub.publish(
+            "cascade/requests/press/audit", json.dumps({"id": "part-7", **wrong}).encode()
+        )
+        (answer,) = await client.answers(1)
+        assert (answer["code"], client.topics) == ("invalid", ["cascade/responses/press/part-7"])
 
 
 async def test_an_answer_leaves_on_a_response_topic_only_below_those_of_the_service() -> None:

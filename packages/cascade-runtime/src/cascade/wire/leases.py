@@ -15,7 +15,7 @@ MAX_TICKS = 100
 """Workflows of which a renewal says which tick began last."""
 
 Term = Annotated[int, Meta(ge=1, le=(1 << 53) - 1)]
-TickTime = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+TickTime = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ(?!\n)$")]
 
 
 class LeaseMessage(Message, frozen=True, kw_only=True):

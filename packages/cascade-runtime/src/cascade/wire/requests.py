@@ -17,7 +17,7 @@ MAX_REQUEST_BYTES = 64 * 1024
 """A longer request is refused before it is decoded."""
 _LATEST = 1e11
 
-RequestId = Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{0,64}$")]
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}(?!\n)$")]
 
 
 class StartRequest(Message, frozen=True, kw_only=True):
@@ -157,23 +157,34 @@ class WorkflowsReport(Report, frozen=True, kw_only=True):
     ts: str
 
 
+class RequestError(ValueError):
+    """A message that is no request: what is wrong, and where.
+
+    :param id_: its id, if it has a correct one: the answer goes there.
+    """
+
+    def __init__(self, problem: str, *, id_: str = "") -> None:
+        super().__init__(problem)
+        self.id = id_
+
+
 def parse_request(payload: bytes | bytearray, *, traceparent: str = "") -> StartRequest:
     """Return the request in a payload; any bytes are accepted.
 
     :param traceparent: that of the message, which counts if the payload has none.
-    :raises ValueError: with what is wrong, and where.
+    :raises RequestError: with what is wrong, and where.
     """
     if len(payload) > MAX_REQUEST_BYTES:
-        raise ValueError("the request is longer than 64 KiB")
+        raise RequestError("the request is longer than 64 KiB")
     data = json_object(payload)
     if data is None:
-        raise ValueError("the request is not a JSON object")
+        raise RequestError("the request is not a JSON object")
     try:
         request = convert(data, StartRequest)
     except (ValidationError, RecursionError) as error:
-        raise ValueError(_problem(error)) from error
+        raise RequestError(_problem(error), id_=_id_in(data)) from error
     if request.expires_at is not None and not 0 <= request.expires_at < _LATEST:
-        raise ValueError("expires_at: needs seconds since the epoch, not milliseconds")
+        raise RequestError("expires_at: needs seconds since the epoch, not milliseconds", id_=request.id)
     found = read_traceparent(request.traceparent) or traceparent
     return request if found == request.traceparent else replace(request, traceparent=found)
 
@@ -189,9 +200,17 @@ def parse_response(payload: bytes | bytearray) -> StartResponse | None:
         return None
 
 
+def _id_in(data: Mapping[str, Any]) -> str:
+    """Return the id of a message whose other keys are wrong; empty if the id is wrong, too."""
+    try:
+        return convert(data.get("id", ""), RequestId)
+    except ValidationError:
+        return ""
+
+
 def _problem(error: Exception) -> str:
     """Return ``params: expected object, got array``."""
     text, _, path = str(error).replace("`", "").partition(" - at $.")
     if path == "id":
-        return "id: needs at most 64 of the characters A-Z a-z 0-9 . _ -"
+        return "id: needs a text of at most 64 of the characters A-Z a-z 0-9 . _ -"
     return f"{path}: {text[:1].lower()}{text[1:]}" if path else text

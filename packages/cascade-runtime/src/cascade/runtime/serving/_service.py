@@ -42,7 +42,7 @@ from cascade.runtime.serving._runs import STOP_SECONDS, RunTarget, ServiceRuns, 
 from cascade.runtime.serving._store import KEPT_SECONDS, RequestStore
 from cascade.runtime.serving._systemd import notify
 from cascade.runtime.serving._ticking import Ticking
-from cascade.wire.requests import OfferedLease, parse_request
+from cascade.wire.requests import OfferedLease, RequestError, parse_request
 
 MAX_REMEMBERED = 10_000
 """Ended runs that are remembered with a state folder."""
@@ -151,8 +151,9 @@ class Service:
             reply_to = None
         try:
             request = parse_request(message.payload, traceparent=message.traceparent)
-        except ValueError as error:
-            self._refuse_request([Asker("", reply_to)], workflow, Refused(Code.INVALID, str(error)))
+        except RequestError as error:
+            asker = Asker(error.id, reply_to)
+            self._refuse_request([asker], workflow, Refused(Code.INVALID, str(error)), id_=error.id)
             return
         decided = self._intake.decide(workflow, request, now=self._clock.now(), retained=message.retain)
         if isinstance(decided, Accepted):
