@@ -13,6 +13,7 @@ from cascade.cli.output import Output
 from cascade.interfaces.control_messages import TYPES
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, status_topic
 from testing_tools.memory_broker import MemoryBroker, Person
+from testing_tools.retained_reports import report
 
 NOW = 1_800_000_000.0
 SHORT, PAUSE = constraint_topic("source:oven"), constraint_topic("source:oven", "pause")
@@ -82,10 +83,41 @@ def test_a_clear_prints_each_topic_that_it_has_cleared(
         person.broker.take(topic, {"type": kind, "id": name, "params": {}})
     code, lines, err = person.types(*command.split())
     assert (code, lines, person.broker.written) == (0, cleared, [(topic, None) for topic in cleared])
-    scope = "global" if "global" in command else "source:oven"
-    note = f"no such constraint on {scope}; cascade constraints lists them\n"
+    what = "such pause on source:oven" if "oven" in command else "such constraint on global"
+    note = f"the broker holds no {what}; cascade constraints lists what is in force\n"
     assert err == ("" if cleared else note)
     assert {*held} - {*person.broker.retained} == {*cleared}
+
+
+@pytest.mark.parametrize(
+    ("scope", "note"),
+    [
+        ("task:audti", "no run has a task audti now, and a later one obeys; did you mean task:audit?"),
+        ("task:aud*", ""),
+        (
+            "run:9a81f00b",
+            "no run 9a81f00b is active now, and a later one obeys; did you mean run:9a81f00bc4d2?",
+        ),
+        ("run:monday", "no run monday is active now, and a later one obeys; did you mean run:shift~monday?"),
+        ("run:shift~monday", ""),
+        (
+            "workflow:shfit",
+            "no service offers shfit: only a cascade run FILE.py:shfit obeys; did you mean workflow:shift?",
+        ),
+        ("workflow:shift", ""),
+    ],
+)
+def test_a_note_names_what_may_be_meant_by_a_name_that_nothing_has(
+    scope: str, note: str, person: Person
+) -> None:
+    """The constraint is written: a run, a task or a workflow of this name may come. To lift it needs no note."""
+    runs = [{"run_id": each, "tasks": {"audit": {"known": 1}}} for each in ("9a81f00bc4d2", "shift~monday")]
+    person.broker.take("cascade/state/oven/runs", report("oven", runs=runs, recent=[]))
+    offered = {"name": "shift", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+    person.broker.take("cascade/state/oven/workflows", report("oven", workflows=[offered]))
+    assert person.types("pause", scope)[2] == (f"{note}\n" if note else "")
+    assert person.broker.written
+    assert person.types("clear", scope)[2] == ""
 
 
 def test_a_clear_of_a_scope_clears_the_topic_of_every_type(person: Person) -> None:
@@ -95,8 +127,16 @@ def test_a_clear_of_a_scope_clears_the_topic_of_every_type(person: Person) -> No
     assert person.types("clear", "oven") == (0, [PAUSE], "")
     assert {topic for topic, _ in person.broker.written} == everything
     assert {content for _, content in person.broker.written} == {None}
-    code, lines, err = person.types("clear", "global")
-    assert (code, lines, err) == (0, [], "no such constraint on global; cascade constraints lists them\n")
+    hint = "cascade constraints lists what is in force\n"
+    assert person.types("clear", "global") == (
+        0,
+        [],
+        f"the broker holds no constraint on global; {hint}",
+    )
+    topic = constraint_topic("global", "pause")
+    assert person.types("resume") == (0, [topic], f"the broker holds no pause on global; {hint}")
+    for kind, meant in (("rat_limit", "rate_limit"), ("gate", "gate.NAME")):
+        assert f"did you mean {meant}?" in person.types("clear", "oven", kind)[2]
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "clear", "limit --concurrency 1"])
@@ -131,7 +171,7 @@ def test_a_command_that_steers_names_the_broker_of_the_environment(
     """A wrong port pauses another plant's engines; a person who has typed the address, and a program, need no such line."""
     errors: list[str] = []
     monkeypatch.setattr(Output, "note", lambda _, text: errors.append(text))
-    for arguments in (["pause"], ["--broker", "mqtt://other"], ["--json"], ["resume", "oven"]):
+    for arguments in (["pause"], ["--broker", "mqtt://other"], ["--json"], ["limit", "oven", "--rate", "5"]):
         person.types(*(arguments if arguments[0][0] != "-" else ["pause", *arguments]))
     assert errors == ["broker mqtt://broker.example"] * 2
 

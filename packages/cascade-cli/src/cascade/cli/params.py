@@ -12,6 +12,8 @@ from cascade.cli._rates import parse_rate
 from cascade.cli._scopes import GLOBAL, KINDS, parse_scope
 from cascade.cli.command import ParamType
 from cascade.cli.durations import parse_duration
+from cascade.interfaces.control_messages import TYPES
+from cascade.interfaces.text import nearest
 
 
 class _Parsed(ParamType):
@@ -60,8 +62,21 @@ def _parse_url(text: str) -> str:
     return text
 
 
+def _parse_kind(text: str) -> str:
+    if text in ("", *TYPES) or text.startswith("gate."):
+        return text
+    near = nearest(text, [*TYPES, "gate"])
+    hint = (
+        f"did you mean {'gate.NAME' if near == 'gate' else near}?"
+        if near
+        else f"write {', '.join(TYPES)} or gate.NAME"
+    )
+    raise ValueError(f"{text!r} is not a type of constraint: {hint}")
+
+
 SCOPE = _Scope("scope", parse_scope)
 HOST_PORT = _Parsed("address:port", _parse_host_port)
 URL = _Parsed("url", _parse_url)
 DURATION = _Parsed("duration", parse_duration)
+KIND = _Parsed("type", _parse_kind)
 RATE = _Parsed("rate", parse_rate)

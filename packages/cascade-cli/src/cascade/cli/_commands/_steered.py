@@ -10,7 +10,7 @@ import click
 
 from cascade.cli import link
 from cascade.cli._scopes import BareName
-from cascade.cli._steering import Answers, Change, Wait, exact_topics, setting, steer
+from cascade.cli._steering import Answers, Change, Wait, exact_topics, reports_on, setting, steer
 from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import Address
@@ -139,7 +139,7 @@ def run(
             waiting = Wait(timeout, drained) if wait else None
             code = await steer(
                 connector,
-                [*filters, *([REGISTERS] if everything else [])],
+                [*filters, *reports_on(scope), *([REGISTERS] if everything else [])],
                 plan,
                 found.output,
                 wait=waiting,

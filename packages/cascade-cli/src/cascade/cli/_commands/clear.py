@@ -7,12 +7,12 @@ import click
 from cascade.cli._commands._steered import lift, lifting, steering
 from cascade.cli._steering import clearing
 from cascade.cli.command import command as make
-from cascade.cli.params import SCOPE
+from cascade.cli.params import KIND, SCOPE
 
 
 @make(name="clear")
 @click.argument("scope", type=SCOPE)
-@click.argument("type", required=False, default="")
+@click.argument("type", type=KIND, required=False, default="")
 @lifting("Clear only constraints with this id.")
 @steering
 def command(scope: str, type: str, name: str, **options: Any) -> int:  # noqa: A002 - the argument's name

@@ -2,6 +2,7 @@
 
 from cascade.cli._steering.compliance import ComplianceTracker
 from cascade.cli._steering.gates import Answers, gate_answers
+from cascade.cli._steering.notes import reports_on
 from cascade.cli._steering.publishing import Wait, steer
 from cascade.cli._steering.request import Change, clearing, exact_topics, setting
 
@@ -13,6 +14,7 @@ __all__ = [
     "clearing",
     "exact_topics",
     "gate_answers",
+    "reports_on",
     "setting",
     "steer",
 ]

@@ -6,11 +6,11 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from cascade.cli._scopes import instead_of
 from cascade.cli._steering.compliance import Answer, ComplianceTracker, outcome
+from cascade.cli._steering.notes import note_on_nothing_held, note_on_scope
 from cascade.cli._steering.request import Change
 from cascade.cli.columns import listed
 from cascade.cli.durations import show_duration
@@ -200,8 +200,10 @@ class _ChangePublisher:
     def _show_written(self, change: Change) -> None:
         for topic in change.shown:
             self._output.line(topic)
-        if not change.shown:
-            self._output.note(f"no such constraint on {change.scope}; cascade constraints lists them")
+        if change.clears and not change.held:
+            self._output.note(note_on_nothing_held(change))
+        if note := note_on_scope(change, self._view):
+            self._output.note(note)
         kind, _, value = change.scope.partition(":")
         if kind == "source" and value not in self._view.engines:
             near = nearest(value, self._view.engines)
@@ -260,8 +262,6 @@ class _ChangePublisher:
             self._output.note(
                 f"no live engine is in the scope {change.scope}{kept}; cascade ps lists the engines"
             )
-        if note := _note_on_tasks(change, self._view):
-            self._output.note(note)
         if held := answers.held(given):
             found["held"] = held
             for each in held:
@@ -273,20 +273,6 @@ class _ChangePublisher:
         if contested := answers.contested(time.monotonic()):
             found["contested"] = contested
             self._output.note(contested_names(contested))
-
-
-def _note_on_tasks(change: Change, view: View) -> str:
-    """Return the note on tasks that no run has: engines obey the constraint, and it holds nothing yet."""
-    kind, _, pattern = change.scope.partition(":")
-    runs = [run for engine in view.engines.values() if engine.runs is not None for run in engine.runs.runs]
-    if kind != "task" or change.clears or not runs or any(run.tasks_more for run in runs):
-        return ""
-    names = {name for run in runs for name in run.tasks}
-    if any(fnmatchcase(name, pattern) for name in names):
-        return ""
-    near = nearest(pattern, names)
-    hint = f"; did you mean task:{near}?" if near else ""
-    return f"no run has a task {pattern} now, and a later one obeys{hint}"
 
 
 def contested_names(sources: Iterable[str]) -> str:

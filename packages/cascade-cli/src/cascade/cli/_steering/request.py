@@ -24,9 +24,10 @@ class Change(NamedTuple):
     """What the command publishes to: the register, and others that it clears too; empty if all are clear."""
     shown: tuple[str, ...] = ()
     """Those of the topics that it prints: of a scope that is cleared as a whole, those that held something."""
-
     by_id: bool = False
     """Whether only registers with a certain id are cleared."""
+    held: bool = False
+    """Whether the broker has shown a register that is cleared."""
 
     @property
     def clears(self) -> bool:
@@ -77,19 +78,19 @@ def clearing(scope: str, kind: str, registers: Mapping[str, Register], *, name: 
     :param name: clear only what has this id.
     """
     main = constraint_topic(scope, kind)
-    # whatever it holds, and if it is not known to hold anything
-    shown = {main} if kind and not name else set[str]()
-    shown |= {
+    held = {
         topic
         for topic, register in registers.items()
         if register.scope == scope and kind in ("", register.type) and name in ("", register.id)
     }
+    # whatever it holds, and if it is not known to hold anything
+    shown = held | {main} if kind and not name else held
     everything = exact_topics(scope) if not kind and not name else ()
     written, printed = (
         tuple(sorted(each, key=lambda topic: (topic != main, topic)))
         for each in (shown.union(everything), shown)
     )
-    return Change(scope, kind, main, None, written, printed, by_id=bool(name))
+    return Change(scope, kind, main, None, written, printed, by_id=bool(name), held=bool(held))
 
 
 def exact_topics(scope: str) -> tuple[str, ...]:
