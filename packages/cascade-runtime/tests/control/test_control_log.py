@@ -19,8 +19,8 @@ class Bench:
         self.log = ControlLog("press-3", clock=self.clock)
         self.registers = Registers(self.clock, notice=self.log.notice)
 
-    def send(self, topic: str, payload: bytes) -> None:
-        self.registers.apply(topic, parse(topic, payload))
+    def send(self, topic: str, payload: bytes, *, live: bool = True) -> None:
+        self.registers.apply(topic, parse(topic, payload), live=live)
         self.log.changed(self.registers.take_changes(), self.registers)
 
 
@@ -52,7 +52,7 @@ def test_a_pause_is_logged_with_its_topic_and_id_and_so_is_its_end(
     [
         (b'{"type":"puase"}', "unsupported: unknown type 'puase'"),
         (b"?", "rejected: JSON is malformed"),
-        (b'{"type":"pause","expires_at":5}', "; if it is right, remove the message: cascade resume"),
+        (b'{"type":"pause","expires_at":5}', ", and remove the message: cascade resume"),
         (b'{"type":"pause","expires_at":1800000000000}', "this looks like milliseconds"),
     ],
 )
@@ -66,6 +66,16 @@ def test_a_message_without_effect_is_logged_once(
     (line,) = warnings(caplog)
     assert line.startswith(f"press-3: {GLOBAL} ")
     assert cause in line
+
+
+def test_who_gave_a_constraint_a_term_reads_nothing_of_it_afterwards(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker that does not forget it sends it to each later process: only the report says that it has expired."""
+    topic = constraint_topic("task:resize", "cancel")
+    bench.send(topic, b'{"type":"cancel","expires_at":5}', live=False)
+    assert not caplog.records
+    assert [each.entry().status for each in bench.registers.reported()] == ["expired"]
 
 
 def test_a_flood_of_bad_messages_is_a_bounded_number_of_lines(

@@ -249,8 +249,8 @@ class Model:
             late = self.clock.now() - content.expires_at
             text = (
                 f"had expired when it arrived ({content.id}): expires_at is {late:.0f} s ago by the clock "
-                "of this machine; if that is wrong, compare it with the clock of the sender; if it is right, remove the "
-                f"message: {lift_command(row.topic, new)}"
+                "of this machine; compare it with the clock of the sender, and remove the message: "
+                f"{lift_command(row.topic, new)}"
             )
             if late >= 0:
                 self.notices.append((row.topic, text))
@@ -349,7 +349,7 @@ class Pair:
     def again(self) -> None:
         topic, payload, seconds = self.latest
         outcome = parse(topic, payload, deadline=self.clock.ticks + seconds if seconds else None)
-        self.real.apply(topic, outcome)
+        self.real.apply(topic, outcome, live=True)
         self.model.apply(topic, outcome)
 
     def begin(self, run: str, workflow: str) -> None:

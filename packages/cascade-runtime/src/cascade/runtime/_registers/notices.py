@@ -36,7 +36,7 @@ def replacement_notice(register: Register, constraint: Constraint) -> Notice | N
 
 
 def expiry_notice(topic: str, constraint: Constraint, now: float) -> Notice | None:
-    """Return that a constraint had expired when it arrived; None for one whose age the broker has measured.
+    """Return that a constraint had expired when it was published; None for one whose age the broker has measured.
 
     :param now: seconds since the epoch.
     """
@@ -45,6 +45,6 @@ def expiry_notice(topic: str, constraint: Constraint, now: float) -> Notice | No
     return Notice(
         topic,
         f"had expired when it arrived ({constraint.id}): expires_at is {now - constraint.expires_at:.0f} s ago by the clock "
-        "of this machine; if that is wrong, compare it with the clock of the sender; if it is right, remove the message: "
+        "of this machine; compare it with the clock of the sender, and remove the message: "
         f"{lift_command(topic, constraint.rule.type)}",
     )

@@ -132,7 +132,7 @@ class Registers:
             self._drop(topic)
         elif isinstance(outcome, Constraint):
             if not self._scopes.is_elsewhere(outcome.scope):
-                self._apply_constraint(topic, self.cancels.covering(topic, outcome, live=live))
+                self._apply_constraint(topic, self.cancels.covering(topic, outcome, live=live), live=live)
         elif not self._scopes.is_elsewhere(scope_of(topic)):
             if isinstance(outcome, Misspelled):
                 hint = f"; only {outcome.canonical} is a register of this scope"
@@ -264,14 +264,14 @@ class Registers:
         assert register.content is not None
         return register.content
 
-    def _apply_constraint(self, topic: str, constraint: Constraint) -> None:
+    def _apply_constraint(self, topic: str, constraint: Constraint, *, live: bool) -> None:
         if problem := self._no_room(topic, constraint):
             self.over_limit += 1
             self._over_limit_since += 1
             self.cancels.forget(topic)
             self._note_problem(topic, Problem(Status.REJECTED, problem, constraint.id))
         else:
-            self._set(topic, constraint)
+            self._set(topic, constraint, live=live)
 
     def _no_room(self, topic: str, constraint: Constraint) -> str:
         """Return why a register cannot be kept, or an empty text; forget one without effect if that helps."""
@@ -287,7 +287,7 @@ class Registers:
             self._remove(useless)
         return ""
 
-    def _set(self, topic: str, constraint: Constraint) -> None:
+    def _set(self, topic: str, constraint: Constraint, *, live: bool) -> None:
         register = self._table.get(topic)
         if register is None:
             register = Register(topic)
@@ -308,9 +308,9 @@ class Registers:
         self._scopes.add(constraint.scope, register)
         self._table.put(register)
         self.revision += 1
-        if register.state is Status.EXPIRED and (
-            notice := expiry_notice(topic, constraint, self._clock.now())
-        ):
+        # a retained one that is over is what its author wanted
+        is_late = live and register.state is Status.EXPIRED
+        if is_late and (notice := expiry_notice(topic, constraint, self._clock.now())):
             self._notice(notice)
         self._enforce(register)
         self._expiries.add(register)
