@@ -33,7 +33,8 @@ RUNTIME = "cascade.runtime"
 PUBLIC = "__init__"
 # What each folder or file of the runtime may import of the others: along the way of the data, from the engine
 # to the scheduler, from there to graph and admission, and on to executors and caches; constraints go from control
-# to admission, and recorded runs wrap the scheduler and keep the events that telemetry may lose. The runtime's __init__ may import them all.
+# to admission, and recorded runs wrap the scheduler and keep the events that telemetry may lose; an outbox sends the last
+# reports of runs with their events. The runtime's __init__ may import them all.
 FOLDERS: dict[str, frozenset[str]] = {
     "engine": frozenset({"_engine_parts", "_run", "_scheduler", "_observers", "_outbox", "_support", "bus"}),
     "_engine_parts": frozenset({"_scheduler", "_control", "_outbox", "_admission", "_support", "cache"}),
@@ -69,7 +70,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     "serving": frozenset({"starting", "_graph", "_storage", "_support"}),
     "_graph": frozenset(),
     "_durable": frozenset({"_storage", "_support"}),
-    "_outbox": frozenset({"_storage", "_support"}),
+    "_outbox": frozenset({"_run_reports", "_storage", "_support"}),
     "_storage": frozenset(),
     "_support": frozenset(),
 }

@@ -55,16 +55,29 @@ class EarlierRuns:
 
         :param session: of the own presence: a report with it is not of an earlier process.
         """
-        report = _decode(payload)
-        if not report or report.get("source", self._source) != self._source:
-            return retained  # the broker sends one retained message for a topic
-        is_own = report.get("presence") == session
+        report = self._report(payload)
+        is_own = bool(report) and report.get("presence") == session
         if retained and not is_own:
-            if topic == self.ended_topic:
-                self.ends += filter(_is_row, _list(report, "runs"))
-            else:
-                self._take_runs(report)
+            self._take(topic, report)
+        # the broker sends one retained message for a topic
         return retained or is_own
+
+    def take_all(self, reports: Mapping[str, bytes]) -> None:
+        """Take in what an earlier process has left elsewhere than on the broker, by topic."""
+        for topic in {self.runs_topic, self.ended_topic}.intersection(reports):
+            self._take(topic, self._report(reports[topic]))
+
+    def _report(self, payload: bytes) -> dict[str, Any]:
+        report = _decode(payload)
+        return report if report.get("source", self._source) == self._source else {}
+
+    def _take(self, topic: str, report: Mapping[str, Any]) -> None:
+        if not report:
+            return
+        if topic == self.ended_topic:
+            self.ends += filter(_is_row, _list(report, "runs"))
+        else:
+            self._take_runs(report)
 
     def _take_runs(self, report: Mapping[str, Any]) -> None:
         self.contested_in = str(report.get("presence")) if report.get("contested") is True else ""

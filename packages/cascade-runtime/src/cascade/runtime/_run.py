@@ -84,6 +84,7 @@ class Run:
         self._rules = rules
         self._bar = bar
         self._recording: RunRecording | None = None
+        self._outbox: DurableQueue | None = None
         self._lease_term = None if identity.lease is None else identity.lease.term
         self._observers: RunObservers | None = None
         self._around: tuple[Middleware, ...] = ()
@@ -98,6 +99,7 @@ class Run:
                 SharedConnection.hold(parts.connector, meanwhile=prepare) as start_timeout,
                 _telemetry(parts, queue) as telemetry,
             ):
+                self._outbox = queue
                 try:
                     await self._open_recording()
                     try:
@@ -125,6 +127,7 @@ class Run:
                     attempt=recording.attempt if recording is not None else 1,
                     token=events.token,
                     forget=recording is not None and recording.forget_control,
+                    outbox=self._outbox,
                 )
                 with self._observed_code():
                     values = await self._schedule(events)

@@ -78,11 +78,15 @@ def _send(address: Address, folder: Path) -> int:
     """
     outbox = _outbox(folder)
     outbox.senders()  # refuses a folder that cannot be used
-    left = link.run(_send_all(outbox, address), debug=settings().debug)
+    left, online = link.run(_send_all(outbox, address), debug=settings().debug)
     unreadable = [each for each in outbox.senders() if each.problem and not each.in_use]
     for each in unreadable:
         remedy = f"move its file out of {folder} if you can do without them"
         settings().output.note(f"the messages of {each.sender} are not sent: {each.problem}; {remedy}")
+    for name in online:
+        settings().output.note(
+            f"`cascade runs` does not show how earlier runs of {name} ended: send again when the process that is online as {name} has ended"
+        )
     if left:
         settings().output.line(f"{left} messages are left")
     else:
@@ -90,14 +94,18 @@ def _send(address: Address, folder: Path) -> int:
     return FAILED if left or unreadable else OK
 
 
-async def _send_all(outbox: Outbox, address: Address) -> int:
-    """Send until no message moves; return how many messages are left that could be sent."""
+async def _send_all(outbox: Outbox, address: Address) -> tuple[int, list[str]]:
+    """Send until no message moves, then what the processes would have reported last.
+
+    Return how many messages are left that could be sent, and the names that other processes use now.
+    """
     async with link.connected(address) as connector, outbox.sender(connector, adopt=True) as sender:
         before = None
         while not await sender.flush(STEP) and (left := await sender.left(PATIENCE)) not in (0, before):
             settings().output.note(f"{left} messages wait")
             before = left
-        return await sender.left(PATIENCE)
+        left = await sender.left(PATIENCE)
+        return left, [] if left else await sender.report(STEP)
 
 
 @make(name="drop")

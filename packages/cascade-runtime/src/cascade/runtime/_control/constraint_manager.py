@@ -27,6 +27,7 @@ from cascade.interfaces import (
 from cascade.interfaces.events import Tag
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
+from cascade.interfaces.topics import status_topic
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.rules import Key, TokenBuckets
@@ -43,8 +44,9 @@ from cascade.runtime._run_reports.active_run import ActiveRun
 from cascade.runtime._run_reports.run_history import RunHistory
 from cascade.runtime._support.clock import EarliestTimer, earliest
 from cascade.runtime._support.loops import cancel
-from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.runtime._support.publish_queue import PublishQueue, ReportKeeper
 from cascade.runtime._support.shared_connection import SharedConnection
+from cascade.transport.earlier_runs import EarlierRuns
 from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
@@ -311,6 +313,23 @@ class ConstraintManager:
             self.expect_run(run_id, run.workflow)
         self._expected.discard(run_id)
         self._apply_changes()
+        self._check_reports()
+
+    def keep_reports_in(self, outbox: ReportKeeper) -> None:
+        """Have an outbox keep the last reports with the events that wait, if the broker keeps reports of this name."""
+        if self._named:
+            outbox.keep_reports(lambda down: self._reporter.last_reports(down=down), learn=self._learn)
+
+    def _learn(self, reports: Mapping[str, str]) -> None:
+        # slow to import, and only a process with a name has earlier runs
+        from cascade.wire.parsed import Presence, parse_presence
+
+        earlier = EarlierRuns(self.source)
+        earlier.take_all({topic: text.encode() for topic, text in reports.items()})
+        status = parse_presence(topic := status_topic(self.source), reports.get(topic, "").encode())
+        if isinstance(status, Presence):
+            self._reporter.earlier_presence = status.session
+        self._watched.learn(earlier)
         self._check_reports()
 
     def end_run(self, run_id: str, status: RunStatus, error: str, by: str = "") -> None:

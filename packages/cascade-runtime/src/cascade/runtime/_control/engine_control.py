@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # only a run under control pays for the import
     from cascade.interfaces.gates import Gate
     from cascade.runtime._control.constraint_manager import ConstraintManager
     from cascade.runtime._gates.declared_gates import DeclaredGates
+    from cascade.runtime._support.publish_queue import ReportKeeper
 
 _log = get_logger("cascade.engine")
 
@@ -148,6 +149,7 @@ class EngineControl:
         attempt: int = 1,
         token: str = "",
         forget: bool = False,
+        outbox: ReportKeeper | None = None,
     ) -> None:
         """Report a run from now on, and wait for the broker's constraints.
 
@@ -155,6 +157,7 @@ class EngineControl:
         :param start_timeout: how long the run waits, unless constraints are required.
         :param token: the one in the run's events.
         :param forget: begin without the constraints that an earlier process obeyed.
+        :param outbox: keeps the last reports with the events that wait.
         """
         if self._gates is not None:
             self._gates.begin(run.run_id)
@@ -166,6 +169,8 @@ class EngineControl:
         if manager is None or not manager.is_following:
             manager = await self._following(self._connector, forget=forget)
         self._manager_of[run.run_id] = manager
+        if outbox is not None:
+            manager.keep_reports_in(outbox)
         active = ActiveRun(
             run.run_id,
             target,

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from cascade.interfaces import Clock
 from cascade.interfaces.gates import GateReading, is_gate
-from cascade.interfaces.topics import state_topic
-from cascade.interfaces.wire import VERSION, timestamp
+from cascade.interfaces.topics import state_topic, status_topic
+from cascade.interfaces.wire import VERSION, encode_payload, timestamp
 from cascade.runtime._admission.rules import Key
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
 from cascade.runtime._control.watched_state import WatchedState
@@ -19,7 +19,9 @@ from cascade.runtime._registers.sync import Sync, SyncState
 from cascade.runtime._run_reports.active_run import ActiveRun
 from cascade.runtime._support.clock import earliest
 from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.transport.presence import ENDED
 from cascade.wire.message import encoded_size, to_wire
+from cascade.wire.presence import Offline
 from cascade.wire.reports import ConstraintsReport, EffectiveEntry, GateEntry
 
 MAX_ENTRIES = 500
@@ -138,6 +140,8 @@ class Reporter:
         self._checked: tuple[int, int, SyncState, int, bool] | None = None
         self._runs_reported = 0  # the revision of the runs in the latest report
         self._has_reported = False
+        self.earlier_presence = ""
+        """The session of the latest birth, if that was one of an earlier process which could not report its end."""
         self._runs_shown: dict[str, Any] | None = None
         """The latest report of runs, without its time."""
 
@@ -253,6 +257,25 @@ class Reporter:
                 self._publish("constraints", self._stopped_body())
             self._publish_end_of_reports()
 
+    def last_reports(self, *, down: bool) -> dict[str, str]:
+        """Return what the broker would hold of this process if it had a link, by topic.
+
+        :param down: as of a process that is down.
+        """
+        head = self._head()
+        bodies = {
+            "constraints": self._stopped_body() if down else self._constraints_body(),
+            "runs": self._runs_body(),
+            "ended": self._watched.ended_body(head),
+            "summary": self._watched.summary_body(up=not down),
+            "graph": self._watched.graph_body(head),
+        }
+        source, born = self._names["source"], self._presence() or self.earlier_presence
+        status = Offline(session=born or self._names["session"], reason=ENDED if down else "")
+        messages = {status_topic(source): to_wire(status)}
+        messages |= {state_topic(source, kind): body for kind, body in bodies.items()}
+        return {topic: encode_payload(body)[0] for topic, body in messages.items()}
+
     def _constraints_body(self) -> dict[str, Any]:
         return constraints_report(
             self._registers,
@@ -284,7 +307,7 @@ class Reporter:
     def _publish_runs(
         self, *, up: bool, unless: dict[str, Any] | None = None, with_summary: bool = True
     ) -> None:
-        runs = self._watched.runs_body({**self._head(), "contested": self._contested()}, self._registers)
+        runs = self._runs_body()
         shown = {**runs, "ts": ""}
         if shown != unless:
             self._publish("runs", runs)
@@ -293,6 +316,9 @@ class Reporter:
         self._publish_ends()
         if with_summary:
             self._publish_summary(up=up)
+
+    def _runs_body(self) -> dict[str, Any]:
+        return self._watched.runs_body({**self._head(), "contested": self._contested()}, self._registers)
 
     def _publish_summary(self, *, up: bool) -> None:
         self._summary_due = None

@@ -27,6 +27,7 @@ from cascade.runtime._run_reports.report_bodies import (
 )
 from cascade.runtime._run_reports.reported_runs import RunTable
 from cascade.runtime._run_reports.run_history import RunHistory
+from cascade.transport.earlier_runs import EarlierRuns
 from cascade.transport.outbox import SUPERSEDED
 from cascade.wire.message import to_wire
 from cascade.wire.reports import HostReport, Memory
@@ -228,14 +229,18 @@ class WatchedState:
         return graph_report(self.runs.active(), head=head, now=self._clock.now())
 
     def ends_changed(self) -> bool:
-        """Return whether the runs that are reported whole have changed since the latest :meth:`ended_body`."""
-        return self.runs.history.whole_revision != self._ends_shown
+        """Return whether the runs that are reported whole have changed since this was last asked."""
+        before, self._ends_shown = self._ends_shown, self.runs.history.whole_revision
+        return before != self._ends_shown
 
     def ended_body(self, head: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of the report of the latest ends."""
-        history = self.runs.history
-        self._ends_shown = history.whole_revision
-        return ended_report(history.whole, head=head, now=self._clock.now())
+        return ended_report(self.runs.history.whole, head=head, now=self._clock.now())
+
+    def learn(self, earlier: EarlierRuns) -> None:
+        """Report runs as an earlier process of this name has kept them for the time when it can report."""
+        self.runs.history.learn(earlier.rows or (), earlier.ends)
+        self.runs.touch()
 
     def host_body(self, head: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body of the report of the host."""

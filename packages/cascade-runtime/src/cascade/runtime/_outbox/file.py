@@ -170,6 +170,16 @@ class OutboxFile:
             "DELETE FROM message WHERE id = ?", ((number + self.base,) for number in numbers)
         )
 
+    def reports(self) -> dict[str, str]:
+        """Return the last reports that are kept, by topic."""
+        return last_reports(self._connection)
+
+    def keep_reports(self, rows: Sequence[Row]) -> None:
+        """Keep these last reports instead of those that are kept."""
+        self._run("DELETE FROM message WHERE state = ?", (State.REPORT,))
+        if rows:
+            self.write(rows, State.REPORT)
+
     def page(self, first: int, last: int, limit: int) -> list[Row]:
         """Return the oldest messages that wait, of a range of numbers."""
         rows = self._run(
@@ -359,6 +369,11 @@ class OutboxFile:
         jump = (now - wall) - (self._times[1] - steady)
         if abs(jump) > _CLOCK_JUMP:
             self._run("UPDATE message SET stored = stored + ?", (jump,))
+
+
+def last_reports(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the last reports in a file, by topic."""
+    return dict(connection.execute("SELECT topic, payload FROM message WHERE state = ?", (State.REPORT,)))
 
 
 def delete_files(paths: OutboxPaths) -> None:

@@ -17,7 +17,8 @@ from cascade.runtime._storage.database import cause_of
 from cascade.runtime._storage.process_lock import LockedError
 
 _COUNTS = (
-    "SELECT state, count(*), total(length(topic) + length(payload)), min(stored) FROM message GROUP BY state"
+    "SELECT state, count(*), total(length(topic) + length(payload)), min(stored) FROM message "
+    "WHERE state < 4 GROUP BY state"
 )
 _ASIDE = "SELECT topic, payload, stored FROM message WHERE state = 3 ORDER BY id"
 
@@ -114,6 +115,7 @@ def _drop(paths: OutboxPaths, *, aside: bool, required: bool) -> int:
     try:
         with contextlib.closing(database.open_to_write(paths.database, KIND, power_safe=False)) as connection:
             with connection:
+                connection.execute("DELETE FROM message WHERE state = 4 AND ?", (not aside,))
                 deleted = connection.execute(
                     "DELETE FROM message WHERE state = 3 OR ?", (not aside,)
                 ).rowcount

@@ -24,6 +24,7 @@ from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._outbox import settings as checks
 from cascade.runtime._outbox.collector_acks import Acknowledgements
 from cascade.runtime._outbox.file import Stored
+from cascade.runtime._outbox.kept_reports import publish_reports
 from cascade.runtime._outbox.listing import SenderSummary, drop, senders
 from cascade.runtime._outbox.open_sender import Adoption, OpenSender
 from cascade.runtime._outbox.queue import HOLD, DurableQueue
@@ -217,6 +218,8 @@ class OutboxSender:
 
     def __init__(self, outbox: Outbox, connector: Connector, *, adopt: bool | None) -> None:
         self._attached = outbox._hold(connector, adopt=adopt)
+        self._connector = connector
+        self._folder = outbox._settings.folder
         self._sender: OpenSender | None = None
 
     def send(self, topic: str, payload: Mapping[str, Any], qos: int = 1) -> None:
@@ -234,6 +237,15 @@ class OutboxSender:
         It returns sooner where no message moves.
         """
         return self._sender is None or await self._sender.queue.finish(timeout)
+
+    async def report(self, timeout: float) -> list[str]:
+        """Publish the last reports that processes have kept while they had no link, so that every reader sees how their runs ended.
+
+        Return the names of which another process is online now: what they have kept stays for the next time.
+
+        :param timeout: seconds that the broker may take to answer.
+        """
+        return await publish_reports(self._connector, self._folder, timeout)
 
     async def left(self, timeout: float) -> int:
         """Return how many messages wait on disk, where :meth:`flush` puts them: its own, and with ``adopt`` those that

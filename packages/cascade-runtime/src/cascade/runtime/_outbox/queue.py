@@ -14,6 +14,7 @@ from cascade.runtime._outbox.file import OutboxFile, Row, Stored
 from cascade.runtime._outbox.file_thread import PAGE, Apply, Done, FileThread
 from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder
 from cascade.runtime._outbox.settings import OutboxSettings, window_of
+from cascade.runtime._support.publish_queue import LastReports
 from cascade.transport.state_log import StateLog
 from cascade.transport.waiting import NO_LINK, NO_PROGRESS, Progress
 
@@ -71,12 +72,19 @@ class DurableQueue:
         self._reading = self._pumping = self._resting = self._closed = False
         self._stopped: asyncio.Future[None] | None = None
         self._opening = True
+        self._earlier_reports: dict[str, str] = {}
+        self._learn: Callable[[Mapping[str, str]], None] = _ignore
+        self._last_reports: LastReports | None = None
+        self._keeps_reports = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._after("hold", HOLD, self._release)
         self._file = FileThread(
             settings, source, clock, written=self._written, on_works=self._write_late, on_fails=self._release
         )
-        self._file.post(lambda file: (file.waiting(), file.damaged, str(file.paths.database)), self._opened)
+        self._file.post(
+            lambda file: (file.waiting(), file.reports(), file.damaged, str(file.paths.database)),
+            self._opened,
+        )
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -119,6 +127,14 @@ class DurableQueue:
             self._give(message)
         self._after("write", self._delay, self._write_late)
 
+    def keep_reports(self, latest: LastReports, *, learn: Callable[[Mapping[str, str]], None]) -> None:
+        """Keep the last reports of the process with the messages that wait, for as long as some do.
+
+        :param learn: called with those that an earlier process of this name has kept, by topic, once they are read.
+        """
+        self._last_reports, self._learn = latest, learn
+        self._pass_reports()
+
     async def drain(self, timeout: float) -> None:
         """Store everything, then wait until it is sent: up to ``timeout`` seconds, and not where nothing moves."""
         await self._drain(timeout, lambda: self.idle)
@@ -137,6 +153,8 @@ class DurableQueue:
             if not await self._progress.following(min(left, NO_PROGRESS if self.linked else NO_LINK)):
                 break
         self._store_all()
+        if not self.idle:
+            self._store_reports(down=False)
         await self._file.reached(max(0.0, until - self._time()))
 
     async def reached(self, timeout: float) -> None:
@@ -160,6 +178,7 @@ class DurableQueue:
         if is_alive:
             self._file.try_again()  # it may work again by now
             self._store_all()
+            self._store_reports(down=True)
             if not self.idle:
                 self._file.post(OutboxFile.unsent, self._show_kept)
         else:
@@ -337,6 +356,24 @@ class DurableQueue:
             self._file.settle()
             self._file.write([message for message in self._order.in_memory() if not message.posted])
 
+    def _pass_reports(self) -> None:
+        if self._earlier_reports and self._learn is not _ignore:
+            found, self._earlier_reports = self._earlier_reports, {}
+            self._learn(found)
+
+    def _store_reports(self, *, down: bool) -> None:
+        """Write the last reports if messages wait; otherwise the broker has them."""
+        if self._last_reports is None or self._opening:  # what an earlier process has kept is not known yet
+            return
+        reports = {} if self.idle else self._last_reports(down)
+        rows = [
+            Row(self._next + place, topic, text, 1) for place, (topic, text) in enumerate(reports.items(), 1)
+        ]
+        self._next += len(rows)
+        if rows or self._keeps_reports:
+            self._keeps_reports = bool(rows)
+            self._file.post(lambda file: file.keep_reports(rows))
+
     def _has_stopped(self, stopped: object) -> None:
         self._warn_of_lost(sum(not message.stored for message in self._order.in_memory()))
 
@@ -367,9 +404,11 @@ class DurableQueue:
             self._folder,
         )
 
-    def _opened(self, found: tuple[Stored, str, str]) -> None:
-        stored, damaged, path = found
+    def _opened(self, found: tuple[Stored, dict[str, str], str, str]) -> None:
+        stored, self._earlier_reports, damaged, path = found
         self._opening = self._blocked = False
+        self._keeps_reports = self._keeps_reports or bool(self._earlier_reports)
+        self._pass_reports()
         if damaged:
             _log.warning("outbox %s: %s", path, damaged)
         self.add_stored(stored)
@@ -394,6 +433,10 @@ class DurableQueue:
     def _fire(self, name: str, call: Callable[[], None]) -> None:
         self._timers.pop(name, None)
         call()
+
+
+def _ignore(reports: Mapping[str, str]) -> None:
+    """Do nothing: no engine reports what runs of this name have become."""
 
 
 def nothing() -> None:

@@ -32,3 +32,5 @@ class State(IntEnum):
     """The broker has it; the collector has not acknowledged it."""
     ASIDE = 3
     """The broker refuses it, or it broke the link."""
+    REPORT = 4
+    """One of the last reports of a process with a name; it is published when the events before it are."""

@@ -196,7 +196,7 @@ def runs_report(
     :param head: version, source, session and the like.
     :param count: how many runs there are.
     """
-    recent, size = _recent(history)
+    recent, size = recent_rows(history)
     report = RunsReport(**head, runs=[], recent=[], paused=paused, ts=timestamp(now))
     room = MAX_BYTES - encoded_size(report) - size - _ROOM
     shown = rows.rows(runs, room)
@@ -205,7 +205,7 @@ def runs_report(
     return to_wire(replace(report, runs=shown, more=more, recent=recent, recent_more=recent_more))
 
 
-def _recent(history: RunHistory) -> tuple[list[RecentRun], int]:
+def recent_rows(history: RunHistory) -> tuple[list[RecentRun], int]:
     """Return the latest rows that fit, without their tags if they do not fit with them, and their bytes."""
     rows, sizes = list(history.recent), list(history.sizes)
     if sum(sizes) > _RECENT_BYTES:

@@ -84,6 +84,29 @@ class RunHistory:
             runs = [*self.whole, *earlier]
             self._keep_whole(sorted(runs, key=lambda row: (self._is_own(row), row.ended), reverse=True))
 
+    def learn(self, rows: Iterable[Mapping[str, Any]], whole: Iterable[Mapping[str, Any]]) -> None:
+        """Add runs as their own process has kept them while it could not report; of two rows of a run, the later end counts.
+
+        So a run takes the place of what the broker's last report of it led to: that it was lost.
+        """
+        for row in filter(None, (_carried(RecentRun, each) for each in rows)):
+            known = next((each for each in self.recent if each.run_id == row.run_id), None)
+            if known is None or known.ended < row.ended:
+                self._forget(row.run_id)
+                later = sum(each.ended > row.ended for each in self.recent)
+                self._insert(later, row)
+                self._tokens.add(row.token)
+        ends = {row.run_id: row.ended for row in self.recent}
+        # the process may have kept that a run ended well without keeping it whole
+        runs = {run.run_id: run for run in self.whole if run.ended >= ends.get(run.run_id, "")}
+        for run in filter(None, (_carried(EndedRun, each) for each in whole)):
+            if run.run_id not in runs or runs[run.run_id].ended < run.ended:
+                runs[run.run_id] = _bounded(run)
+        if runs:
+            self._keep_whole(sorted(runs.values(), key=lambda run: run.ended, reverse=True))
+        if self.last_status in ("", LOST) and self.recent:
+            self.last_status = self.recent[0].status
+
     def _is_own(self, row: RecentRun) -> bool:
         return bool(row.token) and row.token in self._tokens
 

@@ -29,6 +29,18 @@ class SafeQueue(Protocol):
         ...
 
 
+LastReports = Callable[[bool], Mapping[str, str]]
+"""Returns the reports that the broker would hold now, by topic; ``True``: as those of a process that is down."""
+
+
+class ReportKeeper(Protocol):
+    """A queue that keeps the last reports of the process with the messages that wait."""
+
+    def keep_reports(self, latest: LastReports, *, learn: Callable[[Mapping[str, str]], None]) -> None:
+        """Keep what ``latest`` returns; call ``learn`` once with what an earlier process of this name has kept."""
+        ...
+
+
 class PublishQueue:
     """Publishes messages in order; the caller never waits and never sees an error of the connector.
 

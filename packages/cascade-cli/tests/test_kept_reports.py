@@ -1,0 +1,143 @@
+"""A run loses its broker and ends without it: what sends its events later also tells every screen how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.cli.main import main
+from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
+from testing_tools.engines import eventually
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.process,
+    pytest.mark.full,
+    pytest.mark.usefixtures("patient", "patient_with_nats"),
+]
+
+ENGINE = """
+import sys
+import cascade as cs
+
+@cs.task
+def wait():
+    sys.stdin.readline()
+
+url, run_id, *outbox = sys.argv[1:]
+link = cs.connector(url, source_id="press", drain_timeout=0.2)
+cs.run(wait(), connector=link, run_id=run_id, outbox=outbox[0] if outbox else None)
+"""
+
+
+class Plant:
+    """A broker that can be killed, an outbox, and processes of one name."""
+
+    def __init__(self, broker: Broker, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.broker, self.folder, self._capsys = broker, folder, capsys
+        self.url = broker.nats_url if isinstance(broker, NatsServer) else broker.url
+
+    @contextlib.contextmanager
+    def engine(self, run_id: str, *, outbox: bool = True) -> Iterator[None]:
+        """Have a process run inside the context; then its run ends, and the process."""
+        arguments = [self.url, run_id, *([str(self.folder)] if outbox else [])]
+        process = subprocess.Popen([sys.executable, "-c", ENGINE, *arguments], stdin=subprocess.PIPE)
+        with process:
+            if self.broker.running:
+                eventually(lambda: self.statuses().get(run_id) == "Running", f"the report of {run_id}")
+            yield
+            process.communicate(b"\n")
+        assert process.returncode == 0
+
+    def lose_broker(self) -> None:
+        """Kill the broker, which has stored what came before."""
+        if isinstance(self.broker, Mosquitto):
+            self.broker.save()
+        self.broker.kill()
+
+    def rows(self, *command: str) -> list[dict[str, Any]]:
+        """Return what a command prints."""
+        self._capsys.readouterr()
+        assert main([*command, "--broker", self.url, "--json"]) == 0
+        return list(json.loads(self._capsys.readouterr().out))
+
+    def statuses(self) -> dict[str, str]:
+        """Return what ``cascade runs`` shows now, the latest run first."""
+        return {row["run_id"]: row["status"] for row in self.rows("runs")}
+
+    def send(self) -> str:
+        """Send what the folder has; return what the command says."""
+        self._capsys.readouterr()
+        assert main(["outbox", "send", str(self.folder), "--broker", self.url]) == 0
+        return "".join(self._capsys.readouterr())
+
+
+@pytest.fixture(params=[Mosquitto, NatsServer])
+def plant(
+    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Plant]:
+    with request.param() as broker:
+        yield Plant(broker, tmp_path / "events", capsys)
+
+
+def test_who_sends_the_events_closes_the_row(plant: Plant) -> None:
+    """Afterwards each command says that both runs succeeded and their engine ended; nothing is left in the folder."""
+    with plant.engine("night-7"):
+        plant.lose_broker()
+    with plant.engine("night-8"):
+        pass
+    plant.broker.restart()
+    assert plant.statuses().get("night-7") != "Succeeded"
+    assert plant.send() == "all messages are sent\n"
+    for row in (rows := plant.rows("runs")):
+        assert (row["status"], row["counts"], row["ended"] is not None) == (
+            "Succeeded",
+            {"COMPLETED": 1},
+            True,
+        )
+    assert [row["run_id"] for row in rows] == ["night-8", "night-7"]
+    assert [(row["status"], row["runs"]) for row in plant.rows("ps")] == [("ended", 0)]
+    assert not [*plant.folder.glob("*.db")]
+
+
+def test_the_next_process_of_the_name_knows_how_the_runs_of_the_last_one_ended(plant: Plant) -> None:
+    """It sends their events, and does not report as lost what its outbox has seen end; one without a broker passes it on."""
+    with plant.engine("night-7"):
+        plant.lose_broker()
+    with plant.engine("night-8"):
+        pass
+    plant.broker.restart()
+    with plant.engine("night-9"):
+        pass
+    assert plant.statuses() == {"night-9": "Succeeded", "night-8": "Succeeded", "night-7": "Succeeded"}
+    assert not [*plant.folder.glob("*.db")]
+
+
+def test_a_later_process_of_the_name_keeps_its_own_word(plant: Plant) -> None:
+    """While it is online nothing is reported for it; after its end the earlier run is closed, and its own row stays."""
+    with plant.engine("night-7"):
+        plant.lose_broker()
+    plant.broker.restart()
+    with plant.engine("day-8", outbox=False):
+        assert "send again when the process that is online as press has ended" in plant.send()
+        assert plant.statuses()["day-8"] == "Running"
+        assert plant.statuses().get("night-7") != "Succeeded"
+    assert plant.send() == "all messages are sent\n"
+    assert plant.statuses() == {"day-8": "Succeeded", "night-7": "Succeeded"}
+
+
+def test_a_broker_that_has_lost_its_store_learns_of_a_run_that_never_had_a_link(plant: Plant) -> None:
+    """The sender brings the whole report."""
+    plant.broker.kill()
+    with plant.engine("night-7"):
+        pass
+    plant.broker.restart(keep_store=False)
+    assert plant.send() == "all messages are sent\n"
+    assert plant.statuses() == {"night-7": "Succeeded"}
