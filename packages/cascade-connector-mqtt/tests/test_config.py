@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from cascade.connectors.mqtt import MqttConnector, config
 from cascade.interfaces import ConfigurationError, SupportsBroker, UsageError, supports
 from cascade.testkit.brokers import Certificates
+from cascade.transport import credentials
 from testing_tools.certificates import make_certificates
 
 CANARY = secrets.token_hex(8)
@@ -184,6 +185,21 @@ def test_a_certificate_of_the_environment_that_cannot_work_is_named(
     with pytest.raises(ConfigurationError, match=problem):
         config.from_url("mqtts://broker", {})
     assert config.from_url("mqtt://broker", {}) == ("broker", 1883, {})
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts"])
+async def test_a_password_in_clear_is_warned_of_and_an_encrypted_one_is_not(
+    scheme: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "_warned", set())
+    host = f"{secrets.token_hex(8)}.invalid"
+    connector = MqttConnector.from_url(f"{scheme}://{host}", username="press", password=CANARY)
+    async with connector:
+        pass
+    warned = [
+        record.getMessage() for record in caplog.records if "crosses the network" in record.getMessage()
+    ]
+    assert bool(warned) is (scheme == "mqtt")
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
