@@ -203,6 +203,7 @@ def test_the_row_of_a_run_says_what_its_report_says(
     ("before", "after", "again", "status"),
     [
         ("p", "q", False, "Lost"),
+        ("p", "contested", False, "Running"),
         ("p", "q", True, "Running"),
         ("p", "p", False, "Running"),
         ("p", "", False, "Running"),
@@ -213,13 +214,33 @@ def test_the_row_of_a_run_says_what_its_report_says(
 def test_a_run_is_lost_when_another_birth_shows_that_its_process_has_died(
     before: str, after: str, again: bool, status: str
 ) -> None:
-    """Two engines without presence may share a source; a process that lists the run again has taken it over."""
+    """Two engines without presence may share a source; a process that lists the run again has taken it over.
+
+    Where two processes clash, each is born again and again."""
     view = View()
     runs(view, {}, {"run_id": "other"}, session="s1", presence=before)
-    runs(view, *([{}] if again else []), {"run_id": "new"}, session="s2", presence=after)
+    more = {"session": "s2", "presence": after, "contested": after == "contested"}
+    runs(view, *([{}] if again else []), {"run_id": "new"}, **more)
     assert view.runs["line", "r"].status == status
     assert view.runs["line", "other"].status == ("Lost" if status == "Lost" or again else "Running")
     assert view.runs["line", "new"].status == "Running"
+
+
+def test_what_a_process_calls_lost_is_not_believed_while_another_one_uses_its_name() -> None:
+    """The run may go on there: its status is unknown, or what a report lists. Once the name is no longer shared, or nobody is there, it is lost."""
+    view = View()
+    row = recent(status="Lost", token="t", error="its process died")
+    for contested, now, shown in (
+        (True, 0.0, ("unknown", None, "")),
+        (True, 13.0, ("Lost", "2026-11-21T03:00:09.000000+00:00", "its process died")),
+        (False, 0.0, ("Lost", "2026-11-21T03:00:09.000000+00:00", "its process died")),
+    ):
+        runs(view, recent=[row], contested=contested)
+        (found,) = run_rows(view, now)
+        assert (found["status"], found["ended"], found["error"]) == shown
+    runs(view, {"token": "t"}, contested=True)
+    put(view, state_topic("line", "ended"), {"session": "u", "runs": [row]})
+    assert [each["status"] for each in run_rows(view, 0.0)] == ["Running"]
 
 
 # Engines

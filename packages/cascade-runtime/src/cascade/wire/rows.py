@@ -47,7 +47,8 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
 
     A running run of an engine that is lost or has ended is ``Lost``, and as its last report has it. Of an engine whose
     status is unknown because only its events come, a run is running until an event shows its end. While it is unknown
-    because only what the broker kept has come, the run is ``unknown``.
+    because only what the broker kept has come, the run is ``unknown``; so is one that a process calls lost while another
+    one uses its name: it may go on there.
     """
     lost = _is_lost(view, run, now)
     active = run.reported if run.status == RUNNING else None
@@ -62,7 +63,8 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
         paused=bool(_pauses(view, run)),
         left_s=active.eta_s if active is not None else None,
     )
-    if found.status in ACTIVE and _is_unheard(view.engines.get(run.source), now):
+    is_unheard = found.status in ACTIVE and _is_unheard(view.engines.get(run.source), now)
+    if is_unheard or _is_disputed(view, run, now):
         return dataclasses.replace(found, status=UNKNOWN, left_s=None)
     return found
 
@@ -70,6 +72,12 @@ def run_progress(view: View, run: RunView, now: float) -> Progress:
 def _is_unheard(engine: EngineView | None, now: float) -> bool:
     """Return whether only retained messages have come of an engine, which do not show whether it lives."""
     return engine is not None and engine.status(now) == UNKNOWN and not engine.only_events
+
+
+def _is_disputed(view: View, run: RunView, now: float) -> bool:
+    """Return whether a process says that a run is lost while another one uses its name."""
+    engine = view.engines.get(run.source)
+    return run.status == LOST and engine is not None and engine.is_live(now) and engine.contested
 
 
 def _is_lost(view: View, run: RunView, now: float) -> bool:
@@ -162,14 +170,14 @@ def _closed_gates(engine: EngineView) -> list[str]:
 
 
 def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
-    found = run_progress(view, run, now)
+    found, is_disputed = run_progress(view, run, now), _is_disputed(view, run, now)
     return {
         "source": run.source,
         "run_id": run.run_id,
         "target": run.target,
         "status": found.status,
         "started": _time(run.started),
-        "ended": _time(run.ended),
+        "ended": None if is_disputed else _time(run.ended),
         "counts": _counts(run, lost=_is_lost(view, run, now)),
         "tasks": dict(found.tasks),
         "finished": found.finished,
@@ -177,7 +185,7 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
         "open": found.open,
         "percent": found.percent,
         "left_s": found.left_s,
-        "error": run.error,
+        "error": "" if is_disputed else run.error,
         "by": author_of(view, run, found),
         "token": run.token,
         "attempt": run.attempt,

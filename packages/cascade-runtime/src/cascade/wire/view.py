@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascade.interfaces.topics import DATA, LOGS, parse_ack_topic, parse_state_topic, parse_status_topic
+from cascade.interfaces.wire import LOST
 from cascade.wire.ended import EndedReport
 from cascade.wire.engine_view import EngineView, Listed
 from cascade.wire.events import DataBody, LogBody
@@ -234,7 +235,8 @@ class View:
         self._take_place(engine, report)
         now_listed = frozenset(row.run_id for row in report.runs)
         before = engine.listed.pop(report.session, Listed()).runs
-        lost = self._take_replaced(engine, report.presence)
+        replaced = self._take_replaced(engine, report.presence)
+        lost = set[str]() if engine.contested else replaced
         engine.listed[report.session] = Listed(report.presence, now_listed)
         if len(engine.listed) > MAX_SESSIONS:
             del engine.listed[next(iter(engine.listed))]
@@ -272,8 +274,8 @@ class View:
     def _take_replaced(self, engine: EngineView, presence: str) -> set[str]:
         """Return the runs that were listed under another presence, and forget the reports that listed them.
 
-        Their process has died: another one has been born under its name. A process that lives lists its
-        runs again after each birth of its own.
+        Their process has died, unless two use the name: another one has been born under it. A process that lives lists
+        its runs again after each birth of its own.
         """
         replaced = [
             session
@@ -290,7 +292,8 @@ class View:
         active = {row.run_id: row.token for row in report.runs} if report is not None else {}
         for run_id, row in newest.items():
             token = active.get(run_id)
-            if token is not None and not (token and token == row.token):
+            # one that is active is lost only in the eyes of another process of the name
+            if token is not None and not (token and token == row.token and row.status != LOST):
                 continue
             known = self.runs.get((source, run_id))
             if known is None or not known.has_end(row):

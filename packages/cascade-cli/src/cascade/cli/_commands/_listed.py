@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from cascade.cli import link
+from cascade.cli._steering.publishing import contested_names
 from cascade.cli.columns import Column
 from cascade.cli.command import settings
 from cascade.cli.durations import show_duration
 from cascade.cli.params import DURATION
-from cascade.wire import View
+from cascade.wire import View, engine_rows
 from cascade.wire.progress import UNKNOWN
 
 
@@ -28,6 +29,12 @@ def listing(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Wait for engines without a name, too: they report every 10 s.",
     )(function)
     return link.with_broker(function)
+
+
+def note_contested(view: View, now: float) -> None:
+    """Say which names two processes use: what a report shows is of one of them."""
+    if contested := [row["source"] for row in engine_rows(view, now) if row["contested"]]:
+        settings().output.note(contested_names(contested))
 
 
 def note_unknown(view: View, now: float) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cascade.cli._commands._listed import SINCE, listing, note_unknown, show_age
-from cascade.cli._steering.publishing import contested_names
+from cascade.cli._commands._listed import SINCE, listing, note_contested, note_unknown, show_age
 from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
@@ -50,8 +49,7 @@ def command(address: Address, listen: float) -> None:
     ]
     output = settings().output
     output.rows(rows, COLUMNS, empty=empty)
-    if contested := [row["source"] for row in rows if row["contested"]]:
-        output.note(contested_names(contested))
+    note_contested(view, now)
     if unproved := [row["source"] for row in rows if view.engines[row["source"]].has_no_birth]:
         output.note(
             f"the session of {', '.join(unproved)} has no birth on the broker: any client may have written its report"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cascade.cli._commands._listed import listing, note_unknown, show_age
+from cascade.cli._commands._listed import listing, note_contested, note_unknown, show_age
 from cascade.cli._watching.picture import SILENT_SECONDS
 from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
@@ -44,6 +44,7 @@ def command(address: Address, listen: float) -> None:
     empty = "no runs; an engine without a name reports every 10 s: cascade runs --listen 12s waits for it"
     output = settings().output
     output.rows(run_rows(view, now), COLUMNS, empty=empty)
+    note_contested(view, now)
     note_unknown(view, now)
     for engine in view.live(now):
         reported = seconds(engine.runs.ts) if engine.runs is not None and engine.runs.runs else None

@@ -172,7 +172,7 @@ def take(view: View, rates: Rates, *, now: float, wall: float) -> Picture:
     """
     found = {key: run_progress(view, run, now) for key, run in reversed(view.runs.items())}
     # also of an engine that is lost now
-    active = [key for key in found if view.runs[key].status == RUNNING]
+    active = [key for key in found if view.runs[key].status == RUNNING or found[key].status == UNKNOWN]
     active.sort(key=lambda key: (found[key].status == LOST, key))
     panels = [_panel(view, view.runs[key], found[key], rates=rates, now=now, wall=wall) for key in active]
     over = sorted((key for key in found if key not in active), key=lambda key: -(view.runs[key].ended or 0.0))

@@ -357,9 +357,10 @@ const panels = (() => {
     drawRuns() {
       const { view, now } = this.page;
       const rows = [...view.runs].map(([key, run]) => ({ key, run, row: views.runRow(view, run, now) }));
-      const active = rows.filter(({ run }) => run.status === runs.RUNNING)
+      const isOver = ({ run, row }) => run.status !== runs.RUNNING && row.status !== "unknown";
+      const active = rows.filter((item) => !isOver(item))
         .sort((one, other) => (one.row.status === "Lost") - (other.row.status === "Lost") || views.byText(one.key, other.key));
-      const over = rows.filter(({ run }) => run.status !== runs.RUNNING).sort((one, other) => (other.run.ended ?? 0) - (one.run.ended ?? 0));
+      const over = rows.filter(isOver).sort((one, other) => (other.run.ended ?? 0) - (one.run.ended ?? 0));
       this.page.choose(active, over);
       const short = words.shortened(rows.map(({ run }) => run.run_id));
       for (const item of rows) {
@@ -395,9 +396,9 @@ const panels = (() => {
       setText(byId("details-title"), `${shown(titleOf(run))} on ${shown(run.source, 60)}`);
       const isOver = !progress.isActive(row.status);
       setText(byId("details-end"), isOver ? ended.summary(run, row) : "");
-      setText(byId("details-error"), shown(run.error, 500));
+      setText(byId("details-error"), shown(row.error, 500));
       show(byId("details-end"), isOver);
-      show(byId("details-error"), run.error !== "");
+      show(byId("details-error"), row.error !== "");
       this.drawGraph(run, engine);
       this.drawTimeline(run, row, row.status === "Lost" ? engine?.runs?.seconds ?? null : now, engine);
       this.drawTasks(run, row, now, engine);

@@ -40,6 +40,12 @@ const progress = (() => {
     return run.status === runs.RUNNING && (!["online", "unknown"].includes(engine?.status(now)) || engine.runsOfAnother(now));
   }
 
+  /** Whether a process says that a run is lost while another one uses its name. */
+  function isDisputed(view, run, now) {
+    const engine = view.engines.get(run.source);
+    return run.status === runs.LOST && Boolean(engine?.isLive(now) && engine.contested);
+  }
+
   /** Return tasks by state; of a lost run those of the last report, which is all that its engine's next process knows. */
   const countsOf = (view, run, now) => (isLost(view, run, now) && run.reported ? run.reported : run).counts;
 
@@ -52,7 +58,7 @@ const progress = (() => {
     const found = of(countsOf(view, run, now), { recorded: (lost && active ? active : run).recorded, status: lost ? runs.LOST : run.status,
       known: run.known, open: active?.open ?? running, waits: !active || active.waiting_more ? null : active.waiting,
       paused: pauses(view, run).length > 0, left_s: active?.eta_s ?? null });
-    return isActive(found.status) && isUnheard(view.engines.get(run.source), now) ? { ...found, status: UNKNOWN, left_s: null } : found;
+    return (isActive(found.status) && isUnheard(view.engines.get(run.source), now)) || isDisputed(view, run, now) ? { ...found, status: UNKNOWN, left_s: null } : found;
   }
 
   /** Return the reasons for which tasks of a run wait, none with more tasks than wait in all. */
@@ -83,5 +89,5 @@ const progress = (() => {
   /** Return who ended a run, or who pauses it now, as the messages claim; empty if that is nobody or not known. */
   const authorOf = (view, run, status) => (status === PAUSED ? pauses(view, run).find(Boolean) ?? "" : run.by);
 
-  return { authorOf, countsOf, PAUSED, isActive, label, heldTexts, isRecorded, of, ofRun, waitingRows };
+  return { authorOf, countsOf, PAUSED, isActive, isDisputed, label, heldTexts, isRecorded, of, ofRun, waitingRows };
 })();

@@ -237,7 +237,7 @@ const views = (() => {
       const listed = new Set(report.runs.map((row) => row.run_id));
       const before = engine.listed.get(report.session)?.runs ?? new Set();
       engine.listed.delete(report.session);
-      const lost = takeReplaced(engine, report.presence);
+      const replaced = takeReplaced(engine, report.presence), lost = engine.contested ? [] : replaced;
       engine.listed.set(report.session, { presence: report.presence, runs: listed });
       if (engine.listed.size > MAX_SESSIONS) dropFirst(engine.listed);
       this.foldEnds(report.source, report.recent);
@@ -274,7 +274,8 @@ const views = (() => {
       // under such an id, an earlier attempt has ended
       const active = new Map((this.engines.get(source).runs?.runs ?? []).map(({ run_id, token }) => [run_id, token]));
       for (const [run_id, row] of newest) {
-        if (active.has(run_id) && !(row.token && row.token === active.get(run_id))) continue;
+        // one that is active is lost only in the eyes of another process of the name
+        if (active.has(run_id) && !(row.token && row.token === active.get(run_id) && row.status !== runs.LOST)) continue;
         const known = this.runs.get(runKey(source, run_id));
         if (!known?.hasEnd(row)) this.run(source, run_id).reportEnd(row);
       }
@@ -434,9 +435,9 @@ const views = (() => {
   const runRows = (view, now) => [...view.runs.values()].reverse().map((run) => runRow(view, run, now));
 
   function runRow(view, run, now) {
-    const { status, tasks, finished, known, open, percent, left_s } = progress.ofRun(view, run, now);
+    const { status, tasks, finished, known, open, percent, left_s } = progress.ofRun(view, run, now), isDisputed = progress.isDisputed(view, run, now);
     return { source: run.source, run_id: run.run_id, target: run.target, status, started: fields.timestamp(run.started),
-      ended: fields.timestamp(run.ended), counts: progress.countsOf(view, run, now), tasks, finished, known, open, percent, left_s, error: run.error, by: progress.authorOf(view, run, status), token: run.token,
+      ended: isDisputed ? null : fields.timestamp(run.ended), counts: progress.countsOf(view, run, now), tasks, finished, known, open, percent, left_s, error: isDisputed ? "" : run.error, by: progress.authorOf(view, run, status), token: run.token,
       attempt: run.attempt, failed: run.failed.map(({ task_id }) => task_id), interrupted: interruptedRows(view, run, now).map(({ task_id }) => task_id),
       held: progress.heldTexts(view, run, now) };
   }
