@@ -26,7 +26,14 @@ from cascade.interfaces.wire import timestamp
 def life(run: str, seq: int, at: float, source: str = "press", **body: Any) -> Received:
     """The start of a run, or its end if a status is given."""
     what = "ENGINE_STOPPED" if "status" in body else "ENGINE_STARTED"
-    body = {"type": "LifecycleEvent", "event": what, "name": "nightly", "error": "", **body}
+    body = {
+        "type": "LifecycleEvent",
+        "event": what,
+        "name": "nightly",
+        "target": "report",
+        "error": "",
+        **body,
+    }
     return received(seq, at, run=run, source=source, ts=timestamp(at), body=body)
 
 
@@ -326,12 +333,15 @@ def test_an_id_that_is_used_again_shows_the_later_run(path: Path) -> None:
         step("night-7", 2, NOW + 2, "FAILED", "b:0"),
         life("night-7", 3, NOW + 3, status="Failed"),
     )
-    later = [life("night-7", 0, NOW + 20), step("night-7", 1, NOW + 21, "COMPLETED", "b:0")]
+    later = [life("night-7", 0, NOW + 20, name=""), step("night-7", 1, NOW + 21, "COMPLETED", "b:0")]
     store(path, *first, *again("u", NOW + 20, *later), *again("v", NOW + 30, *later[:1], source="oven"))
     with CollectedFile(path) as file:
         row = reported(finish(past_run(file, RunKey("night-7", "press", "local", "default"))))
     assert (row["status"], row["known"], row["failures"], row["attempt"]) == ("Running", 1, [], 1)
     assert datetime.fromisoformat(row["started"]).timestamp() == NOW + 20
+    with CollectedFile(path) as file:
+        (found,) = (each for each in latest_runs(file, 10) if each["source"] == "press")
+    assert (found["status"], found["target"], found["counts"]) == ("Running", "report", {"completed": 1})
 
     end = life("night-7", 2, NOW + 22, status="Succeeded")
     store(path, *again("u", NOW + 20, *later, end)[2:])

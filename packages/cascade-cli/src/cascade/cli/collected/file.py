@@ -14,6 +14,12 @@ from cascade.cli.errors import CommandError
 
 APPLICATION_ID = 0x4353434F
 VERSION = 2
+OF_LATEST_USE = """NOT EXISTS (
+    SELECT 1 FROM event l WHERE l.type = 'LifecycleEvent' AND l.seq = 0 AND l.attempt = 1
+        AND (l.run_id, l.source, l.org_id, l.project_id) = (event.run_id, event.source, event.org_id, event.project_id)
+        AND l.token != event.token AND l.received > event.received
+)"""
+"""Whether an event is of the latest run of its id. Only a recorded run has further attempts: a first one that came later is another run."""
 BUSY_SECONDS = 2.0
 """Seconds in which another program has to end a change during which the file cannot be read."""
 _EACH = 2_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from cascade.cli.collected.file import CollectedFile
+from cascade.cli.collected.file import OF_LATEST_USE, CollectedFile
 from cascade.cli.collected.reading import Chunks, Steps
 
 PAGE = 100
@@ -23,21 +23,23 @@ _LAST = f"{_CHUNK} OFFSET ?"
 _MATCHING = f"SELECT * FROM ({_CHUNK}) WHERE {{}}"
 _ONE = """
 SELECT s.name, s.status, s.began, s.ended, s.error, s.attempts, s.latest, s.counts, v.status = 'Lost' AND s.status = 'Running',
-    (
-        SELECT token FROM event WHERE type = 'LifecycleEvent' AND run_id = s.run_id AND source = s.source AND org_id = s.org_id
-            AND project_id = s.project_id ORDER BY seq = 0 DESC, received DESC LIMIT 1
-    ), e.token, e.payload, r.token, r.payload
+    l.token, json_extract(l.payload, '$.body.target'), e.token, e.payload, r.token, r.payload
 FROM summary s JOIN run v USING (run_id, source, org_id, project_id)
+LEFT JOIN event l ON l.rowid = (
+    SELECT rowid FROM event WHERE type = 'LifecycleEvent' AND run_id = s.run_id AND source = s.source AND org_id = s.org_id
+        AND project_id = s.project_id ORDER BY seq = 0 DESC, received DESC LIMIT 1
+)
 LEFT JOIN ending e USING (run_id, source, org_id, project_id) LEFT JOIN report r USING (run_id, source, org_id, project_id)
 WHERE s.run_id = ? AND s.source = ? AND s.org_id = ? AND s.project_id = ?
 """
 _FIND = (
     "SELECT run_id, source, org_id, project_id FROM summary WHERE run_id = ?{} ORDER BY began DESC LIMIT 1"
 )
-_COUNTS = """
+_COUNTS = f"""
 SELECT state, count(*) FROM (
     SELECT json_extract(payload, '$.body.state') AS state, max(attempt * 1e9 + coalesce(seq, 0)) FROM event
     WHERE run_id = ? AND source = ? AND org_id = ? AND project_id = ? AND kind = 'events' AND type = 'TaskStateEvent'
+        AND {OF_LATEST_USE}
     GROUP BY json_extract(payload, '$.body.task_id')
 ) GROUP BY state
 """
@@ -143,14 +145,25 @@ def find_run(
 
 def run_row(file: CollectedFile, run: RunKey) -> dict[str, Any] | None:
     """Return one run as its engine reports how it ended, or as far as its events say; None if it is not in the file."""
-    for name, status, began, ended, error, attempts, latest, counts, is_gone, token, *reported in file.rows(
-        _ONE, run
-    ):
+    for (
+        name,
+        status,
+        began,
+        ended,
+        error,
+        attempts,
+        latest,
+        counts,
+        is_gone,
+        token,
+        target,
+        *reported,
+    ) in file.rows(_ONE, run):
         row = {
             **run._asdict(),
             "token": "",
             "name": name,
-            "target": "",
+            "target": target or "",
             "status": status or (RUNNING if ended is None else ""),
             "error": error or "",
             "started": iso(began),

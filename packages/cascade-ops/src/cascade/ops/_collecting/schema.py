@@ -7,15 +7,9 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-from cascade.cli.collected import APPLICATION_ID, VERSION, has_tables
+from cascade.cli.collected import APPLICATION_ID, OF_LATEST_USE, VERSION, has_tables
 from cascade.interfaces.topics import parse_telemetry_topic
 
-OF_LATEST_USE = """NOT EXISTS (
-    SELECT 1 FROM event l WHERE l.type = 'LifecycleEvent' AND l.seq = 0 AND l.attempt = 1
-        AND (l.run_id, l.source, l.org_id, l.project_id) = (event.run_id, event.source, event.org_id, event.project_id)
-        AND l.token != event.token AND l.received > event.received
-)"""
-"""Whether an event is of the latest run of its id. Only a recorded run has further attempts: a first one that came later is another run."""
 _SCHEMA = f"""
 CREATE TABLE collector (session TEXT NOT NULL);
 CREATE TABLE event (

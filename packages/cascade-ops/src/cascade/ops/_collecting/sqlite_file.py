@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cascade.cli.collected import OF_LATEST_USE
 from cascade.interfaces.topics import PROGRESS, parse_state_topic, parse_status_topic
 from cascade.ops._collecting.file_lock import check_in_place, open_private
 from cascade.ops._collecting.message import Change, Hole, Known, Received, Series, seconds_of
-from cascade.ops._collecting.schema import OF_LATEST_USE, prepare
+from cascade.ops._collecting.schema import prepare
 from cascade.ops._collecting.spans import Spans
 from cascade.wire import EventMessage, parse_event
 
@@ -317,7 +318,7 @@ def _summary(rows: Iterable[tuple[str, float, str]]) -> tuple[Any, ...]:
         seconds = seconds_of(data.get("ts"), received)
         if token not in tokens and data.get("attempt", 1) == 1:
             # another run of this id
-            tokens, began = set(), None
+            tokens, began, name = set(), None, ""
         tokens.add(token)
         if body.get("event") == "ENGINE_STARTED":
             began = seconds if began is None else began
