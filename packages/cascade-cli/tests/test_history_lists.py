@@ -89,7 +89,7 @@ def test_a_person_reads_runs_with_ages_durations_and_steps(person: Person) -> No
     assert (code, err) == (0, "")
     head, *rows = cells(lines)
     assert head == ["run", "target", "status", "attempts", "began", "took", "steps", "by", "error"]
-    night = ["night", "press", "Failed", "2", "100s ago", "30s", "3 completed 1 in doubt", "olaf"]
+    night = ["night", "press", "Failed", "2", "100s ago", "30.0 s", "3 completed 1 in doubt", "olaf"]
     assert rows[0][:8] == night
     assert "abc123secret" not in rows[0][8]
     assert rows[1] == ["day", "bake", "Running", "1", "5s ago"]
@@ -101,20 +101,20 @@ def test_a_person_reads_how_a_run_ended_then_its_failures_then_its_steps(person:
     page = "\n".join(person.types("history", "night")[1])
     head, failed, steps = (cells(part.splitlines()) for part in re.split(r"\n\n(?:Failed|Steps)\n", page))
     assert [re.sub(", began .*", "", row[0]) for row in head] == [
-        "night", "Failed after 30s, in attempt 2, by olaf", "ValueError: token=***", "3 completed 1 in doubt",
+        "night", "Failed after 30.0 s, in attempt 2, by olaf", "ValueError: token=***", "3 completed 1 in doubt",
     ]  # fmt: skip
     assert "abc123secret" not in page
     assert failed == [
         ["step", "failed tries", "took", "error"],
-        ["press:0", "1", "30s", "E: x y"],
-        ["weld:0", "1", "0s", "E: z"],
+        ["press:0", "1", "30.0 s", "E: x y"],
+        ["weld:0", "1", "0.0 s", "E: z"],
     ]
     assert steps == [
         ["step", "state", "starts", "failed tries", "began", "took", "error"],
-        ["press:0", "in doubt", "2", "1", "100s ago", "30s", "E: x y"],
+        ["press:0", "in doubt", "2", "1", "100s ago", "30.0 s", "E: x y"],
         ["bake:0", "completed", "1", "100s ago"],
         ["plan:0", "completed"],
-        ["weld:0", "failed", "1", "99s ago", "0s", "E: z"],
+        ["weld:0", "failed", "1", "99s ago", "0.0 s", "E: z"],
     ]
     lines = person.types("history", "night", "--values")[1]
     titles, *rows = cells(lines[lines.index("Steps") + 1 :])

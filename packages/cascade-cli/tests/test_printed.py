@@ -62,6 +62,36 @@ def test_a_narrow_terminal_has_a_block_for_each_row(monkeypatch: pytest.MonkeyPa
     assert printed(ROWS, COLUMNS) == ["night", "  tasks 3", "  what x", "day", "  tasks 12"]
 
 
+def test_what_has_no_space_in_a_table_stands_below_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns that are short stay side by side, whatever comes between them; a value is not torn from its title."""
+    monkeypatch.setenv("COLUMNS", "64")
+    columns = [Column("run"), Column("on"), Column("why"), Column("n", right=True), Column("by")]
+    why = "the oven is cold, and the hall is dark"
+    rows = [
+        {
+            "run": "night",
+            "on": "press",
+            "why": f"{why}, and nobody is here yet",
+            "n": 7,
+            "by": "the operator",
+        },
+        {"run": "day", "on": "oven", "n": 12},
+        {"run": "noon", "on": "oven", "why": why, "n": 1, "by": "ann of the north hall"},
+    ]
+    head, _, *lines = printed(rows, columns)
+    assert head.split() == ["run", "on", "n"]
+    assert lines == [
+        "night   press    7",
+        "    why the oven is cold, and the hall is dark, and nobody is",
+        "    here yet",
+        "    by the operator",
+        "day     oven    12",
+        "noon    oven     1",
+        f"    why {why}",
+        "    by ann of the north hall",
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -22,8 +22,10 @@ def show_counts(counts: Mapping[str, Any]) -> str:
 
 
 def show_took(seconds: Any) -> str:
-    """Return how long something took; empty if that is not known."""
-    return show_duration(seconds) if seconds is not None else ""
+    """Return how long something took, below a minute in tenths of a second; empty if that is not known."""
+    if seconds is None:
+        return ""
+    return f"{seconds:.1f} s" if seconds < 60 else show_duration(seconds)
 
 
 _STEP = Column("key", "step")

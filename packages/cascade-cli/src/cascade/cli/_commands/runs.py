@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from cascade.cli._commands._listed import listing, note_contested, note_unknown, show_age
 from cascade.cli._watching.picture import SILENT_SECONDS
@@ -36,14 +38,20 @@ COLUMNS = (
 )
 
 
+def _age(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """Return the place of a run in the list: those that have not ended come first, of each kind the newest."""
+    ended = seconds(row.get("ended") or "")
+    return ended is not None, -(ended or seconds(row.get("started") or "") or 0.0)
+
+
 @make(name="runs")
 @listing
 def command(address: Address, listen: float) -> None:
-    """List the runs: those that run now, and those that ended last."""
+    """List the runs: those that run now, and those that ended last, the newest first."""
     view, now = read(address, STATUS, CONSTRAINTS, RUNS, ENDED, listen=listen)
     empty = "no runs; an engine without a name reports every 10 s: cascade runs --listen 12s waits for it"
     output = settings().output
-    output.rows(run_rows(view, now), COLUMNS, empty=empty)
+    output.rows(sorted(run_rows(view, now), key=_age), COLUMNS, empty=empty)
     note_contested(view, now)
     note_unknown(view, now)
     for engine in view.live(now):
