@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 ENGINE = """
-import sys
+import asyncio, sys
 import cascade as cs
 
 @cs.task
@@ -33,7 +33,15 @@ def wait():
 
 url, run_id, *outbox = sys.argv[1:]
 link = cs.connector(url, source_id="press", drain_timeout=0.2)
-cs.run(wait(), connector=link, run_id=run_id, outbox=outbox[0] if outbox else None)
+settings = {"connector": link, "run_id": run_id, "outbox": outbox[0] if outbox else None}
+
+async def stay():
+    async with link:
+        await cs.arun(wait(), **settings)
+        print("ended", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(stay()) if outbox[1:] else cs.run(wait(), **settings)
 """
 
 
@@ -45,16 +53,22 @@ class Plant:
         self.url = broker.nats_url if isinstance(broker, NatsServer) else broker.url
 
     @contextlib.contextmanager
-    def engine(self, run_id: str, *, outbox: bool = True) -> Iterator[None]:
-        """Have a process run inside the context; then its run ends, and the process."""
-        arguments = [self.url, run_id, *([str(self.folder)] if outbox else [])]
-        process = subprocess.Popen([sys.executable, "-c", ENGINE, *arguments], stdin=subprocess.PIPE)
-        with process:
+    def engine(self, run_id: str, *, outbox: bool = True, killed: bool = False) -> Iterator[None]:
+        """Have a process run inside the context; then its run ends, and the process, or it stays connected until it is killed."""
+        arguments = [self.url, run_id, *([str(self.folder)] if outbox else []), *(["stay"] if killed else [])]
+        pipe = subprocess.PIPE
+        with subprocess.Popen([sys.executable, "-c", ENGINE, *arguments], stdin=pipe, stdout=pipe) as process:
             if self.broker.running:
                 eventually(lambda: self.statuses().get(run_id) == "Running", f"the report of {run_id}")
             yield
-            process.communicate(b"\n")
-        assert process.returncode == 0
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            if killed:
+                assert process.stdout.readline() == b"ended\n"
+                process.kill()
+        assert (process.returncode == 0) is not killed
 
     def lose_broker(self) -> None:
         """Kill the broker, which has stored what came before."""
@@ -131,6 +145,16 @@ def test_a_later_process_of_the_name_keeps_its_own_word(plant: Plant) -> None:
         assert plant.statuses().get("night-7") != "Succeeded"
     assert plant.send() == "all messages are sent\n"
     assert plant.statuses() == {"day-8": "Succeeded", "night-7": "Succeeded"}
+
+
+def test_a_process_that_was_killed_after_its_run_is_lost_and_the_run_is_not(plant: Plant) -> None:
+    """What it kept at the end of the run does not say that the process has ended, too."""
+    with plant.engine("night-7", killed=True):
+        plant.lose_broker()
+    plant.broker.restart()
+    assert plant.send() == "all messages are sent\n"
+    assert plant.statuses() == {"night-7": "Succeeded"}
+    assert [(row["status"], row["runs"]) for row in plant.rows("ps")] == [("lost", 0)]
 
 
 def test_a_broker_that_has_lost_its_store_learns_of_a_run_that_never_had_a_link(plant: Plant) -> None:

@@ -216,10 +216,11 @@ def test_a_run_is_lost_when_another_birth_shows_that_its_process_has_died(
 ) -> None:
     """Two engines without presence may share a source; a process that lists the run again has taken it over.
 
-    Where two processes clash, each is born again and again."""
+    Where two processes clash, each is born again and again.
+    """
     view = View()
     runs(view, {}, {"run_id": "other"}, session="s1", presence=before)
-    more = {"session": "s2", "presence": after, "contested": after == "contested"}
+    more: dict[str, Any] = {"session": "s2", "presence": after, "contested": after == "contested"}
     runs(view, *([{}] if again else []), {"run_id": "new"}, **more)
     assert view.runs["line", "r"].status == status
     assert view.runs["line", "other"].status == ("Lost" if status == "Lost" or again else "Running")

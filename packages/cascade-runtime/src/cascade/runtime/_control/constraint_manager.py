@@ -318,7 +318,10 @@ class ConstraintManager:
     def keep_reports_in(self, outbox: ReportKeeper) -> None:
         """Have an outbox keep the last reports with the events that wait, if the broker keeps reports of this name."""
         if self._named:
-            outbox.keep_reports(lambda down: self._reporter.last_reports(down=down), learn=self._learn)
+            outbox.keep_reports(self._last_reports, learn=self._learn)
+
+    def _last_reports(self) -> dict[str, str]:
+        return self._reporter.last_reports(down=self._is_disconnected())
 
     def _learn(self, reports: Mapping[str, str]) -> None:
         # slow to import, and only a process with a name has earlier runs

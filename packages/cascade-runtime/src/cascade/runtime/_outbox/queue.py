@@ -154,7 +154,7 @@ class DurableQueue:
                 break
         self._store_all()
         if not self.idle:
-            self._store_reports(down=False)
+            self._store_reports()
         await self._file.reached(max(0.0, until - self._time()))
 
     async def reached(self, timeout: float) -> None:
@@ -178,7 +178,7 @@ class DurableQueue:
         if is_alive:
             self._file.try_again()  # it may work again by now
             self._store_all()
-            self._store_reports(down=True)
+            self._store_reports()
             if not self.idle:
                 self._file.post(OutboxFile.unsent, self._show_kept)
         else:
@@ -361,11 +361,11 @@ class DurableQueue:
             found, self._earlier_reports = self._earlier_reports, {}
             self._learn(found)
 
-    def _store_reports(self, *, down: bool) -> None:
+    def _store_reports(self) -> None:
         """Write the last reports if messages wait; otherwise the broker has them."""
         if self._last_reports is None or self._opening:  # what an earlier process has kept is not known yet
             return
-        reports = {} if self.idle else self._last_reports(down)
+        reports = {} if self.idle else self._last_reports()
         rows = [
             Row(self._next + place, topic, text, 1) for place, (topic, text) in enumerate(reports.items(), 1)
         ]

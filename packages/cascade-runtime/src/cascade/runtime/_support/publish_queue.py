@@ -29,8 +29,8 @@ class SafeQueue(Protocol):
         ...
 
 
-LastReports = Callable[[bool], Mapping[str, str]]
-"""Returns the reports that the broker would hold now, by topic; ``True``: as those of a process that is down."""
+LastReports = Callable[[], Mapping[str, str]]
+"""Returns the reports that the broker would hold now, by topic."""
 
 
 class ReportKeeper(Protocol):
