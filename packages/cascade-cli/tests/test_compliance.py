@@ -525,6 +525,11 @@ def test_a_clock_that_differs_is_named_where_a_constraint_expires(plant: Plant) 
     plant.report("a", {PAUSE: APPLIED})
     assert list(answers.skewed(given, plant.now + 2.0, wall + 3.0)) == []
     assert list(answers.skewed(given, plant.now, wall + 1.0 - 3600)) == [("a", 3600.0)]
+    for status, named in (("unsupported", []), ("expired", [("a", 3600.0)])):
+        plant.now += 1.0
+        plant.report("a", {PAUSE: {**APPLIED, "status": status}})
+        found = answers.skewed(answers.get(plant.now), plant.now, 1e9 + plant.now - 3600)
+        assert list(found) == named
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from cascade.interfaces.topics import state_topic
 from testing_tools.memory_broker import MemoryBroker, Person
-from testing_tools.retained_reports import NOW, cells, plant, report
+from testing_tools.retained_reports import NOW, PAUSE, cells, plant, report
 
 
 @pytest.fixture
@@ -70,6 +70,17 @@ def test_constraints_shows_each_register_in_a_row(person: Person) -> None:
         ["run:r1", "cancel", "c", "never"],
         ["task:audit", "rate_limit", "rate=10/m", "l", "expired"],
     ]
+
+
+def test_constraints_names_an_engine_whose_clock_has_ended_one_early(person: Person) -> None:
+    """By the clock of this machine it is in force, and nothing else would say why work goes on."""
+    ahead = report("oven", sync="synced", applied={PAUSE: {"id": "p", "status": "expired"}}, effective=[])
+    person.broker.take(state_topic("oven", "constraints"), ahead)
+    note = "pause global: expired already by the clock of oven: set that clock, or write a longer --ttl\n"
+    assert person.types("constraints")[2] == note
+    # here it has expired, too
+    person.broker.take(PAUSE, {"type": "pause", "id": "p", "params": {}, "expires_at": NOW - 1})
+    assert person.types("constraints")[2] == ""
 
 
 @pytest.mark.parametrize(

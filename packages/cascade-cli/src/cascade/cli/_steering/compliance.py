@@ -111,14 +111,20 @@ class ComplianceTracker:
                 yield source, answer.running
 
     def skewed(self, answers: Mapping[str, Answer], now: float, wall: float) -> Iterator[tuple[str, float]]:
-        """Yield the engines that obey and whose clock differs from this machine's, with the seconds it is ahead.
+        """Yield the engines whose clock differs from this machine's, with the seconds it is ahead: of those that obey, and
+        of those for which the constraint had expired when it came.
 
         :param now: seconds on the clock of the view.
         :param wall: seconds since the epoch at the same moment.
         """
         for source, answer in answers.items():
             report, engine = self._report(source), self._view.engines.get(source)
-            if answer.kind != APPLIED or report is None or engine is None or engine.heard is None:
+            if report is None or engine is None or engine.heard is None:
+                continue
+            entry = report.applied.get(self._change.topic)
+            if answer.kind != APPLIED and (
+                answer.kind != REFUSED or entry is None or entry.status != "expired"
+            ):
                 continue
             written = seconds(report.ts)
             # a report that came before the change says nothing of the clock now

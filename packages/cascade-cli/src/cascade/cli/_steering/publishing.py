@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from cascade.cli._scopes import instead_of
-from cascade.cli._steering.compliance import Answer, ComplianceTracker, outcome
+from cascade.cli._steering.compliance import REFUSED, Answer, ComplianceTracker, outcome
 from cascade.cli._steering.notes import note_on_nothing_held, note_on_scope
 from cascade.cli._steering.request import Change
 from cascade.cli.columns import listed
@@ -247,9 +247,11 @@ class _ChangePublisher:
             )
         if change.message is not None and change.message["expires_at"] is not None:
             for source, ahead in answers.skewed(given, time.monotonic(), time.time()):
+                effect = f"expires {show_duration(abs(ahead))} {'early' if ahead > 0 else 'late'} there"
+                if given[source].kind == REFUSED:
+                    effect = "had expired there when it came: set the clock, or write a longer --ttl"
                 self._output.note(
-                    f"the clock of {source} differs from this machine's by {ahead:+.0f} s, so the constraint expires "
-                    f"{show_duration(abs(ahead))} {'early' if ahead > 0 else 'late'} there"
+                    f"the clock of {source} differs from this machine's by {ahead:+.0f} s, so the constraint {effect}"
                 )
         self._note_engines(change, answers, given, found)
 
