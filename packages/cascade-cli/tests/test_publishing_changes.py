@@ -137,6 +137,27 @@ async def test_a_broker_that_does_not_take_the_message_is_named(monkeypatch: pyt
     assert caught.value.code == 3
 
 
+@pytest.mark.parametrize(
+    ("theirs", "note"),
+    [
+        (None, "another client has cleared it"),
+        ({"type": "pause", "id": "theirs", "by": "eva"}, "another client (eva) has replaced it"),
+    ],
+)
+async def test_a_wait_ends_when_another_client_has_changed_the_constraint(
+    theirs: Mapping[str, Any] | None,
+    note: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No engine will ever answer this command, which would else call each of them silent in the end."""
+    payload = b"" if theirs is None else json.dumps(theirs).encode()
+    after: list[Item] = [returned(), Message(PAUSE, payload, retain=False), 0.7]
+    link = OddLink(birth("press"), Linked(), ALL, after=after, monkeypatch=monkeypatch)
+    assert await pause(link, wait=Wait(15.0)) == (1, [PAUSE, "unknown\tpress\tsilent"])
+    assert f"{note} meanwhile; cascade constraints shows" in capsys.readouterr().err
+
+
 async def test_a_message_of_another_program_does_not_prove_that_the_broker_took_this_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -64,6 +64,8 @@ class ComplianceTracker:
             for source, engine in view.engines.items()
             if _concerned(change, engine, now)
         }
+        self._written = False
+        """Whether the broker has returned the constraint."""
         self._cancelled: set[str] = set()
         self._contested = dict.fromkeys(source for source, each in view.engines.items() if each.contested)
 
@@ -75,6 +77,17 @@ class ComplianceTracker:
         self._note_newcomers(now)
         answers = {source: self._answer(source, now, final=final) for source in sorted(self._before)}
         return {source: answer for source, answer in answers.items() if answer.kind != GONE}
+
+    def overtaken(self) -> str:
+        """Return which other client has done what to the constraint since it was written or cleared; empty if none has."""
+        change, held = self._change, self._view.registers
+        theirs = next((held[topic] for topic in (change.topic, *change.topics) if topic in held), None)
+        client = f"another client{f' ({theirs.by})' if theirs is not None and theirs.by else ''}"
+        if change.clears:
+            return f"{client} has set it again" if theirs is not None else ""
+        if not self._written or change.is_held_by(theirs):
+            return ""
+        return f"{client} has {'cleared' if theirs is None else 'replaced'} it"
 
     def held(self, answers: Mapping[str, Answer]) -> list[dict[str, Any]]:
         """Return the engines that obey, and the scopes of other pauses, and the gates, that still hold tasks of the scope there."""
@@ -155,6 +168,8 @@ class ComplianceTracker:
 
         Of two processes of one name, one may not know yet that there are two: its report does not take back what the other one says.
         """
+        if self._change.is_held_by(self._view.registers.get(self._change.topic)):
+            self._written = True
         if isinstance(message, ConstraintsReport | RunsReport) and message.contested:
             self._contested[message.source] = None
             if len(self._contested) > MAX_ENGINES:

@@ -179,6 +179,9 @@ class _ChangePublisher:
             began = loop.time()
             if answers.complete(time.monotonic(), drained=wait.drained):
                 return True
+            if answers.overtaken():
+                # an engine that has not answered never will
+                return False
             # a check of very many engines takes a while
             pause = max(CHECK_SECONDS, 4 * (loop.time() - began))
             if not await self._heard(deadline):
@@ -232,6 +235,8 @@ class _ChangePublisher:
         self, change: Change, answers: ComplianceTracker, given: Mapping[str, Answer], found: dict[str, Any]
     ) -> None:
         """Print what the answers do not show, and put into ``found`` what a program has to know of it."""
+        if overtaken := answers.overtaken():
+            self._output.note(f"{overtaken} meanwhile; cascade constraints shows what is in force")
         if unproved := answers.unproved(given):
             found["unproved"] = unproved
             named = ", ".join(unproved)
