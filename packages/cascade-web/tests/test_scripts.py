@@ -212,15 +212,17 @@ async def test_ids_of_runs_are_shortened_as_in_python(scripts: Page, seeded_rand
         for _ in range(100)
     ]
     cases.append(["night-audit-2026-11-24", "night-audit-2026-11-25", "night-2026-11-24", "night-2026-11-25"])
+    cases.append(["nightly~2026-11-25T03:00:00Z", "9a81f00b2c3d4e5f9a81f00b2c3d4e5f"])
     found = await scripts.evaluate(
         "(cases) => cases.map((ids) => Object.fromEntries(words.shortened(ids)))", cases
     )
     assert found == [shortened(each) for each in cases]
     for short in found:
         assert len({*short.values()}) == len(short)
-    assert [*found[-1].values()] == [
-        "night-au…-11-24",
-        "night-au…-11-25",
+    assert [*found[-1].values()] == ["nightly~…03:00:00Z", "9a81f00b"]
+    assert [*found[-2].values()] == [
+        "night-au…026-11-24",
+        "night-au…026-11-25",
         "night-2026-11-24",
         "night-2026-11-25",
     ]

@@ -12,13 +12,14 @@ const words = (() => {
     return text.length > limit ? `${found}…` : found;
   }
 
-  const ID = { longest: 16, head: 8, before: 5, after: 8 };
+  const ID = { longest: 16, head: 8, before: 5, after: 8, tail: 9, random: /^[0-9a-f]+$/ };
 
   /** Return how each of some ids of runs is shown beside the others, by id: `shortened` of `cascade.wire`. */
   function shortened(ids) {
     const found = new Map([...ids].map((id) => {
       const chars = [...id];
-      return [id, chars.length <= ID.longest ? id : chars.slice(0, ID.head).join("")];
+      const tail = ID.random.test(id) ? "" : `…${chars.slice(-ID.tail).join("")}`;
+      return [id, chars.length <= ID.longest ? id : `${chars.slice(0, ID.head).join("")}${tail}`];
     }));
     for (const alike of lookAlike(found)) {
       const at = Math.max(commonStart(alike) - ID.before, ID.head);
