@@ -13,7 +13,7 @@ from cascade.interfaces import (
     UnreadableResultError,
 )
 from cascade.runtime import Engine
-from cascade.spec import LazyResult, task
+from cascade.spec import Env, LazyResult, Param, Router, task
 from cascade.testkit.state import MemoryState, StoredRun
 
 ran: Counter[str] = Counter()
@@ -230,23 +230,80 @@ async def test_what_is_declared_otherwise_is_named_and_runs_again_on_request(nam
     assert not ran
 
 
-def maps_in_a_row(*numbers: int) -> LazyResult[Any]:
-    return last(double.map(x=double.map(x=numbers)))
+@task(mode="inline")
+def same(value: Any) -> Any:
+    return value
 
 
-@pytest.mark.parametrize(
-    ("target", "value"),
-    [(lambda *numbers: last(double.map(x=numbers)), [[2, 4, 6]]), (maps_in_a_row, [[4, 8, 12]])],
-)
-async def test_a_completed_step_notices_that_its_map_has_an_item_more(
-    target: Callable[..., LazyResult[Any]], value: Any, night: Night
-) -> None:
-    """The new item has no record that differs, and the run has succeeded: without the map's size it returned its old value."""
-    await night.run(target(1, 2))
-    assert await night.refuses(target(1, 2, 3)) == ["last:0 arguments"]
-    assert await night.run(target(1, 2, 3), on_change="rerun") == value
-    assert ran["double 3"] == ran["last"] == 1
-    assert "double 1" not in ran
+@task(mode="inline")
+def refuse(x: int) -> int:
+    raise OSError(x)
+
+
+flags, late = same({"yes": True, "no": False}), same([1, 2])
+yes, no = flags["yes"], flags["no"]
+
+TAKEN: dict[str, tuple[LazyResult[Any], LazyResult[Any], Any]] = {
+    "one item more": (double.map(x=[1, 2]), double.map(x=[1, 2, 3]), [2, 4, 6]),
+    "one item more of maps in a row": (
+        double.map(x=double.map(x=[1, 2])),
+        double.map(x=double.map(x=[1, 2, 3])),
+        [4, 8, 12],
+    ),
+    "what all late items take": (
+        double.partial(more=1).map(x=late),
+        double.partial(more=2).map(x=late),
+        [4, 6],
+    ),
+    "an item of a value": (late[0], late[1], 2),
+    "an item of an item": (same([[1, 2]])[0][0], same([[1, 2]])[0][1], 2),
+    "an attribute": (same(1).real, same(1).imag, 0),
+    "a part of a map": (double.map(x=range(3))[:2], double.map(x=range(3))[1:], [2, 4]),
+    "a new condition": (double(1), double(1).run_if(no, otherwise=7), 7),
+    "another condition": (double(1).run_if(yes, otherwise=7), double(1).run_if(no, otherwise=7), 7),
+    "a condition of a condition": (
+        double(1).run_if(double(1).run_if(no, otherwise=1), otherwise=7),
+        double(1).run_if(double(1).run_if(no, otherwise=0), otherwise=7),
+        7,
+    ),
+    "the other value of a condition": (
+        double(1).run_if(no, otherwise=7),
+        double(1).run_if(no, otherwise=8),
+        8,
+    ),
+    "the value for a failure": (refuse(1).or_else(1), refuse(1).or_else(2), 2),
+    "the value for failed items": (refuse.map(x=[1]).or_else(1), refuse.map(x=[1]).or_else(2), [2]),
+    "the routes": (
+        Router(yes, {True: double(1), False: double(2)}),
+        Router(yes, {False: double(1), True: double(2)}),
+        4,
+    ),
+    "the default of an input": (Param("n", default=1), Param("n", default=2), 2),
+    "the variable of an input": (Env("CASCADE_A", default=1), Env("CASCADE_B", default=1), 1),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+async def test_a_completed_step_notices_a_change_of_what_has_no_record(name: str, night: Night) -> None:
+    """The step before it is as it was, and the run has succeeded: it returned its old value."""
+    before, after, value = TAKEN[name]
+    await night.run(last(before))
+    assert "last:0 arguments" in await night.refuses(last(after))
+    assert await night.run(last(after), on_change="rerun") == [value]
+    assert await night.run(last(after)) == [value]
+    assert not ran
+
+
+async def test_a_declaration_deeper_than_python_can_call_is_compared(night: Night) -> None:
+    """Items of items, and conditions of conditions."""
+    deep: list[Any] = []
+    for _ in range(3_000):
+        deep = [deep]
+    lazy, chosen = same.unrecorded()(deep), double(1)
+    for _ in range(3_000):
+        lazy, chosen = lazy[0], double(1).run_if(chosen, otherwise=0)
+    await night.run(last(lazy, chosen))
+    assert await night.refuses(last(lazy[:], chosen)) == ["last:0 arguments"]
 
 
 async def test_items_that_are_known_late_are_compared_when_they_are_known(night: Night) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.runtime._recovery.step_digests import ItemDigests, inputs_digest
+from cascade.runtime.cache._digest import Reference
 from cascade.spec import Call, LazyResult, call_of, task
 
 
@@ -27,8 +28,8 @@ def three(a: Any, b: Any, c: Any = 5) -> None: ...
 def named(*, a: Any, b: Any, **more: Any) -> None: ...
 
 
-def key_of(call: Call) -> str:
-    return call.definition.name
+def key_of(call: Call) -> Reference:
+    return Reference(call.definition.name)
 
 
 def definition(lazy: LazyResult[Any]) -> Any:

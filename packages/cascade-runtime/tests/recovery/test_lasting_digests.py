@@ -28,6 +28,7 @@ import pytest
 
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.step_digests import StepDigests, inputs_digest
+from cascade.runtime.cache._digest import Reference
 from cascade.spec import Call, task
 
 
@@ -173,8 +174,8 @@ VALUES: dict[str, tuple[Any, str]] = {
 }  # fmt: skip
 
 
-def key_of(call: Call) -> str:
-    return f"{call.definition.name}:{call.args[0]}"
+def key_of(call: Call) -> Reference:
+    return Reference(f"{call.definition.name}:{call.args[0]}")
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -260,4 +261,4 @@ def test_a_file_that_changes_does_not_change_what_the_process_has_loaded(
 def test_the_digest_of_calls_that_a_step_returned_lasts() -> None:
     """That of each call in its order: a resume compares what a step returns again with what it had returned."""
     target = noted(noted(1), more=[noted(2)])
-    assert StepDigests().returned(RecordedGraph(), target).hex() == "4241c9fd10e088cd3601d6269075e48c"
+    assert StepDigests().returned(RecordedGraph(), target).hex() == "b87ab1ae101647934cfebfc2e306f506"

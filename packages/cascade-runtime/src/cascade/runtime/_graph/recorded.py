@@ -34,6 +34,8 @@ class RecordedGraph(Graph):
         self._taken_before = 0
         self.doubtful: set[Call] = set()
         """Declared calls that failed steps may stand behind; those that were looked at are taken out."""
+        self.references: dict[Call, str] = {}
+        """What stands for calls in the digests of steps that take their values, as far as it was needed."""
         self._restored: dict[Call, Recorded] = {}
         self._restored_items: dict[Call, RecordedValues] = {}
 
@@ -95,6 +97,7 @@ class RecordedGraph(Graph):
         """Forget every node, and what is declared."""
         super().clear()
         self.doubtful.clear()
+        self.references.clear()
         if self._outer is not None:
             for call in self._own:
                 self._between[call] -= 1
