@@ -120,9 +120,9 @@ class Restorer:
         """
         await finished(graph.declare(lazies), self._clock)
         new = graph.take_new()
-        for function in {call.definition.function for call in new}:
+        for call in new:
             # now: the source may be edited while the run goes on
-            self._digests.code(function)
+            self._digests.code(call.definition.function)
         if self._is_new:
             return
         await self._compare(graph, new)
