@@ -168,6 +168,9 @@ async def test_keys_alone_start_a_run_on_a_phone(
         await expect(dialog(page)).to_be_hidden()
         await expect(button).to_be_focused()
         await expect(page.get_by_role("heading", name="inspect on press-1")).to_be_visible()
+        await page.wait_for_function(
+            "document.querySelector('#runs').getBoundingClientRect().top < innerHeight / 2"
+        )
         (asked,) = shift.asked
         assert (asked["number"], asked["mode"], asked["strict"], asked["note"]) == (7, "whole", True, "night shift")  # fmt: skip
         await keep(page, request, f"run-phone-{scheme}")

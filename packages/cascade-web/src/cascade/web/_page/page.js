@@ -485,11 +485,19 @@
   const everything = new panels.Panels(page);
   const dialog = new workflows.Dialog(page, { starter, author, isReady: () => link?.isReady === true });
 
+  /** The run that the page brings into view once it is drawn: until then there is no space below to scroll to. */
+  let started = "";
+
   /** Show the run that a request has started as soon as its engine reports it. */
   function openStarted(source, run_id) {
     dialog.close();
-    page.chosen = views.runKey(source, run_id);
-    byId("runs-title").scrollIntoView({ block: "nearest" });
+    started = page.chosen = views.runKey(source, run_id);
+  }
+
+  function showStarted() {
+    if (!started || page.selected !== started || page.chosen !== started) return;
+    started = "";
+    byId("runs-title").scrollIntoView();
   }
 
   function draw() {
@@ -499,6 +507,7 @@
     starter.look();
     seek();
     everything.draw();
+    showStarted();
     list?.draw(page.past?.selected ?? "");
     night?.draw();
     if (byId("start").open) dialog.draw();
