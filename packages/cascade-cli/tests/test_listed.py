@@ -83,6 +83,28 @@ def test_constraints_names_an_engine_whose_clock_has_ended_one_early(person: Per
     assert person.types("constraints")[2] == ""
 
 
+def test_workflows_says_which_tick_did_not_start_and_why(person: Person) -> None:
+    """Beside when the next one starts; a workflow without a schedule has neither."""
+    skipped = {"at": "2027-01-15T03:00:00+00:00", "code": "paused", "reason": "a pause was in force"}
+    schedule = {"every": "10m", "text": "Every 10m", "next": "2027-01-15T09:00:00+00:00", "skipped": skipped}
+    offers = [OFFER, {**OFFER, "name": "wash", "schedule": schedule}]
+    person.broker.take(state_topic("oven", "workflows"), report("oven", workflows=offers))
+    title, *rows = cells(person.types("workflows", width=200)[1])
+    assert title == ["workflow", "engine", "schedule", "next start", "overlap", "accepting", "not started"]
+    assert rows == [
+        ["audit", "oven", "skip", "yes"],
+        [
+            "wash",
+            "oven",
+            "Every 10m",
+            schedule["next"],
+            "skip",
+            "yes",
+            f"{skipped['at']}: {skipped['reason']}",
+        ],
+    ]
+
+
 @pytest.mark.parametrize(
     ("command", "line"),
     [

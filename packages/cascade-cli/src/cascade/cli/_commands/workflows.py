@@ -35,6 +35,12 @@ def _schedule(schedule: Any) -> str:
     return f"{schedule['text']}{zone}{'; ' if schedule.get('problem') else ''}{schedule.get('problem', '')}"
 
 
+def _skipped(schedule: Any) -> str:
+    """Return the latest tick that did not start, and why."""
+    skipped = schedule.get("skipped") if schedule is not None else None
+    return f"{skipped['at']}: {skipped['reason']}" if skipped else ""
+
+
 def _lease(lease: Any) -> str:
     """Return who holds a lease, as far as the engine of the row knows."""
     if lease is None:
@@ -56,6 +62,7 @@ COLUMNS = (
     Column("accepting"),
     Column("last", "last run", _last),
     Column("doc", "about"),
+    Column("schedule", "not started", _skipped, in_pipe=_skipped),
 )
 
 
