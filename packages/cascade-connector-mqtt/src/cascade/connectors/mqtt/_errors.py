@@ -10,7 +10,10 @@ from cascade.connectors.mqtt._aiomqtt_internals import UNANSWERED
 from cascade.transport import faults
 from cascade.transport.faults import Fault, Kind, keyword_fault, system_fault, text_fault, tls_fault
 
-NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD or CASCADE_MQTT_PASSWORD_FILE, or pass the keyword password"
+_LACKS = {
+    "password": "no password was given: set CASCADE_MQTT_PASSWORD or CASCADE_MQTT_PASSWORD_FILE, or pass the keyword password",
+    "user": "no user was given: write it into the URL, as mqtt://USER@HOST, or pass the keyword username",
+}
 
 # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
 _CREDENTIALS = {4, 5, 134, 135, 138}
@@ -51,14 +54,14 @@ _SIGNS = {
 }
 
 
-def explain(exc: BaseException, *, tls: bool = False, lacks_password: bool = False) -> Fault:
+def explain(exc: BaseException, *, tls: bool = False, lacks: str = "") -> Fault:
     """Return why a client could not connect, from the error that it or the operating system raised.
 
-    :param lacks_password: whether it sent a user name without a password.
+    :param lacks: what it did not send, ``user`` or ``password``.
     """
     code = _reason_of(exc)
-    if code in _WITHOUT_ACCESS and lacks_password:
-        return Fault(Kind.CREDENTIALS, f"the broker does not allow this client; {NO_PASSWORD}")
+    if code in _WITHOUT_ACCESS and lacks:
+        return Fault(Kind.CREDENTIALS, f"the broker does not allow this client; {_LACKS[lacks]}")
     if code is not None:
         return Fault(_kind_of(code), _REASONS.get(code, str(exc)), stated=True)
     return keyword_fault("aiomqtt", exc) or _from_text(str(exc) or type(exc).__name__, exc, tls=tls)

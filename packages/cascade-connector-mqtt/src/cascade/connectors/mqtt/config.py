@@ -46,9 +46,11 @@ class Settings(ConnectorSettings):
         self.client_id = client_id
 
     @property
-    def lacks_password(self) -> bool:
-        """Whether there is a user name without a password."""
-        return self.client.get("username") is not None and self.client.get("password") is None
+    def lacks(self) -> str:
+        """What a broker may miss: the ``password`` of a user, or a ``user``, whom a certificate may name; empty if nothing."""
+        if self.client.get("username") is None:
+            return "" if self.tls else "user"
+        return "password" if self.client.get("password") is None else ""
 
     @property
     def user(self) -> str:

@@ -144,7 +144,7 @@ class MqttConnector(NetworkConnector):
 
         if exc is None:
             return _errors.silent("the connection", tls=self._mqtt.tls)
-        return _errors.explain(exc, tls=self._mqtt.tls, lacks_password=self._mqtt.lacks_password)
+        return _errors.explain(exc, tls=self._mqtt.tls, lacks=self._mqtt.lacks)
 
     def make_client(self) -> AiomqttClient:
         """Return the client of one attempt. These are the only keywords that aiomqtt gets."""
