@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt import publish
 
+from cascade.interfaces.topics import state_topic, status_topic
 from cascade.testkit.brokers import Broker, NatsServer
 from cascade.testkit.waiting import busyness
 from testing_tools.engines import CASCADE, Done, Plant, eventually
+from testing_tools.retained_reports import report
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 
@@ -145,6 +148,32 @@ def test_start_says_what_became_of_the_request(plant: Plant) -> None:
     )
     assert plant.cascade("cancel", "run:audit~a3", "--wait").returncode == 0
     assert ask(plant, *audit, "a3", "-p", "number=60", "--wait")[0] == 4
+
+
+def put(plant: Plant, topic: str, payload: str) -> None:
+    publish.single(topic, payload, 1, retain=True, hostname=plant.broker.host, port=plant.broker.port)
+
+
+@pytest.mark.wrong_messages("an engine of the test", "cascade/status/lathe", "cascade/state/lathe/workflows")
+def test_start_says_what_to_do_where_no_answer_comes(plant: Plant) -> None:
+    """A broker drops a request that its rules forbid without a word, and a frozen engine is still online."""
+    offer = {"name": "mute", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
+    held = {
+        status_topic("lathe"): {"status": "online", "session": "lathe"},
+        state_topic("lathe", "workflows"): report("lathe", workflows=[offer]),
+    }
+    try:
+        for topic, content in held.items():
+            put(plant, topic, json.dumps(content))
+        done = plant.cascade("start", "mute", "--timeout", "0.2s")
+    finally:
+        for topic in held:
+            put(plant, topic, "")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "lathe has not answered: it is away, or the broker's rules do not let this user ask it; "
+        "cascade doctor --probe-write says which\n"
+    )
 
 
 @pytest.mark.full

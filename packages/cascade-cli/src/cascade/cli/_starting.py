@@ -176,7 +176,10 @@ def _row(source: str, id_: str, answer: StartResponse | None) -> dict[str, Any]:
 
 def _show(output: Output, source: str, answer: StartResponse | None) -> None:
     if answer is None:
-        output.note(f"{source} has not answered; is it still running?")
+        output.note(
+            f"{source} has not answered: it is away, or the broker's rules do not let this user ask it; "
+            "cascade doctor --probe-write says which"
+        )
     elif answer.status == "refused":
         output.note(f"{source} refuses: {answer.reason} ({answer.code}){_REMEDIES.get(answer.code, '')}")
     elif answer.status == "accepted":
