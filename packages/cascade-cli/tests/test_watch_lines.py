@@ -188,6 +188,7 @@ class Link:
         self.feed: Any = SimpleNamespace(
             gone=set(),
             notice="",
+            waits="",
             view=plant.view,
             lost_since=None,
             problem="",
@@ -357,6 +358,7 @@ def test_until_done_takes_a_beginning_that_means_one_run(plant: ViewPlant) -> No
             ("abcd1", "Succeeded", 0),
             ("abcd2", "Cancelled", 9),
             ("xyz12", "Failed", 5),
+            ("audit~monday", "Succeeded", 3),
         )
     ]
     plant.report("oven", "runs", runs=[], recent=rows)
@@ -365,14 +367,17 @@ def test_until_done_takes_a_beginning_that_means_one_run(plant: ViewPlant) -> No
         end = Until(run).end(plant.view, NOW)
         return None if end is None else end.code
 
-    assert [code(run) for run in ("nightly", "abcd1", "abcd", "xyz1", "xyz", "yz12")] == [
-        4,
-        0,
-        None,
-        1,
-        None,
-        None,
-    ]
+    codes = {
+        "nightly": 4,
+        "abcd1": 0,
+        "abcd": None,
+        "xyz1": 1,
+        "xyz": None,
+        "yz12": None,
+        "monday": 0,
+        "day": None,
+    }
+    assert {run: code(run) for run in codes} == codes
 
 
 @pytest.mark.parametrize(
@@ -406,6 +411,25 @@ def test_the_command_ends_with_the_code_of_the_run(
         shown = "\n".join(lines)
         assert "cascade watch mqtt://broker.example  linked" in shown
         assert "ENDED  1" in shown
+
+
+def test_until_done_says_that_it_waits_for_a_run_that_nobody_knows(
+    plant: ViewPlant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name may be mistyped. The lines have the note once, whatever it takes the name for later."""
+    until, link = Until("night-7"), Link(plant, monkeypatch)
+    plant.online("oven")
+    row = {"run_id": "night-6", "target": "t", "started": timestamp(WALL)}
+    plant.report("oven", "runs", runs=[row], recent=[])
+    assert until.end(plant.view, NOW) is None
+    waits = "no run night-7 is known: the watch waits for one that begins"
+    assert until.note(plant.view) == f"{waits}; did you mean night-6?"
+    for link.feed.waits in (until.note(plant.view), waits):
+        link.printed()
+    assert capsys.readouterr().err == f"{waits}; did you mean night-6?\n"
+    plant.report("oven", "runs", runs=[{**row, "run_id": "night-7"}], recent=[])
+    assert until.end(plant.view, NOW) is None
+    assert until.note(plant.view) == ""
 
 
 def test_a_reader_that_has_gone_ends_the_command_with_0(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_without_a_link_the_screen_stands_still(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(time, "time", lambda: WALL + passed)
     live = Shown()
     feed: Any = SimpleNamespace(
-        notice="", view=view_of(run_row()), lost_since=None, without_state=lambda now: []
+        notice="", waits="", view=view_of(run_row()), lost_since=None, without_state=lambda now: []
     )
     shown = Screen(live, Console(file=io.StringIO(), width=100, height=40), "cascade watch mqtt://b")
 

@@ -53,11 +53,12 @@ async def _follow(feed: Feed, show: Show, output: Output, until: Until | None) -
     # so that the watch ends before the link does
     async with aclosing(feed.ticks()) as ticks:
         async for _ in ticks:
+            end = until.end(feed.view, time.monotonic()) if until is not None else None
+            feed.waits = until.note(feed.view) if until is not None and end is None and feed.complete else ""
             show.update(feed)
             output.check_reader()
             if output.closed:
                 return None
-            end = until.end(feed.view, time.monotonic()) if until is not None else None
             if end is not None:
                 return end
     return None

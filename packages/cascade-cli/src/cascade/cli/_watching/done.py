@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE
+from cascade.interfaces.text import nearest
 from cascade.interfaces.wire import LOST
 from cascade.wire import RunView, View, run_progress
 from cascade.wire.progress import ACTIVE
@@ -29,7 +30,7 @@ class End:
 
 
 class Until:
-    """Waits for the end of one run, named by its id, the beginning of it, or its name.
+    """Waits for the end of one run, named by its id, the beginning of it, its name, or the id of the request that started it.
 
     ``RUN@ENGINE`` names the engine too, which an id that several engines have needs. An end counts once the
     engine's own report confirms it: any client that may publish events can publish this one.
@@ -63,6 +64,14 @@ class Until:
             return None
         return self._doubtful(found, status, now)
 
+    def note(self, view: View) -> str:
+        """Return what a person may not know while no such run has been seen; empty afterwards."""
+        if self._key is not None:
+            return ""
+        near = nearest(self._run, {run.run_id for run in view.runs.values()})
+        hint = f"; did you mean {near}?" if near else ""
+        return f"no run {self._run} is known: the watch waits for one that begins{hint}"
+
     def _doubtful(self, run: RunView, status: str, now: float) -> End | None:
         if self._doubtful_since is None:
             self._doubtful_since = now
@@ -87,7 +96,8 @@ class Until:
         named = [run for run in runs if run.name == name]
         if exact or named:
             return exact or [max(named, key=lambda run: run.started or 0.0)]
-        near = [run for run in runs if len(name) >= MIN_PREFIX and run.run_id.startswith(name)]
+        asked = [run for run in runs if run.run_id.endswith(f"~{name}")]
+        near = asked or [run for run in runs if len(name) >= MIN_PREFIX and run.run_id.startswith(name)]
         return near if len({run.run_id for run in near}) == 1 else []
 
     def _ambiguous(self, runs: list[RunView]) -> End:

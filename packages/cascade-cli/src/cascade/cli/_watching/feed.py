@@ -45,6 +45,8 @@ class Feed:
         self.problem = ""
         self.notice = ""
         """Why an empty picture says nothing about the broker; empty if it does."""
+        self.waits = ""
+        """For which run the watch waits that it has not seen; empty if for none."""
         self._link = link
         self._first: Complete | None = None
         self.gone: set[str] = set()

@@ -31,7 +31,7 @@ class Lines:
         self._over_nats = over_nats
         self._changes = Changes()
         self._lost = False
-        self._noticed = False
+        self._noticed: set[str] = set()
         # engines of which only events arrive, as a note has said
         self._named: dict[str, None] = {}
 
@@ -46,9 +46,10 @@ class Lines:
         if lost:
             return
         now = time.monotonic()
-        if feed.notice and not self._noticed:
-            self._noticed = True
-            self._output.note(feed.notice)
+        for kind, notice in (("broker", feed.notice), ("run", feed.waits)):
+            if notice and kind not in self._noticed:
+                self._noticed.add(kind)
+                self._output.note(notice)
         for kind, row in self._changes.since_last(feed.view, now, feed.gone):
             self._line(kind, row)
         self._note([source for source in feed.without_state(now) if source not in self._named])
@@ -102,7 +103,7 @@ class Screen:
         frame = Frame(options.max_width, max(6, self._console.size.height - 1), plain=options.ascii_only)
         link = "linked" if lost is None else lost_in_words(now - lost)
         silent = feed.without_state(then)
-        note = in_words(silent, over_nats=self._over_nats) if silent else feed.notice
+        note = in_words(silent, over_nats=self._over_nats) if silent else feed.notice or feed.waits
         lines = draw(picture, frame, title=self._title, link=link, lost=lost is not None, note=note)
         self._live.update(Group(*lines), refresh=True)
 
