@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from collectors import NOW, event
-from ops_modules import Received, SqliteFile
+from ops_modules import Change, Received, SqliteFile
 
 from cascade.cli import main
-from cascade.interfaces.topics import telemetry_topic
+from cascade.interfaces.topics import status_topic, telemetry_topic
 from cascade.wire import parse_event
 from testing_tools.collected_nights import write_night
 from testing_tools.memory_broker import MemoryBroker, Person
@@ -72,11 +72,11 @@ def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
     head, *rows = cells(lines)
     assert head == ["run", "engine", "target", "status", "attempts", "began", "took", "steps", "error"]
     assert [row[:2] for row in rows] == [["new", "press"], ["new", "oven"], ["old", "press"]]
-    assert rows[0][3:] == ["Failed", "1", "100s ago", "30s", "1 failed", "E: x"]
+    assert rows[0][3:] == ["Failed", "1", "100s ago", "30.0 s", "1 failed", "E: x"]
     lines = person.types("history", "new", "--from", str(path))[1]
     assert [line.partition(", began")[0] for line in lines[:8]] == [
         "new  nightly on oven", "Running", "", "Steps", "no steps are recorded",
-        "", "new  nightly on press", "Failed after 30s",
+        "", "new  nightly on press", "Failed after 30.0 s",
     ]  # fmt: skip
     tables = cells(lines[8:])
     assert tables[:5] == [
@@ -84,12 +84,32 @@ def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
         ["1 failed"],
         ["Failed"],
         ["step", "failed tries", "took", "error"],
-        ["a:0", "1", "9s", "E: x"],
+        ["a:0", "1", "9.0 s", "E: x"],
     ]
     documents = json.loads("\n".join(person.types("history", "new", "--from", str(path), "--json")[1]))
     assert [(each["source"], len(each["steps"])) for each in documents] == [("oven", 0), ("press", 1)]
     alone = json.loads("\n".join(person.types("history", "old", "--from", str(path), "--json")[1]))
     assert (alone["source"], alone["steps"]) == ("press", [])
+
+
+def test_a_person_reads_when_a_lost_run_was_heard_of_last(person: Person, tmp_path: Path) -> None:
+    """It has no end, so nothing else says when its engine died."""
+    path = tmp_path / "all.sqlite"
+    collected(
+        path,
+        (
+            "press",
+            "new",
+            "07:00:00",
+            {"type": "LifecycleEvent", "event": "ENGINE_STARTED", "name": "nightly"},
+        ),
+    )
+    file = SqliteFile(path)
+    file.store([], [Change(status_topic("press"), {"status": "offline", "session": "s"}, NOW + 30)])
+    file.close()
+    lines = person.types("history", "new", "--from", str(path))[1]
+    assert lines[1].startswith("Lost, began ")
+    assert lines[1].endswith(f", last heard of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(NOW))}")
 
 
 def test_a_program_reads_of_which_engine_each_step_is(

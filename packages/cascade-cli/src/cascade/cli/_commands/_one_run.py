@@ -87,9 +87,10 @@ def header(run: Mapping[str, Any]) -> list[str]:
     attempts = f", in attempt {run['attempts']}" if run["attempts"] > 1 else ""
     began = _local(run["created"])
     by = f", by {run['by']}" if run.get("by") else ""
+    heard = _local(run.get("latest"))
     lines = [
         f"{run['run_id']}  {run['target']}{on}",
-        f"{run['status']}{took}{attempts}{by}{f', began {began}' if began else ''}",
+        f"{run['status']}{took}{attempts}{by}{f', began {began}' if began else ''}{f', last heard of {heard}' if heard else ''}",
         run["error"],
         show_counts(run["counts"]),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from cascade.cli.collected.file import CollectedFile
 from cascade.cli.collected.fold import between
-from cascade.cli.collected.listing import RunFilter, RunKey, run_row, runs_page
+from cascade.cli.collected.listing import LOST, RunFilter, RunKey, run_row, runs_page
 from cascade.cli.collected.past import folded_run
 from cascade.cli.collected.reading import finish
 
@@ -47,4 +47,5 @@ def _row(run: Mapping[str, Any]) -> dict[str, Any]:
         "counts": counts,
         "by": run.get("by") or "",
         "error": run["error"],
+        **({"latest": run["latest"]} if run["status"] == LOST else {}),
     }
