@@ -257,7 +257,7 @@ def of_lost(row: dict[str, Any]) -> tuple[Key, Shown]:
 def of_details(found: dict[str, Any]) -> Shown:
     """The page of one run."""
     head = re.match(
-        r"(\w+)(?: by (\S+))? · began [^·]+(?: · ended [^·]+)?(?: · took (\S+))?(?: · (\d+) of (\d+))?$",
+        r"(\w+)(?: by (\S+))? · began [^·]+(?: · (?:ended|last heard of) [^·]+)?(?: · took (\S+))?(?: · (\d+) of (\d+))?$",
         found["end"],
     )
     assert head is not None, found

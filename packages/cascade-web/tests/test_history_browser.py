@@ -57,6 +57,8 @@ async def test_a_person_filters_opens_and_closes_a_past_run_with_the_keyboard(
         page = tab.page
         await expect(rows(page)).to_have_count(3)
         await expect(rows(page).nth(1)).to_have_accessible_name(re.compile("^shift, Lost, press-2"))
+        await rows(page).get_by_role("button", name="shift").click()
+        await expect(page.get_by_text("Lost · began")).to_contain_text("· last heard of ")
         await page.get_by_label("Name or id").fill("night")
         await expect(rows(page)).to_have_count(1)
         await rows(page).get_by_role("button", name="nightly").focus()

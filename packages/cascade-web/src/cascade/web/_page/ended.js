@@ -17,9 +17,11 @@ const ended = (() => {
   /** Return who ended the run, or pauses it. */
   const author = (by) => (by ? `by ${shown(by, 100)}` : "");
 
-  /** Return when a run began and ended, how far it came and who ended it. */
+  /** Return when a run began and ended, or was heard of last, how far it came and who ended it. */
   function summary(run, row) {
-    const times = [run.started === null ? "" : `began ${words.moment(run.started)}`, run.ended === null ? "" : `ended ${words.moment(run.ended)}`,
+    // a lost run has no end: it may run on
+    const end = row.status === "Lost" ? "last heard of" : "ended";
+    const times = [run.started === null ? "" : `began ${words.moment(run.started)}`, run.ended === null ? "" : `${end} ${words.moment(run.ended)}`,
       words.between(run.started, run.ended) && `took ${words.between(run.started, run.ended)}`];
     return [row.status + (row.by ? ` ${author(row.by)}` : ""), ...times, share(row)].filter(Boolean).join(" · ");
   }
