@@ -234,6 +234,19 @@ async def test_a_request_that_cannot_start_is_refused_with_its_code(
     ]
 
 
+async def test_what_the_programs_redactor_masks_is_in_no_answer_and_in_no_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def secretive(number: int) -> Any:
+        raise RuntimeError(f"iban={number}")
+
+    async with service(secretive, redactor=cs.Redactor(names=["iban"])) as client:
+        await client.ask("secretive", id="a", params={"number": 4711})
+        (answer,) = await client.answers(1)
+        assert answer["reason"].startswith("the run cannot begin: RuntimeError: iban=")
+        assert "4711" not in f"{answer}{caplog.text}"
+
+
 async def test_a_flood_of_refused_requests_is_no_flood_of_lines(caplog: pytest.LogCaptureFixture) -> None:
     """Each is answered; beyond sixty lines a minute they are counted, and the number comes at the end."""
     async with service(audit) as client:
