@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cascade.interfaces.errors import ExternalError, UsageError
 from cascade.interfaces.state import RecordedStatus, StepChange
 
-_LISTED = 20  # changes that a message names, at most
+_LISTED = 5  # changes that a message names, at most
 
 
 class StateUnavailable(ExternalError, OSError):
