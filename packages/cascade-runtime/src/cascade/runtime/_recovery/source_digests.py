@@ -106,7 +106,7 @@ def _fixed(value: object) -> bytes:
 
 
 def _no_call(call: Call) -> NoReturn:
-    raise TypeError(f"{call.definition.name} is no argument")
+    raise TypeError(f"{call.definition.name} is not an argument")
 
 
 def _class_of(function: Callable[..., Any], around: _Bindings) -> Iterable[ast.AST]:
