@@ -316,6 +316,26 @@ def test_a_run_that_went_on_is_not_the_attempt_that_was_lost(path: Path) -> None
         assert connection.execute("SELECT token FROM ending").fetchall() == [("u",)]
 
 
+@pytest.mark.parametrize("status", ["Succeeded", "Failed", "Cancelled", "Lost"])
+def test_a_run_whose_last_event_was_lost_ended_as_its_engine_reports(path: Path, status: str) -> None:
+    """Whether the report comes before the last event or without it, and whatever comes late."""
+    row = {**ENDED, "status": status, "error": "no paper", "ended": timestamp(NOW + 5)}
+    ended = Change(state_topic("press", "ended"), {"v": "1.0", "runs": [row]}, NOW + 6)
+    begin, end = life("night-7", 0, NOW), life("night-7", 2, NOW + 5, status=status, error="no paper")
+
+    def listed(*messages: Received) -> Any:
+        store(path, *messages, changes=(ended,))
+        with CollectedFile(path) as file:
+            (found,) = finish(runs_page(file, RunFilter())).rows
+        return found["status"], found["error"], found["ended"]
+
+    as_it_was = (status, "no paper", timestamp(NOW + 5))
+    assert listed(step("night-7", 1, NOW + 1, "RUNNING"))[0] != status
+    assert listed(begin) == as_it_was
+    assert listed() == as_it_was
+    assert listed(end) == as_it_was
+
+
 def test_an_id_that_is_used_again_shows_the_later_run(path: Path) -> None:
     """Without a record it is another run, which takes over no tasks; one that goes on has a higher attempt. Of another engine it is a run of its own."""
 

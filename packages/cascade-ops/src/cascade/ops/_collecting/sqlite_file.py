@@ -62,7 +62,8 @@ INSERT INTO ending VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET token = excluded.token, received = excluded.received, payload = excluded.payload
     WHERE payload != excluded.payload AND json_extract(payload, '$.ended') <= json_extract(excluded.payload, '$.ended')
 """
-_IS_LOST = f"UPDATE summary SET status = 'Lost', ended = ? WHERE status = 'Running' AND {_OF_RUN}"
+_ENDING = f"SELECT token, received, payload FROM ending WHERE {_OF_RUN}"
+_HAS_ENDED = f"UPDATE summary SET status = ?, ended = ?, error = ? WHERE status = 'Running' AND {_OF_RUN}"
 _ADD_REPORT = "INSERT OR REPLACE INTO report VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ADD_ENGINE = """
 INSERT INTO engine VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET status = excluded.status,
@@ -224,10 +225,7 @@ class SqliteFile:
         """Add how runs ended, as their engine reports it."""
         for run, token, row in self._rows(source, change):
             self._connection.execute(_ADD_ENDING, (*run, token, change.at, json.dumps(row)))
-            latest = self._connection.execute(_LATEST_TOKEN, run).fetchone()
-            # the same run may go on in another attempt
-            if row.get("status") == "Lost" and latest == (token,):
-                self._connection.execute(_IS_LOST, (seconds_of(row.get("ended"), change.at), *run))
+            self._end_as_reported(run)
 
     def _add_reports(self, source: str, change: Change) -> None:
         """Add the last report of runs whose engine has gone."""
@@ -256,6 +254,19 @@ class SqliteFile:
     def _summarize_run(self, run: RunKey) -> None:
         """Say in one row what the starts and ends of a run say; they may have come late, and in any order."""
         self._connection.execute(_SUMMARIZE, (*_summary(self._connection.execute(_LIFECYCLE, run)), *run))
+        self._end_as_reported(run)
+
+    def _end_as_reported(self, run: RunKey) -> None:
+        """End a run as its engine reports it if no event says so: a killed engine sends none, and the last one may be lost."""
+        found = self._connection.execute(_ENDING, run).fetchone()
+        # the same run may go on in another attempt
+        if found is None or self._connection.execute(_LATEST_TOKEN, run).fetchone() != found[:1]:
+            return
+        _, received, payload = found
+        row = json.loads(payload)
+        ended = seconds_of(row.get("ended"), received)
+        if status := str(row.get("status") or ""):
+            self._connection.execute(_HAS_ENDED, (status, ended, str(row.get("error") or ""), *run))
 
     def _summarize_all(self) -> None:
         with self._connection:
