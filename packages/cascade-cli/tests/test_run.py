@@ -202,6 +202,7 @@ def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascad
         (["syntax.py"], "syntax.py cannot be imported: line 1: SyntaxError: "),
         (["leaves.py"], "leaves.py cannot be imported: line 1: SystemExit: 5; --debug shows the traceback"),
         (["runs.py"], 'runs.py cannot be imported: line 4: UsageError: a run starts while the program is imported; put it under `if __name__ == "__main__":`'),
+        (["awaits.py"], 'awaits.py cannot be imported: line 5: UsageError: a run starts while the program is imported; put it under `if __name__ == "__main__":`'),
         (["json.py"], "json.py has the name of another module, 'json'; rename the file"),
         (["sys.py"], "sys.py has the name of another module, 'sys'; rename the file"),
         (["relative.py"], "relative.py cannot be imported: line 1: ImportError: attempted relative import with no known parent package; import without the dots, or make "),
@@ -226,6 +227,9 @@ def test_bad_input_is_one_line_with_cause_and_remedy(
     (folder / "syntax.py").write_text("def f(:\n")
     (folder / "leaves.py").write_text("raise SystemExit(5)\n")
     (folder / "runs.py").write_text("import cascade as cs\n@cs.task\ndef f(): ...\ncs.run(f())\n")
+    (folder / "awaits.py").write_text(
+        "import asyncio\nimport cascade as cs\n@cs.task\ndef f(): ...\nasyncio.run(cs.arun(f()))\n"
+    )
     (folder / "relative.py").write_text("from .parts import number\n")
     (folder / "shadowed").mkdir()
     for name in ("json.py", "sys.py", "a.b.py", "empty.py", "shadowed/job.py", "shadowed/cascade.py"):
