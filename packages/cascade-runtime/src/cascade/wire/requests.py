@@ -158,7 +158,7 @@ class WorkflowsReport(Report, frozen=True, kw_only=True):
 
 
 class RequestError(ValueError):
-    """A message that is no request: what is wrong, and where.
+    """A message is not a valid request; the text says which key is wrong, and why.
 
     :param id_: its id, if it has a correct one: the answer goes there.
     """

@@ -21,7 +21,6 @@ from cascade.runtime._support.clock import earliest
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.transport.presence import ENDED
 from cascade.wire.message import encoded_size, to_wire
-from cascade.wire.presence import Offline
 from cascade.wire.reports import ConstraintsReport, EffectiveEntry, GateEntry
 
 MAX_ENTRIES = 500
@@ -262,6 +261,9 @@ class Reporter:
 
         :param down: as of a process that is down.
         """
+        # only a run with an outbox keeps them
+        from cascade.wire.presence import Offline
+
         head = self._head()
         bodies = {
             "constraints": self._stopped_body() if down else self._constraints_body(),

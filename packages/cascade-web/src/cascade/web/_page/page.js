@@ -485,7 +485,7 @@
   const everything = new panels.Panels(page);
   const dialog = new workflows.Dialog(page, { starter, author, isReady: () => link?.isReady === true });
 
-  /** The run that the page brings into view once it is drawn: until then there is no space below to scroll to. */
+  /** The run to scroll to. The page scrolls once the run is drawn: before that it is too short. */
   let started = "";
 
   /** Show the run that a request has started as soon as its engine reports it. */
