@@ -12,10 +12,12 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import AsyncMock
 
 import aiomqtt
 import pytest
@@ -125,6 +127,32 @@ class TestNoBroker:
             pass
         (said,) = warnings_of(caplog)
         assert "no-such-host.invalid:1883: the host name is unknown" in said
+
+    async def test_a_connector_that_ended_while_its_host_name_was_looked_up_sends_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The look-up goes on in its thread; a CONNECT behind it would bring a client that nobody ends."""
+        found, received = threading.Event(), asyncio.Queue[bytes]()
+
+        async def note(stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+            received.put_nowait(await stream.read())
+            out.close()
+
+        server = await asyncio.start_server(note, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+
+        def look_up(*_: object, **__: object) -> list[Any]:
+            found.wait(BOUND)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)]
+
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "getaddrinfo", look_up)
+            async with time_limit(BOUND), no_leaks(4.0):
+                async with MqttConnector("slow.invalid", connect_timeout=0.1):
+                    pass
+                found.set()
+                assert await received.get() == b""
+        server.close()
 
     async def test_row_2_swallows_packets(
         self, swallowing_port: int, caplog: pytest.LogCaptureFixture
@@ -464,6 +492,19 @@ class TestLostLinks:
                     await connector.publish(topic, {}, 1)
                 await eventually(lambda: "last" in received, BOUND)
         assert sorted(received) == ["a/b", "a/b", "a/b", "a/b", "a/b", "a/b", "last"]
+
+    @pytest.mark.parametrize("watched", [False, True])
+    async def test_what_the_broker_refuses_is_known_when_connect_returns(self, watched: bool) -> None:
+        """However long it takes to answer."""
+        with OddBroker(refused_filters=frozenset({"a/#"}), ack_delay=0.2) as broker:
+            connector = MqttConnector(broker.host, broker.port)
+            stream = connector.watch("a/#")
+            if not watched:
+                await stream.aclose()
+                await connector.subscribe("a/#", AsyncMock())
+            await connector.connect()
+            assert connector.statistics().refused == {"a/#": 128}
+            await connector.disconnect()
 
     async def test_a_message_whose_topic_is_none_costs_nothing_else(
         self, caplog: pytest.LogCaptureFixture
