@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT = 2.0
 
-# another member of the group may get the message; MQTT 5.0, section 4.8.2
-_SHARED = "$share/"
 # duplicates of these are ignored by those who read them
 _SYNC = "cascade/sync/"
 _LIFETIME = 2.0
@@ -57,7 +55,7 @@ class DuplicateFilter:
 
     def add(self, topic_filter: str) -> None:
         """Note a filter that the client did not have."""
-        if topic_filter.startswith((_SHARED, _SYNC)):
+        if topic_filter.startswith(_SYNC):
             return
         self.overlapping = self.overlapping or self._meets_another(topic_filter)
         self._known.add(topic_filter)
