@@ -14,7 +14,7 @@ import pytest
 
 from cascade.cli.main import main
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
-from testing_tools.engines import eventually
+from testing_tools.engines import PASSWORD, eventually
 
 pytestmark = [
     pytest.mark.broker,
@@ -86,10 +86,10 @@ class Plant:
         """Return what ``cascade runs`` shows now, the latest run first."""
         return {row["run_id"]: row["status"] for row in self.rows("runs")}
 
-    def send(self) -> str:
+    def send(self, url: str = "", *, code: int = 0) -> str:
         """Send what the folder has; return what the command says."""
         self._capsys.readouterr()
-        assert main(["outbox", "send", str(self.folder), "--broker", self.url]) == 0
+        assert main(["outbox", "send", str(self.folder), "--broker", url or self.url]) == code
         return "".join(self._capsys.readouterr())
 
 
@@ -165,3 +165,44 @@ def test_a_broker_that_has_lost_its_store_learns_of_a_run_that_never_had_a_link(
     plant.broker.restart(keep_store=False)
     assert plant.send() == "all messages are sent\n"
     assert plant.statuses() == {"night-7": "Succeeded"}
+
+
+def porters(kind: type[Broker]) -> Broker:
+    """Make a broker whose user ``porter`` may send the events of an engine, and no report."""
+    if kind is Mosquitto:
+        acl = ["user press", "topic readwrite #", "user porter", "topic readwrite cascade/sync/porter/+"]
+        users = dict.fromkeys(("press", "porter"), PASSWORD)
+        return Mosquitto(
+            users=users,
+            acl=[*acl, "topic readwrite cascade/telemetry/#", "topic read cascade/#"],
+            max_queued_messages=65_000,
+        )
+    denied = (
+        'permissions: { publish: { deny: ["$KV.cascade.cascade.state.>", "$KV.cascade.cascade.status.>"] } }'
+    )
+    lines = ["authorization {", "  users = [", f'    {{ user: "press", password: "{PASSWORD}" }}']
+    return NatsServer(
+        lines=[*lines, f'    {{ user: "porter", password: "{PASSWORD}", {denied} }}', "  ]", "}"]
+    )
+
+
+@pytest.mark.parametrize("kind", [Mosquitto, NatsServer])
+def test_reports_that_the_broker_does_not_keep_stay_in_the_folder(
+    kind: type[Broker], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who may send events and no reports learns it, and does not take the reports away from one who may."""
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
+    with porters(kind) as broker:
+        plant = Plant(broker, tmp_path / "events", capsys)
+        press, porter = (plant.url.replace("://", f"://{user}@") for user in ("press", "porter"))
+        plant.url = press
+        broker.kill()
+        with plant.engine("night-7"):
+            pass
+        broker.restart()
+        said = plant.send(porter, code=1)
+        assert "`cascade runs` does not show how earlier runs of press ended: the broker does not let" in said
+        assert plant.statuses() == {}
+        assert plant.send() == "all messages are sent\n"
+        assert plant.statuses() == {"night-7": "Succeeded"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,13 @@ STEP = 5.0
 """Seconds after which ``send`` reports how much is left."""
 PATIENCE = 30.0
 """Seconds for which ``send`` waits for the disk to count that."""
+
+_REMEDIES = {
+    "online": "send again when the process that is online as {name} has ended",
+    "silent": "the broker did not show in time what it holds; send again, and if that repeats, run cascade doctor as this user",
+    "refused": "the broker does not let this user write cascade/state/{name}/+ and cascade/status/{name}, or read them back; send as {name}",
+}
+"""What to do about reports that stay."""
 
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, readable=False, path_type=Path))
 
@@ -74,30 +82,30 @@ def _list(folder: Path, *, aside: bool) -> None:
 def _send(address: Address, folder: Path) -> int:
     """Send the messages in FOLDER whose processes have ended, the oldest file first.
 
-    What is not sent when this ends stays in the folder.
+    What is not sent when this ends stays in the folder. Under access rules, send as the user of the engine: others may not write its reports.
     """
     outbox = _outbox(folder)
     outbox.senders()  # refuses a folder that cannot be used
-    left, online = link.run(_send_all(outbox, address), debug=settings().debug)
+    left, stays = link.run(_send_all(outbox, address), debug=settings().debug)
     unreadable = [each for each in outbox.senders() if each.problem and not each.in_use]
     for each in unreadable:
         remedy = f"move its file out of {folder} if you can do without them"
         settings().output.note(f"the messages of {each.sender} are not sent: {each.problem}; {remedy}")
-    for name in online:
+    for name, reason in stays.items():
         settings().output.note(
-            f"`cascade runs` does not show how earlier runs of {name} ended: send again when the process that is online as {name} has ended"
+            f"`cascade runs` does not show how earlier runs of {name} ended: {_REMEDIES[reason].format(name=name)}"
         )
     if left:
         settings().output.line(f"{left} messages are left")
     else:
         settings().output.line(f"all {'other ' if unreadable else ''}messages are sent")
-    return FAILED if left or unreadable else OK
+    return FAILED if left or unreadable or set(stays.values()) - {"online"} else OK
 
 
-async def _send_all(outbox: Outbox, address: Address) -> tuple[int, list[str]]:
+async def _send_all(outbox: Outbox, address: Address) -> tuple[int, Mapping[str, str]]:
     """Send until no message moves, then what the processes would have reported last.
 
-    Return how many messages are left that could be sent, and the names that other processes use now.
+    Return how many messages are left that could be sent, and the names whose reports stay, with the reason.
     """
     async with link.connected(address) as connector, outbox.sender(connector, adopt=True) as sender:
         before = None
@@ -105,7 +113,7 @@ async def _send_all(outbox: Outbox, address: Address) -> tuple[int, list[str]]:
             settings().output.note(f"{left} messages wait")
             before = left
         left = await sender.left(PATIENCE)
-        return left, [] if left else await sender.report(STEP)
+        return left, {} if left else await sender.report(STEP)
 
 
 @make(name="drop")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 from cascade.interfaces import (
     Complete,
@@ -20,42 +21,51 @@ from cascade.interfaces import (
 from cascade.interfaces.topics import parse_state_topic, state_topic, status_topic
 from cascade.runtime._outbox.file import OutboxPaths, delete_files, last_reports
 from cascade.runtime._outbox.schema import KIND, State
-from cascade.runtime._run_reports.late_reports import late_reports
+from cascade.runtime._run_reports.late_reports import are_held, late_reports
 from cascade.runtime._storage import database, process_lock
 from cascade.runtime._storage.process_lock import LockedError
 
+Why = Literal["online", "silent", "refused"]
+"""Why reports stay in the folder: another process of the name is online, or the broker does not answer, or does not keep them."""
 
-async def publish_reports(connector: Connector, folder: Path, timeout: float) -> list[str]:
+
+async def publish_reports(connector: Connector, folder: Path, timeout: float) -> dict[str, Why]:
     """Publish what the processes of a folder have kept, each if the broker has answered within ``timeout`` seconds.
 
-    Return the names that another process uses now: what they have kept stays.
+    Return the names of those whose reports stay, with the reason.
     """
-    online: list[str] = []
+    stays: dict[str, Why] = {}
     for paths in await asyncio.to_thread(OutboxPaths.all, folder):
         with contextlib.suppress(LockedError, OSError, sqlite3.Error, OutboxUnavailable):
             file = await asyncio.to_thread(KeptReports, paths)
             try:
-                if file.source and not await _publish(connector, file, timeout):
-                    online.append(file.source)
+                if file.source and (reason := await _publish(connector, file, timeout)) is not None:
+                    stays[file.source] = reason
             finally:
                 await asyncio.to_thread(file.close)
-    return online
+    return stays
 
 
-async def _publish(connector: Connector, file: KeptReports, timeout: float) -> bool:
-    """Publish the reports of one process, and forget them when they are sent; return whether its name is free."""
+async def _publish(connector: Connector, file: KeptReports, timeout: float) -> Why | None:
+    """Publish the reports of one process, and forget them when the broker holds them; return why they stay otherwise."""
     topics = status_topic(file.source), state_topic(file.source, "runs"), state_topic(file.source, "ended")
     held = await _held(connector, topics, timeout)
     if held is None:
-        return True
+        return "silent"
     messages = late_reports(file.source, file.reports, held)
     if messages is None:
-        return False
+        return "online"
     for topic, body in messages.items():
         await connector.publish(topic, body, 1, retain=True)
-    if supports(connector, SupportsFlush) and await connector.flush(timeout):
-        await asyncio.to_thread(file.forget)
-    return True
+    # a broker acknowledges what its rules refuse, so what it holds is read back
+    sent = supports(connector, SupportsFlush) and await connector.flush(timeout)
+    now = await _held(connector, (*topics, *messages), timeout) if sent else None
+    if now is None:
+        return "silent"
+    if not are_held(messages, now):
+        return "online" if late_reports(file.source, file.reports, now) is None else "refused"
+    await asyncio.to_thread(file.forget)
+    return None
 
 
 async def _held(connector: Connector, topics: tuple[str, ...], timeout: float) -> dict[str, bytes] | None:

@@ -24,7 +24,7 @@ from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._outbox import settings as checks
 from cascade.runtime._outbox.collector_acks import Acknowledgements
 from cascade.runtime._outbox.file import Stored
-from cascade.runtime._outbox.kept_reports import publish_reports
+from cascade.runtime._outbox.kept_reports import Why, publish_reports
 from cascade.runtime._outbox.listing import SenderSummary, drop, senders
 from cascade.runtime._outbox.open_sender import Adoption, OpenSender
 from cascade.runtime._outbox.queue import HOLD, DurableQueue
@@ -238,10 +238,11 @@ class OutboxSender:
         """
         return self._sender is None or await self._sender.queue.finish(timeout)
 
-    async def report(self, timeout: float) -> list[str]:
+    async def report(self, timeout: float) -> dict[str, Why]:
         """Publish the last reports that processes have kept while they had no link, so that every reader sees how their runs ended.
 
-        Return the names of which another process is online now: what they have kept stays for the next time.
+        Return the names whose reports stay for the next time, with the reason: ``online`` if another process has the name now,
+        ``silent`` if the broker does not answer in time, ``refused`` if it does not keep them or this user may not read them.
 
         :param timeout: seconds that the broker may take to answer.
         """

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.interfaces.topics import state_topic, status_topic
-from cascade.interfaces.wire import UndecodableMessageError, decode_payload
+from cascade.interfaces.wire import UndecodableMessageError, decode_payload, encode_payload
 from cascade.runtime._run_reports.ended_runs import ended_report
 from cascade.runtime._run_reports.report_bodies import recent_rows
 from cascade.runtime._run_reports.run_history import RunHistory
@@ -48,6 +48,14 @@ def late_reports(
         head = {key: base.get(key, "") for key in _HEAD}
         found[state_topic(source, "ended")] = ended_report(history.whole, head=head, now=_time(base))
     return found
+
+
+def are_held(messages: Mapping[str, Mapping[str, Any]], held: Mapping[str, bytes]) -> bool:
+    """Return whether a broker holds messages that were published."""
+    return all(
+        _decoded(held.get(topic, b"")) == _decoded(encode_payload(body)[0])
+        for topic, body in messages.items()
+    )
 
 
 def _history(source: str, kept: Mapping[str, str], held: Mapping[str, bytes]) -> RunHistory:
