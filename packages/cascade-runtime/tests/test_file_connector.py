@@ -49,12 +49,16 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_the_events_of_a_run_are_in_the_file_when_it_ends(tmp_path: Path) -> None:
-    """Each line is one message with its topic, in order; a second run appends to it."""
+    """Each line is one message with its topic, in order; runs append to a file, also after a line that a kill cut."""
     path = tmp_path / "run.jsonl"
+    path.touch(mode=0o600)
+    path.write_text('{"topic": "cas')
     to_file = FileConnector(path)
     for run_id in ("first", "second"):
         await Engine(connector=to_file).run(give.map(value=[1, 2]), run_id=run_id)
-    written = lines(path)
+    cut, text = path.read_text("utf-8").split("\n", 1)
+    assert cut == '{"topic": "cas'
+    written = [json.loads(line) for line in text.splitlines()]
     assert [line["run_id"] for line in written] == ["first"] * 6 + ["second"] * 6
     # for its owner only: events may hold what other users of the machine must not read
     assert os.name != "posix" or stat.S_IMODE(path.stat().st_mode) == 0o600

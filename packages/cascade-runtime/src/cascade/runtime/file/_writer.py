@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from cascade.interfaces.logs import get_logger
 from cascade.transport.state_log import StateLog
@@ -36,7 +37,7 @@ class LineWriter:
         self._changed = threading.Condition()
         self._closing = self._hurry = False
         self._file: int | None = None
-        self._torn = False  # a write has failed in the middle of a line
+        self._torn = False  # the file ends in the middle of a line
         self._state = StateLog(_log)
         # A daemon: a file on a network drive that hangs must not keep the process.
         threading.Thread(target=self._run, name=f"cascade file {path}", daemon=True).start()
@@ -97,7 +98,7 @@ class LineWriter:
 
     def _write(self, lines: list[bytes]) -> None:
         try:
-            self._append(b"\n" * self._torn + b"".join(lines))
+            self._append(b"".join(lines))
         except OSError as exc:
             self._state.failed(
                 "write", "telemetry is not written to %s and is lost: %s", self._path, exc.strerror or exc
@@ -111,6 +112,8 @@ class LineWriter:
     def _append(self, data: bytes) -> None:
         if self._file is None:
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC, 0o600)
+            self._torn = self._torn or _is_torn(self._path)
+        data = b"\n" * self._torn + data
         rest = memoryview(data)
         while rest:
             written = os.write(self._file, rest)
@@ -132,6 +135,18 @@ class LineWriter:
             except OSError as exc:
                 # a network drive may report here what it could not write
                 self._state.failed("write", "telemetry in %s may be incomplete: %s", self._path, exc)
+
+
+def _is_torn(path: str) -> bool:
+    """Return whether a file ends within a line: an earlier process was killed there, or its disk was full."""
+    # opening a pipe would wait for its other end
+    if not Path(path).is_file() or not os.access(path, os.R_OK):
+        return False
+    with Path(path).open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
