@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
+import itertools
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +19,7 @@ import pytest
 import cascade as cs
 from cascade.interfaces import Message
 from cascade.interfaces.topics import constraint_topic
+from cascade.runtime._storage.database import open_to_write
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
 from cascade.wire import View
@@ -228,6 +232,49 @@ async def test_a_tick_that_comes_while_a_run_goes_on_is_skipped_and_reported() -
         CLOSED.clear()
         await eventually(lambda: desk.row().last)
         await desk.reach(THREE + 120, lambda: len(STARTED) == 2)
+
+
+async def test_a_tick_that_a_full_disk_cannot_record_does_not_start_and_the_next_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 33: neither at once nor when the run before it ends; the reason is in the report and in the log."""
+    files = list[sqlite3.Connection]()
+
+    def opened(*args: Any, **settings: Any) -> sqlite3.Connection:
+        files.append(open_to_write(*args, **settings))
+        return files[-1]
+
+    monkeypatch.setattr("cascade.runtime.serving._store.open_to_write", opened)
+    CLOSED.append(True)
+    often = cs.workflow(name="audit", cron="* * * * *", tz="Europe/Berlin", overlap="queue")(audit.function)
+    async with service(often, now=THREE - 30, state=tmp_path) as desk:
+        await desk.reach(THREE, lambda: STARTED)
+        fill(files[0])
+        await desk.reach(THREE + 60, lambda: desk.row().schedule.skipped)
+        skipped = desk.row().schedule.skipped
+        assert (skipped.at, skipped.code) == ("2027-03-01T03:01:00+01:00", "full")
+        empty(files[0])
+        CLOSED.clear()
+        await eventually(lambda: desk.row().last)
+        await desk.reach(THREE + 120, lambda: len(STARTED) == 2)
+        assert STARTED == ["audit~2027-03-01T02:00:00Z", "audit~2027-03-01T02:02:00Z"]
+    assert "requests.sqlite: database or disk is full" in caplog.text
+
+
+def fill(file: sqlite3.Connection) -> None:
+    """Let SQLite find no room in a file, as on a full disk."""
+    file.execute("PRAGMA max_page_count = 1")
+    for size in 1000, 100, 10, 0:
+        with contextlib.suppress(sqlite3.OperationalError):
+            for number in itertools.count():
+                file.execute(
+                    "INSERT INTO request VALUES ('other', ?, NULL, zeroblob(?))", (f"{size} {number}", size)
+                )
+
+
+def empty(file: sqlite3.Connection) -> None:
+    file.execute("PRAGMA max_page_count = 1000")
+    file.execute("DELETE FROM request WHERE source = 'other'")
 
 
 @pytest.mark.parametrize("scope", ["source:press", "workflow:audit"])

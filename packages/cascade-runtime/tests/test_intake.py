@@ -127,6 +127,15 @@ class Requests(RuleBasedStateMachine):
             self.started.remove(run.run_id)
             self.following(run.workflow, self.intake.withdrawn(run))
 
+    @precondition(lambda self: any(self.waiting.values()))
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        """A request that waits and could not be recorded is forgotten, and none starts in its place."""
+        run = data.draw(st.sampled_from([each for runs in self.waiting.values() for each in runs]))
+        self.waiting[run.workflow].remove(run)
+        del self.numbers[run.run_id]
+        assert self.intake.withdrawn(run) is None
+
     @rule(pause=st.sampled_from(["", "global", "source:press"]))
     def steer(self, pause: str) -> None:
         """An operator pauses, or lifts the pause."""

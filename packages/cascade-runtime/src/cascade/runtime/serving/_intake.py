@@ -257,7 +257,11 @@ class Intake:
     def withdrawn(self, run: RequestedRun) -> RequestedRun | None:
         """Forget a run that could not begin; return the one that starts in its place."""
         del self._runs[run.run_id]
-        return self._next(self.offers[run.workflow])
+        offer = self.offers[run.workflow]
+        if run.state is State.WAITING:
+            offer.waiting.remove(run)
+            return None
+        return self._next(offer)
 
     def get(self, run_id: str) -> RequestedRun | None:
         """Return the run of a request that is remembered."""

@@ -123,7 +123,6 @@ class ServiceRuns:
         run = accepted.run
         if accepted.is_new:
             self._askers[run.run_id] = [asker]
-            _log.info("%s: accepted%s", run.run_id, f", asked by {request.by[:64]!r}" if request.by else "")
             self._spawn(self._begin(run))
         elif run.state is State.ENDED and run.run_id not in self._ending:
             self._responses.ended(asker, run)
@@ -133,10 +132,9 @@ class ServiceRuns:
             self._responses.accepted(asker, run)
 
     def start_tick(self, run: RequestedRun) -> None:
-        """Start the run of a tick, which is recorded, unless it waits."""
+        """Start the run of a tick, which is recorded."""
         self._recorded.add(run.run_id)
-        if run.state is State.RUNNING:
-            self._spawn(self._execute(run, accepted=True))
+        self._spawn(self._execute(run, accepted=True))
 
     async def stop(self, drain: float) -> None:
         """Let active runs end, and leave the others to the next process, or answer that they do not end."""
@@ -161,8 +159,11 @@ class ServiceRuns:
             try:
                 await self._store.put(run)
             except StateUnavailable as error:
-                self._withdraw(run, Refused(Code.FULL, f"the request cannot be recorded: {error}"))
+                # one whose turn has come meanwhile goes on
+                if not waits or run.state is State.WAITING:
+                    self._withdraw(run, Refused(Code.FULL, f"the request cannot be recorded: {error}"))
                 return
+        _log.info("%s: accepted%s", run.run_id, f", asked by {run.by[:64]!r}" if run.by else "")
         if waits:
             self._note_recorded(run.run_id)
         else:

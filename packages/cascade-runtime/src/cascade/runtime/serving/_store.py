@@ -106,7 +106,9 @@ class RequestStore:
                     )
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                # a full disk has ended it already
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
 
         await self._in_thread(write)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cascade.interfaces import Clock, ConfigurationError, StateUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.clock import EARLIEST, after, call_later_on, elapsed_of
-from cascade.runtime.serving._intake import Code, Intake, Offer, Refused, RequestedRun
+from cascade.runtime.serving._intake import Code, Intake, Offer, Refused, RequestedRun, State
 from cascade.runtime.serving._leases import Leases
 from cascade.runtime.serving._schedules import CronSchedule, tick_id
 from cascade.runtime.serving._store import Mark, RequestStore
@@ -29,10 +29,24 @@ class _Clock(NamedTuple):
     synchronised: bool
 
 
+class _Tick(NamedTuple):
+    """A tick of the clock, and its run."""
+
+    at: float
+    run: RequestedRun
+    waits: bool
+    """Whether another run of the workflow went on when it was accepted."""
+
+    @property
+    def was_started(self) -> bool:
+        """Whether its turn has come since."""
+        return self.waits and self.run.state is not State.WAITING
+
+
 class Ticking:
     """Decides about the ticks of a service's workflows and records them.
 
-    :param start: starts a run that is recorded.
+    :param start: starts a run that is recorded; one that waits for another starts by itself.
     :param report: called when a report is due.
     :raises ConfigurationError: if a workflow with a schedule needs parameters, or its expression never fires.
     """
@@ -118,23 +132,29 @@ class Ticking:
         if due.dropped:
             code = "paused" if "pause" in due.reason else "missed"
             self._skip(entry, due.dropped, code, due.reason)
-        now, runs = self._clock.now(), list[RequestedRun]()
+        now, runs = self._clock.now(), list[_Tick]()
         for at in due.starts:
             decided = self._intake.tick(due.workflow, self._free_id(entry, at), now=now, missed=due.missed)
             if isinstance(decided, Refused):
                 self._skip(entry, (at,), decided.code.value, decided.reason)
             elif decided.is_new:
-                runs.append(decided.run)
-        if await self._record(due.workflow, runs):
-            for run in runs:
-                _log.info("%s: the clock %s it", run.run_id, "starts" if not due.missed else "starts, late,")
-                self._start(run)
+                runs.append(_Tick(at, decided.run, decided.run.state is State.WAITING))
+        if await self._record(due.workflow, [tick.run for tick in runs]):
+            for tick in runs:
+                _log.info("%s: the clock %s it", tick.run.run_id, "starts, late," if due.missed else "starts")
+                if not tick.waits:
+                    self._start(tick.run)
         else:
-            for run in runs:
-                self._skip(entry, due.starts, Code.FULL.value, "the tick cannot be recorded")
-                if (following := self._intake.withdrawn(run)) is not None:
-                    self._start(following)
+            self._withdraw(entry, [tick for tick in runs if not tick.was_started])
         self._report()
+
+    def _withdraw(self, entry: Entry, ticks: Sequence[_Tick]) -> None:
+        """Forget runs that could not be recorded; those that wait first, so that none of them follows another."""
+        if ticks:
+            self._skip(entry, [tick.at for tick in ticks], Code.FULL.value, "the tick cannot be recorded")
+        for tick in reversed(ticks):
+            if (following := self._intake.withdrawn(tick.run)) is not None:
+                self._start(following)
 
     def _is_elsewhere(self, workflow: str) -> bool:
         """Return whether the ticks of a workflow need a lease that this machine does not have."""
