@@ -102,6 +102,8 @@ LEFT = "these still run: {}"
 
 PROGRAMS = {
     "a task, after a failure": (f"cs.run([stubborn(), fails()], {LIMITS})", None, TASK),
+    "a task, after its time limit": (f"cs.run(stubborn().with_timeout(0.05), {LIMITS})", None, TASK),
+    "a task, before its time limit": (f"cs.run(stubborn().with_timeout(60), {LIMITS})", signal.SIGINT, TASK),
     "a task, after Ctrl-C": (f"cs.run(stubborn(), {LIMITS})", signal.SIGINT, TASK),
     "a task, after SIGTERM": (f"cs.run(stubborn(), {LIMITS})", signal.SIGTERM, TASK),
     "a task, after the run's value": (f"cs.run(forgets(), {LIMITS})", None, LEFT.format("task left behind")),
@@ -150,6 +152,7 @@ def test_a_run_ends_whatever_does_not_stop(what: str) -> None:
         process.kill()
     named = [line for line in err.splitlines() if line.startswith("WARNING") and warning in line]
     assert len(named) == 1, err
+    assert err.count("these still run") + err.count("these run on") == 1
     assert "was destroyed" not in err
     assert "never retrieved" not in err
 

@@ -1,6 +1,7 @@
 """Calls that could not be stopped: what their tasks were given is in use until they have really ended."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,18 +23,28 @@ HOUR = 3600.0
 
 
 class Stuck:
-    """A task in a thread that nothing stops but its release."""
+    """A task that nothing stops but its release: in a thread, or one that suppresses each cancel."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.running = 0
         self.release = threading.Event()
         self.task = task(name="stuck", mode="thread")(self._run)
+        self.async_task = task(name="stuck")(self._suppress)
 
     def _run(self) -> int:
         self.begun += 1
         self.running += 1
         self.release.wait(LIMIT)
+        self.running -= 1
+        return self.begun
+
+    async def _suppress(self) -> int:
+        self.begun += 1
+        self.running += 1
+        while not self.release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
         self.running -= 1
         return self.begun
 
@@ -155,13 +166,14 @@ def run_id(desk: DeskAndEngine) -> str:
     return desk.events[0].run_id
 
 
+@pytest.mark.parametrize("kind", ["task", "async_task"])
 async def test_another_attempt_waits_for_what_the_one_before_still_uses(
-    desk: DeskAndEngine, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+    desk: DeskAndEngine, stuck: Stuck, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of an attempt is up, but its call has the GPU: the next one says what it waits for."""
     limits = limits_of(HOUR, monkeypatch)
     run = asyncio.create_task(
-        desk.engine.run(stuck.task().with_timeout(HOUR).with_retry(2).with_constraints(gpu=1))
+        desk.engine.run(getattr(stuck, kind)().with_timeout(HOUR).with_retry(2).with_constraints(gpu=1))
     )
     await eventually(lambda: stuck.running)
     pass_now(limits[0])

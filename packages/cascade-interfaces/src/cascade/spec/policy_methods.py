@@ -52,7 +52,8 @@ class PolicyMethods:
         """Return a copy of which each attempt may take ``seconds``.
 
         Python cannot stop a thread: the run goes on without it while its function runs on to its end or
-        its next checkpoint, and what ``with_constraints`` gave it stays in use until then.
+        its next checkpoint, and what ``with_constraints`` gave it stays in use until then. The same holds for
+        an async function that suppresses ``asyncio.CancelledError``, ``stop_timeout`` seconds after its limit.
 
         :raises ConfigurationError: if ``seconds`` is not a number above 0, or the task blocks the event
             loop (``mode="inline"``), so that no time limit could end it.

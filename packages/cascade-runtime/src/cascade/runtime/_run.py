@@ -263,6 +263,8 @@ class Run:
             partial(self._resource_scope, executors, still_running),
             cache_backend=self._parts.cache,
             clock=self._parts.clock,
+            left=still_running.tasks,
+            stop_timeout=self._parts.stop_timeout,
             middleware=(*self._around, *self._parts.middleware),
             offers_resources=bool(self._parts.resources),
             recording=self._recording,

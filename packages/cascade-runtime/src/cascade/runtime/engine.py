@@ -121,7 +121,7 @@ class Engine:
     :param clock: the time of events, ages of cached values, delays between attempts and
         constraints; the machine's if none is given. The time limits of tasks always use the machine's clock.
     :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
-        do not stop.
+        do not stop, as does a time limit for an async task.
     :param close_timeout: seconds that each resource may take to close; then it is cancelled.
     :raises ConfigurationError: if the connector is not one, or cannot receive constraints although ``require_control``
         asks for them, or cannot read the topic of a gate; or if a middleware cannot be called.

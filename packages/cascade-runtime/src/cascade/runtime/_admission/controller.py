@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from cascade.interfaces import Clock, Executor, Timer
@@ -47,7 +47,7 @@ class AdmissionController:
         # by the executor's id()
         self._slots: WeakValueDictionary[int, WorkerSlots] = WeakValueDictionary()
         # their calls could not be stopped
-        self._abandoned: dict[StartRequest, asyncio.Future[None]] = {}
+        self._abandoned: dict[StartRequest, asyncio.Future[Any]] = {}
         self._pace = BatchSize()
         # when the last step began, if it left work for the next iteration, else 0
         self._full_since = 0.0
@@ -99,7 +99,7 @@ class AdmissionController:
         if not self.idle:
             self.wake()
 
-    def release_when_done(self, done: asyncio.Future[None], request: StartRequest) -> None:
+    def release_when_done(self, done: asyncio.Future[Any], request: StartRequest) -> None:
         """Count a request until its abandoned call has finished, even if its run is over by then."""
         self.policy.count(request)
         self._abandoned[request] = done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from cascade.interfaces import (
     Executor,
@@ -79,7 +80,7 @@ class RunAdmission:
         # they run, but were not admitted for their next attempt
         self._early: set[Node] = set()
         # done when the attempt's call has finished
-        self._abandoned: dict[Node, asyncio.Future[None]] = {}
+        self._abandoned: dict[Node, asyncio.Future[Any]] = {}
         self._acquiring: dict[StartRequest, asyncio.Future[None]] = {}
         # they wait, and were reported as blocked
         self._blocked: set[StartRequest] = set()
@@ -182,7 +183,7 @@ class RunAdmission:
         self._release(node)
         self._early.add(node)
 
-    def abandon(self, node: Node, done: asyncio.Future[None]) -> None:
+    def abandon(self, node: Node, done: asyncio.Future[Any]) -> None:
         """Note that a call of the task cannot be stopped: its demands stay in use until ``done``."""
         self._abandoned[node] = done
 

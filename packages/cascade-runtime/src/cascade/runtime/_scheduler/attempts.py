@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 from cascade.interfaces import Executor, TaskState
 from cascade.runtime._graph.node import Node
@@ -123,6 +124,10 @@ class AttemptContext:
         finally:
             self._checkpoints.limits.end(node, attempt)
 
-    def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
+    def is_over_limit(self, node: Node) -> bool:
+        """Return whether the time limit of a task's current attempt has cancelled it."""
+        return self._checkpoints.limits.is_over(node)
+
+    def runs_on(self, node: Node, ended: asyncio.Future[Any]) -> None:
         """Record that a call of the task was abandoned and still runs until ``ended`` is done."""
         self._admission.abandon(node, ended)

@@ -226,6 +226,11 @@ class TimeLimits:
         self._running.pop((node, attempt), None)
         self._left.pop((node, attempt), None)
 
+    def is_over(self, node: Node) -> bool:
+        """Return whether the limit of a task's current attempt has cancelled it."""
+        limit = self._running.get((node, node.attempt))
+        return limit is not None and limit.expired()
+
     def stop(self, node: Node, attempt: int) -> None:
         """Stop the time of an attempt that is paused."""
         limit = self._running.get((node, attempt))

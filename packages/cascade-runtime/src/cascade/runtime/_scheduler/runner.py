@@ -33,6 +33,7 @@ from cascade.spec.definition import AUTO, INLINE, TaskDefinition
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend
     from cascade.runtime._resources.scope import ResourceScope
+    from cascade.runtime._scheduler.limited_calls import LimitedCalls
     from cascade.runtime._scheduler.recording import Recording
     from cascade.runtime.cache._call_cache import CallCache, Prepare
     from cascade.spec.retry import RetryPolicy
@@ -44,6 +45,8 @@ Wrapped = Callable[[Node, AttemptContext], Awaitable[Any]]
 
 class TaskRunner:
     """Runs tasks for one run, on the loop or through executors, as often as their policies say.
+
+    A coroutine that does not end ``stop_timeout`` seconds after its time limit is added to ``left``.
 
     From the outside to the inside, a call is wrapped in: recording of its end, cache, admission, retries, recording of
     its start, time limit, middleware, resources. A task that asks for none of them is called directly.
@@ -57,6 +60,8 @@ class TaskRunner:
         *,
         cache_backend: Callable[[], CacheBackend],
         clock: Clock,
+        left: list[asyncio.Task[Any]],
+        stop_timeout: float,
         middleware: Sequence[Middleware] = (),
         offers_resources: bool = False,
         recording: Recording | None = None,
@@ -79,6 +84,8 @@ class TaskRunner:
         self.run_attempt = 1 if recording is None else recording.attempt
         """Which attempt of the run this is."""
         self._cached: CallCache | None = None
+        self._left, self._stop_timeout = left, stop_timeout
+        self._limited: LimitedCalls | None = None
         self._checked: set[TaskDefinition] = set()
         self._offloadings: dict[str, _Offloading] = {}  # by mode
 
@@ -255,13 +262,22 @@ class TaskRunner:
         self, node: Node, context: AttemptContext, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         definition = node.definition
-        if definition.is_async:
-            return await definition.function(*args, **kwargs)
         if definition.on_loop:
             value = definition.function(*args, **kwargs)
         else:
             value = await self._offloading(definition.mode).call(node, context, args, kwargs)
-        return await value if type(value) is CoroutineType else value
+        if type(value) is CoroutineType and node.call.policies.timeout is not None:
+            return await self._limited_calls().call(node, context, value)
+        return await value if definition.is_async or type(value) is CoroutineType else value
+
+    def _limited_calls(self) -> LimitedCalls:
+        if self._limited is None:
+            from cascade.runtime._scheduler.limited_calls import (
+                LimitedCalls,  # only runs with time limits pay for the import
+            )
+
+            self._limited = LimitedCalls(self._left, stop_timeout=self._stop_timeout)
+        return self._limited
 
     def _offloading(self, mode: str) -> _Offloading:
         if (offloading := self._offloadings.get(mode)) is None:
