@@ -7,12 +7,15 @@ from contextlib import aclosing
 import pytest
 from cli_modules import Feed
 
-from cascade.interfaces.topics import constraint_topic, status_topic, sync_topic
+from cascade.interfaces.topics import constraint_topic, state_topic, status_topic, sync_topic
 from testing_tools.engines import Plant, eventually
 from testing_tools.memory_broker import MemoryBroker, MemoryLink, Person
 from testing_tools.odd_broker import OddBroker
 
-ONLINE = {status_topic("oven"): {"status": "online", "session": "s", "ts": "2026-11-21T03:00:20+00:00"}}
+ONLINE = {
+    status_topic("oven"): {"status": "online", "session": "s", "ts": "2026-11-21T03:00:20+00:00"},
+    state_topic("oven", "runs"): {"v": "1.0", "source": "oven", "session": "s", "presence": "s", "runs": []},
+}
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
 """The commands that steer: the real command, engines in processes, a real broker."""
 
+import asyncio
 import json
 
 import pytest
 from paho.mqtt import publish
 
+from cascade.cli import main
+from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit.brokers import Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import busyness
-from testing_tools.engines import Plant, eventually
+from testing_tools.engines import PASSWORD, Plant, eventually
 from testing_tools.recorder import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
@@ -160,8 +163,56 @@ def test_a_user_without_the_right_is_answered_with_the_rule(name: str) -> None:
         url = broker.url.replace("://", f"://{name}@")
         done = plant.cascade("pause", environment={"CASCADE_BROKER": url, "CASCADE_MQTT_PASSWORD": "pw"})
         assert (done.returncode, done.stdout) == (3, "")
-        assert "topic readwrite cascade/constraints/#" in done.stderr
+        assert done.stderr.endswith(
+            "this user needs the rule: topic readwrite cascade/constraints/global/#\n"
+        )
         assert len(done.stderr.splitlines()) == 1
+
+
+UNREPORTED = (
+    "no report of press has come, so it is not known what runs there, and what holds it: "
+    "this user may need the rule: topic read cascade/state/+/+\n"
+)
+
+
+@pytest.mark.full
+async def test_what_the_rules_hide_is_not_taken_for_what_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads births only knows neither runs nor pauses; who may steer one engine by type clears it as a whole."""
+    require_mosquitto()
+    acl = ["user press", "topic readwrite #", "user eva", "topic read cascade/status/+"]
+    acl += ["topic readwrite cascade/sync/eva/+", "user olaf", "topic read cascade/#"]
+    acl += ["topic readwrite cascade/sync/olaf/+", "topic write cascade/constraints/source/press/+"]
+    users = dict.fromkeys(("press", "eva", "olaf"), PASSWORD)
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
+
+    async def say(user: str, *arguments: str) -> tuple[int, str, str]:
+        url = broker.url.replace("://", f"://{user}@")
+        code = await asyncio.to_thread(main, [*arguments, "--broker", url])
+        return code, *capsys.readouterr()
+
+    with Mosquitto(users=users, acl=acl, max_queued_messages=65_000) as broker:
+        own = broker.url.replace("://", "://press@")
+        async with MqttConnector.from_url(own, source_id="press") as press:
+            assert await press.flush(30.0)
+            assert await say("eva", "runs") == await say("eva", "constraints") == (0, "", UNREPORTED)
+            code, out, err = await say("eva", "ps", "--json")
+            assert (code, err) == (0, UNREPORTED)
+            assert [(row["status"], row["runs"], row["paused"]) for row in json.loads(out)] == [
+                ("online", None, None)
+            ]
+            topic = "cascade/constraints/source/press/@pause\n"
+            assert (
+                await say("olaf", "pause", "press") == await say("olaf", "clear", "press") == (0, topic, "")
+            )
+            nothing = (
+                "the broker holds no constraint on source:press; cascade constraints lists what is in force\n"
+            )
+            assert await say("olaf", "clear", "press") == (0, "", nothing)
+            code, out, err = await say("olaf", "clear", "global")
+            assert (code, out) == (3, "")
+            assert err.endswith("topic readwrite cascade/constraints/global/#\n")
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,25 @@ def read(address: Address, *filters: str, listen: float = 0.0) -> tuple[View, fl
     async def work() -> View:
         async with link.connected(address) as connector:
             view, complete = await read_view(connector, *filters, listen=listen)
-            if not view.has_retained and (problem := await unreadable(connector, complete, address.user)):
+            problem = unreported(view) if CONSTRAINTS in filters else ""
+            if not view.has_retained:
+                problem = await unreadable(connector, complete, address.user)
+            if problem:
                 settings().output.note(problem)
             return view
 
     return link.run(work(), debug=settings().debug), time.monotonic()
+
+
+def unreported(view: View) -> str:
+    """Return why the lists leave out what engines run and obey; empty if every engine that is online has reported."""
+    names = [source for source, engine in sorted(view.engines.items()) if engine.is_unreported]
+    if not names:
+        return ""
+    return (
+        f"no report of {', '.join(names)} has come, so it is not known what runs there, and what holds it: "
+        "this user may need the rule: topic read cascade/state/+/+"
+    )
 
 
 async def read_view(link: Link, *filters: str, listen: float = 0.0) -> tuple[View, Complete | None]:

@@ -158,6 +158,15 @@ class EngineView:
         return self.constraints is not None and bool(self.constraints.presence) and self.presence is None
 
     @property
+    def is_unreported(self) -> bool:
+        """Whether it is online and none of its reports has come, which every engine with a birth retains.
+
+        Access rules may hide them from this reader: what it runs and obeys is not known then.
+        """
+        is_online = self.presence is not None and self.presence.online
+        return is_online and self.constraints is None and self.runs is None
+
+    @property
     def contested(self) -> bool:
         """Whether two processes use its name: a report is of one of them, and does not speak for the other."""
         return any(report is not None and report.contested for report in (self.constraints, self.runs))

@@ -42,6 +42,7 @@ def command(address: Address, listen: float) -> None:
     rows = [
         {
             **row,
+            **({"runs": None, "paused": None} if view.engines[row["source"]].is_unreported else {}),
             "workflows": _offered(view.engines[row["source"]], now),
             "leases": _leases(view.engines[row["source"]], now),
         }

@@ -21,7 +21,7 @@ from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, fill, unreadable
 from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.control_messages import store_message
 from cascade.interfaces.text import nearest
-from cascade.interfaces.topics import STORE_TOPIC, state_topic, status_topic
+from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Lost, Message
 from cascade.wire import Register, View, with_reported_gates
 
@@ -40,7 +40,6 @@ STANDSTILL = 1.0
 """Seconds by which a deadline is late where this process stood still: then what has come meanwhile is read first."""
 READ_SECONDS = 1.0
 """For how long."""
-_MISSING_RULE = "its access list needs the rule: topic readwrite cascade/constraints/#"
 
 
 class Wait(NamedTuple):
@@ -99,7 +98,7 @@ class _ChangePublisher:
         shows_engines = any(engine.presence is not None for engine in self._view.engines.values())
         change = plan(with_reported_gates(self._view))
         answers = self._answers = ComplianceTracker(change, self._view, now=time.monotonic())
-        await self._write(change, with_store=complete is not None)
+        await self._write(change, complete)
         self._show_written(change)
         if wait is None:
             if self._output.json:
@@ -125,27 +124,35 @@ class _ChangePublisher:
         meant = instead_of(name, engines, is_set=is_set)
         raise CommandError(f"no engine {name}", f"did you mean {meant}?", code=USAGE)
 
-    async def _write(self, change: Change, *, with_store: bool) -> None:
-        """Publish, and wait until the broker has returned each message: it drops what it does not permit."""
-        missing = dict.fromkeys(change.topics, change.message)
-        if with_store and missing and not change.clears and not self._view.store:
+    async def _write(self, change: Change, complete: Complete | None) -> None:
+        """Publish, and wait until the broker has returned each message: it drops what it does not permit.
+
+        Where it has shown what it holds, a topic without a message need not be cleared: a user may have the right to
+        steer a scope by type only.
+        """
+        if complete is not None and change.topics and not change.clears and not self._view.store:
             await self._link.publish(STORE_TOPIC, store_message(), 1, retain=True)
-        for topic, message in missing.items():
-            await self._link.publish(topic, message, 1, retain=True)
+        for topic in change.topics:
+            await self._link.publish(topic, change.message, 1, retain=True)
+        is_known = change.clears and complete is not None
+        missing = set(change.shown if is_known and change.shown else change.topics)
         deadline = asyncio.get_running_loop().time() + ACKNOWLEDGE_SECONDS
         if not await self._link.flush(ACKNOWLEDGE_SECONDS):
             raise unanswered("acknowledge the message", "is it overloaded?")
         while missing:
             item = await self._next(deadline)
+            if item is None and is_known and not change.shown and len(missing) < len(change.topics):
+                return
             if item is None:
-                refused = f"the broker has dropped the message on {next(iter(missing))}"
-                raise CommandError(refused, _MISSING_RULE, code=NO_BROKER)
+                refused = f"the broker has dropped the message on {min(missing)}"
+                rule = f"this user needs the rule: topic readwrite {constraint_topic(change.scope)}/#"
+                raise CommandError(refused, rule, code=NO_BROKER)
             if (
                 isinstance(item, Message)
                 and item.topic in missing
-                and _content(item.payload) == missing[item.topic]
+                and _content(item.payload) == change.message
             ):
-                del missing[item.topic]
+                missing.remove(item.topic)
 
     async def _next(self, deadline: float) -> Message | Lost | None:
         """Return the next message, folded into the view, or that the link is lost; None after the deadline."""

@@ -14,6 +14,7 @@ from cascade.cli.snapshot import (
     not_permitted,
     unanswered_subscription,
     unreadable,
+    unreported,
 )
 from cascade.interfaces.topics import parse_status_topic, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
@@ -44,7 +45,7 @@ class Feed:
         """Whether all retained messages have arrived."""
         self.problem = ""
         self.notice = ""
-        """Why an empty picture says nothing about the broker; empty if it does."""
+        """Why the picture lacks what the broker has, as far as that is known."""
         self.waits = ""
         """For which run the watch waits that it has not seen; empty if for none."""
         self._link = link
@@ -90,6 +91,8 @@ class Feed:
             raise unanswered_subscription()
         if self.complete and not self.view.has_retained:
             self.notice = await unreadable(self._link, self._first, self._user)
+        elif self.complete:
+            self.notice = unreported(self.view)
 
     async def _read(self) -> None:
         folded = 0
