@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +151,58 @@ def test_a_closed_pipe_ends_output_quietly() -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+JOB = """
+import subprocess
+import cascade as cs
+
+@cs.task
+def speak():
+    print("printed")
+    subprocess.run(["echo", "printed by a child"])
+    open("done.txt", "w").close()
+    return 21
+
+workflow = speak()
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("options", [["--json"], []])
+@pytest.mark.parametrize(
+    ("streams", "expected"),
+    [
+        (
+            ">/dev/full",
+            (1, "", "cascade: the output cannot be written: No space left on device; send it elsewhere\n"),
+        ),
+        ("2>/dev/full", (0, "21", "")),
+        (">&-", (0, "", "")),
+        ("2>&-", (0, "21", "")),
+        (">&- 2>&- <&-", (0, "", "")),
+    ],
+)
+def test_a_run_goes_on_without_its_standard_streams(
+    options: list[str], streams: str, expected: tuple[int, str, str], tmp_path: Path
+) -> None:
+    """Row 33: what a task or its child prints reaches no file of the run; a result that is not printed is an exit code."""
+    # a print of the task itself would fail
+    job = JOB.replace('print("printed")', "") if "full" in streams else JOB
+    (tmp_path / "job.py").write_text(job)
+    code = "import sys; from cascade.cli.main import main; sys.exit(main(['run', 'job.py', '-q', *sys.argv[1:]]))"
+    command = shlex.join([sys.executable, "-c", code, *options, "--events", "events.jsonl"])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {streams}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    status, out, err = expected
+    assert (tmp_path / "done.txt").exists()
+    assert done.returncode == status, done.stderr
+    assert out in done.stdout
+    lines = done.stderr.splitlines(keepends=True)
+    assert [line for line in lines if "printed" not in line and "echo: " not in line] == [err] * bool(err)
+    assert all(json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import click
 
 from cascade.cli.command import Settings, common_options
 from cascade.cli.errors import USAGE, CommandError, exit_code, one_line
+from cascade.cli.output import open_missing_streams
 from cascade.interfaces.distribution import install_line
 from cascade.interfaces.text import nearest
 
@@ -158,6 +159,7 @@ def run_command(
     :param own_process: the process does nothing else.
     """
     found = Settings(own_process=own_process)
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # a locale without Unicode must not end the command
         if hasattr(stream, "reconfigure"):
@@ -168,7 +170,10 @@ def run_command(
         code = 0
     except (Exception, KeyboardInterrupt) as error:
         code = _failed(error, found, name)
-    found.output.finish()
+    try:
+        found.output.finish()
+    except CommandError as error:
+        code = code or _failed(error, found, name)
     if not found.imports_program:
         # the interpreter would collect twice as it ends; a program's own objects may have something to do then
         found.skip_collections()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -11,7 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from cascade.cli.columns import Column
+from cascade.cli.errors import CommandError
 from cascade.interfaces.text import printable
+
+
+def open_missing_streams() -> None:
+    """Open the null device in place of standard streams that the process was started without.
+
+    Otherwise the next file or socket would get the descriptor, and what a child process prints would go there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # the lowest free descriptor is that of the stream
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            stream = os.fdopen(number, mode, encoding="utf-8")
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 class Output:
@@ -97,19 +114,27 @@ class Output:
         try:
             yield
         finally:
-            self.finish()
-            sys.stdout.flush()
-            os.dup2(kept, 1)
-            with contextlib.suppress(BrokenPipeError):
-                self._stream.close()
-            self._stream = None
+            try:
+                self.finish()
+            finally:
+                try:
+                    sys.stdout.flush()
+                except OSError:
+                    _discard(sys.stdout)
+                    sys.stdout.flush()
+                os.dup2(kept, 1)
+                with contextlib.suppress(OSError):
+                    self._stream.close()
+                self._stream = None
 
     def finish(self) -> None:
-        """Write what is buffered, as long as it is read."""
-        try:
-            self.stream.flush()
-        except BrokenPipeError:
-            self._close()
+        """Write what is buffered, as long as it is read.
+
+        :raises CommandError: if it cannot be written.
+        """
+        if not self.closed:
+            with self._writing():
+                self.stream.flush()
 
     def _table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
         # imports rich, which only a terminal needs
@@ -121,17 +146,32 @@ class Output:
     def _write(self, text: str) -> None:
         if self.closed:
             return
-        try:
+        with self._writing():
             self.stream.write(f"{text}\n")
             self.stream.flush()
-        except BrokenPipeError:
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Drop what follows when a write fails; that nobody reads it is no error."""
+        try:
+            yield
+        except OSError as exc:
             self._close()
+            # EIO: of a terminal that is gone
+            if exc.errno not in (errno.EPIPE, errno.EIO):
+                cause = f"the output cannot be written: {exc.strerror or exc}"
+                raise CommandError(cause, "send it elsewhere") from exc
 
     def _close(self) -> None:
         """Drop what follows, and what the interpreter would still write at its end."""
         self.closed = True
         if self.stream is sys.stdout:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what a stream has buffered, and what is still written to it, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_of_the_process(stream: TextIO | None) -> bool:
