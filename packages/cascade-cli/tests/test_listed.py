@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from cascade.interfaces.topics import state_topic
+from cascade.interfaces.topics import state_topic, status_topic
 from testing_tools.memory_broker import MemoryBroker, Person
-from testing_tools.retained_reports import NOW, PAUSE, cells, plant, report
+from testing_tools.retained_reports import NOW, PAUSE, cells, plant, report, stamp
 
 
 @pytest.fixture
@@ -50,6 +50,34 @@ def test_ps_shows_each_engine_in_a_row(person: Person) -> None:
     what = "has no birth on the broker: any client may have written its report"
     unseen = "not known whether odd still runs: the broker has reports of it, and no birth; --listen 13s waits for a new report"
     assert err == f"the session of odd {what}\n{unseen}\n"
+
+
+def test_ps_says_when_a_lost_engine_has_reported_last(person: Person) -> None:
+    """The broker does not say when the link broke; of an engine that is online the age of its link is enough."""
+    for source, ago in (("dead", 7_200), ("oven", 60)):
+        left = json.loads(person.broker.retained[state_topic(source, "runs")])
+        person.broker.take(state_topic(source, "runs"), {**left, "ts": stamp(ago)})
+    title, dead, oven, _ = cells(person.types("ps")[1])
+    assert title[:4] == ["engine", "status", "for", "last report"]
+    assert (dead[:3], oven[:4]) == (["dead", "lost", "2h ago"], ["oven", "online", "5m", "1"])
+    (row,) = [row for row in json.loads(person.types("ps", "--json")[1][0]) if row["source"] == "dead"]
+    assert row["reported"] == "2027-01-15T06:00:00.000000+00:00"
+
+
+@pytest.mark.parametrize("command", ["ps", "runs"])
+def test_a_clock_that_is_ahead_is_named_and_no_age_is_0(command: str, person: Person) -> None:
+    """A time in the future has no age, and the note says what to do."""
+    birth = json.loads(person.broker.retained[status_topic("oven")])
+    left = json.loads(person.broker.retained[state_topic("oven", "runs")])
+    left["runs"][0]["started"] = stamp(-300)
+    person.broker.take(status_topic("oven"), {**birth, "ts": stamp(-300)})
+    person.broker.take(state_topic("oven", "runs"), {**left, "ts": stamp(-600)})
+    _, lines, err = person.types(command)
+    assert not [cell for row in cells(lines) for cell in row if cell in ("0s", "0s ago")]
+    assert err == (
+        "the clock of oven is at least 10m ahead of this machine's, so ages there are wrong; "
+        "set the clocks of both machines by NTP\n"
+    )
 
 
 def test_runs_shows_each_run_in_a_row(person: Person) -> None:

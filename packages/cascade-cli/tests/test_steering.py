@@ -171,7 +171,7 @@ def test_a_user_without_the_right_is_answered_with_the_rule(name: str) -> None:
 
 UNREPORTED = (
     "no report of press has come, so it is not known what runs there, and what holds it: "
-    "this user may need the rule: topic read cascade/state/+/+\n"
+    "this user may need the rule topic read cascade/state/+/+, or its engine topic write cascade/state/NAME/+\n"
 )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -318,6 +319,7 @@ async def test_the_same_state_reads_the_same_on_all_screens(
     assert tab.complaints == []
     broker = MemoryBroker(told[0])
     person = Person(broker, monkeypatch)
+    monkeypatch.setattr(time, "time", lambda: START)
     assert (await asyncio.to_thread(person.types, "ha", "--", SOURCE))[0] == 0
     device = broker.written[-1][1]
     for plant, messages, case, of_browser in zip(plants, told, cases, pages, strict=True):

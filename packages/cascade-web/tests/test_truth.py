@@ -256,6 +256,9 @@ async def test_times_that_cannot_be_compared_are_shown_as_they_were_given(tabs: 
             await expect(future).to_contain_text(re.compile(r"at (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"))
             await expect(future).not_to_contain_text("ago")
             await expect(row(tab.page, "night", panel="Recent runs")).not_to_contain_text("took")
+            await expect(row(tab.page, "press-1")).to_contain_text(
+                re.compile(r"last report at .*\d\d:\d\d:\d\d")
+            )
             await expect(tab.page.get_by_role("alert").first).to_contain_text(
                 "What press-1 reported last lies in the future"
             )

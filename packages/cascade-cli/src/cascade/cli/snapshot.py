@@ -73,7 +73,7 @@ def unreported(view: View) -> str:
         return ""
     return (
         f"no report of {', '.join(names)} has come, so it is not known what runs there, and what holds it: "
-        "this user may need the rule: topic read cascade/state/+/+"
+        "this user may need the rule topic read cascade/state/+/+, or its engine topic write cascade/state/NAME/+"
     )
 
 

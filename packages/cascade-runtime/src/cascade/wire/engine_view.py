@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cascade.wire.ended import EndedReport
 from cascade.wire.parsed import Presence
 from cascade.wire.progress import UNKNOWN
+from cascade.wire.reading import seconds
 from cascade.wire.reports import (
     Acknowledgement,
     ConstraintsReport,
@@ -156,6 +157,13 @@ class EngineView:
         Without access rules any client can write such a report.
         """
         return self.constraints is not None and bool(self.constraints.presence) and self.presence is None
+
+    @property
+    def reported(self) -> float | None:
+        """When its last report was written, by its own clock; None if none has a time. A retained one counts, too."""
+        reports = (self.constraints, self.runs, self.summary)
+        times = (seconds(report.ts) for report in reports if report is not None)
+        return max((each for each in times if each is not None), default=None)
 
     @property
     def is_unreported(self) -> bool:

@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from cascade.cli import link
+from cascade.cli._steering.compliance import SKEW_SECONDS
 from cascade.cli._steering.publishing import contested_names
-from cascade.cli.columns import Column
+from cascade.cli.columns import Column, listed
 from cascade.cli.command import settings
 from cascade.cli.durations import show_duration
 from cascade.cli.params import DURATION
-from cascade.wire import View, engine_rows
+from cascade.wire import EngineView, View, engine_rows
 from cascade.wire.progress import UNKNOWN
 
 
@@ -47,12 +48,38 @@ def note_unknown(view: View, now: float) -> None:
         )
 
 
+def note_ahead(view: View) -> None:
+    """Say of which engines the last report lies in the future: then no time of theirs shows how long ago something was."""
+    now = time.time()
+    ahead = {
+        source: most - now
+        for source, engine in sorted(view.engines.items())
+        if (most := max((each for each in _times(engine) if each is not None), default=now))
+        > now + SKEW_SECONDS
+    }
+    if ahead:
+        by = f"at least {show_duration(max(ahead.values()))}"
+        settings().output.note(
+            f"the clock of {listed([*ahead])} is {by} ahead of this machine's, so ages there are wrong; set the clocks of both machines by NTP"
+        )
+
+
+def _times(engine: EngineView) -> tuple[float | None, ...]:
+    return engine.reported, engine.presence.seconds if engine.presence is not None else None
+
+
 def show_age(value: Any) -> str:
-    """Return how long ago a time in ISO 8601 was."""
+    """Return how long ago a time in ISO 8601 was; empty if it is ahead of the clock of this machine."""
     try:
-        return show_duration(time.time() - datetime.fromisoformat(value).timestamp())
+        age = time.time() - datetime.fromisoformat(value).timestamp()
+        return show_duration(age) if age >= -SKEW_SECONDS else ""
     except (TypeError, ValueError, OverflowError, OSError):
         return ""
+
+
+def show_ago(value: Any) -> str:
+    """Return the same with the word ``ago``."""
+    return f"{age} ago" if (age := show_age(value)) else ""
 
 
 SINCE = Column("since", "for", show_age, right=True)

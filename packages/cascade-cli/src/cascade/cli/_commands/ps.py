@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from cascade.cli._commands._listed import SINCE, listing, note_contested, note_unknown, show_age
+from cascade.cli._commands._listed import (
+    SINCE,
+    listing,
+    note_ahead,
+    note_contested,
+    note_unknown,
+    show_age,
+    show_ago,
+)
 from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
 from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, WORKFLOWS, read
+from cascade.interfaces.wire import timestamp
 from cascade.wire import EngineView, engine_rows
 
 
@@ -21,6 +30,7 @@ COLUMNS = (
     Column("source", "engine"),
     Column("status"),
     SINCE,
+    Column("reported", "last report", show_ago, right=True),
     Column("runs", right=True),
     Column("paused"),
     Column("held", "held by", listed),
@@ -43,6 +53,7 @@ def command(address: Address, listen: float) -> None:
         {
             **row,
             **({"runs": None, "paused": None} if view.engines[row["source"]].is_unreported else {}),
+            "reported": _reported(view.engines[row["source"]], now),
             "workflows": _offered(view.engines[row["source"]], now),
             "leases": _leases(view.engines[row["source"]], now),
         }
@@ -56,6 +67,12 @@ def command(address: Address, listen: float) -> None:
             f"the session of {', '.join(unproved)} has no birth on the broker: any client may have written its report"
         )
     note_unknown(view, now)
+    note_ahead(view)
+
+
+def _reported(engine: EngineView, now: float) -> str | None:
+    """Return when an engine that is gone has reported last, by its own clock."""
+    return None if engine.is_live(now) or engine.reported is None else timestamp(engine.reported)
 
 
 def _offered(engine: EngineView, now: float) -> list[str]:

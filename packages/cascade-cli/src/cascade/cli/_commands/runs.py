@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.cli._commands._listed import listing, note_contested, note_unknown, show_age
+from cascade.cli._commands._listed import listing, note_ahead, note_contested, note_unknown, show_ago
 from cascade.cli._watching.picture import SILENT_SECONDS
 from cascade.cli.columns import Column, listed
 from cascade.cli.command import command as make
@@ -16,18 +16,13 @@ from cascade.cli.link import Address
 from cascade.cli.snapshot import CONSTRAINTS, ENDED, RUNS, STATUS, read
 from cascade.wire import label, run_rows, seconds
 
-
-def _ago(value: str | None) -> str:
-    return f"{show_age(value)} ago" if value else ""
-
-
 COLUMNS = (
     Column("run_id", "run"),
     Column("source", "engine"),
     Column("target"),
     Column("status"),
-    Column("started", "began", _ago),
-    Column("ended", show=_ago),
+    Column("started", "began", show_ago),
+    Column("ended", show=show_ago),
     Column("tasks", show=lambda tasks: ", ".join(f"{n} {label(word)}" for word, n in tasks.items())),
     Column("known", "of", right=True),
     Column("percent", "done", lambda percent: "" if percent is None else f"{percent}%", right=True),
@@ -54,6 +49,7 @@ def command(address: Address, listen: float) -> None:
     output.rows(sorted(run_rows(view, now), key=_age), COLUMNS, empty=empty)
     note_contested(view, now)
     note_unknown(view, now)
+    note_ahead(view)
     for engine in view.live(now):
         reported = seconds(engine.runs.ts) if engine.runs is not None and engine.runs.runs else None
         age = 0.0 if reported is None else time.time() - reported

@@ -215,6 +215,8 @@ def _engine(engine: EngineView, now: float, wall: float) -> EngineLine:
         age = show_duration(wall - presence.seconds)
     elif engine.heard is not None and not online:
         age = f"{show_duration(now - engine.heard)} ago"
+    elif engine.reported is not None and not online and wall >= engine.reported:
+        age = f"{show_duration(wall - engine.reported)} ago"
     else:
         age = ""
     notes = [

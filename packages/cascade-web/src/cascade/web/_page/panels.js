@@ -74,6 +74,7 @@ const panels = (() => {
     const notes = [];
     if (online && presence?.seconds != null) notes.push(page.since(engine, presence.seconds, "connected "));
     if (!online && engine.heard !== null) notes.push(`last message ${duration(page.now - engine.heard)} ago`);
+    else if (!online && engine.reported !== null) notes.push(`last report ${page.ago(engine, engine.reported)}`);
     if (online && report) notes.push(plural(engine.activeRuns(page.now), "run"));
     if (online && summary) notes.push(`${count(summary.running)} running, ${count(summary.waiting)} waiting`);
     if (online && engine.sync && engine.sync !== "synced") notes.push(engine.sync);

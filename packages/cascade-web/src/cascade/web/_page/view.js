@@ -68,6 +68,12 @@ const views = (() => {
     /** Whether its report names the session of a birth that the broker does not have. */
     get hasNoBirth() { return Boolean(this.constraints?.presence) && !this.presence; }
 
+    /** When its last report was written, by its own clock; null if none has a time. */
+    get reported() {
+      const times = [this.constraints, this.runs, this.summary].map((report) => report?.seconds ?? null).filter((each) => each !== null);
+      return times.length ? Math.max(...times) : null;
+    }
+
     /** Whether two processes use its name. */
     get contested() { return Boolean(this.constraints?.contested || this.runs?.contested); }
 
