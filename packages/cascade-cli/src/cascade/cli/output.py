@@ -158,7 +158,7 @@ class Output:
         except OSError as exc:
             self._close()
             # EIO: of a terminal that is gone
-            if exc.errno not in (errno.EPIPE, errno.EIO):
+            if not isinstance(exc, BrokenPipeError) and exc.errno != errno.EIO:
                 cause = f"the output cannot be written: {exc.strerror or exc}"
                 raise CommandError(cause, "send it elsewhere") from exc
 
