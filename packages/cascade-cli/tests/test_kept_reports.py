@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cascade.cli.main import main
+from cascade.runtime import Outbox
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from testing_tools.engines import PASSWORD, eventually
 
@@ -167,22 +168,60 @@ def test_a_broker_that_has_lost_its_store_learns_of_a_run_that_never_had_a_link(
     assert plant.statuses() == {"night-7": "Succeeded"}
 
 
+@pytest.mark.parametrize("kind", [Mosquitto, NatsServer])
+def test_events_that_the_broker_refuses_wait_for_a_user_who_may_send_them(
+    kind: type[Broker], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker acknowledges with MQTT 3.1.1 what it drops, so the command uses MQTT 5, and loses no event of an engine."""
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
+    with porters(kind) as broker:
+        plant = Plant(broker, tmp_path / "events", capsys)
+        press, eye = (plant.url.replace("://", f"://{user}@") for user in ("press", "eye"))
+        plant.url = press
+        broker.kill()
+        with plant.engine("night-7"):
+            pass
+        broker.restart()
+        waiting = Outbox(plant.folder).senders()[0].waiting
+        assert waiting
+        said = plant.send(eye, code=1)
+        assert f"{waiting} messages are left\n" in said
+        assert "send as the user of the engine that wrote them" in said
+        assert plant.send() == "all messages are sent\n"
+        assert plant.statuses() == {"night-7": "Succeeded"}
+
+
 def porters(kind: type[Broker]) -> Broker:
-    """Make a broker whose user ``porter`` may send the events of an engine, and no report."""
+    """Make a broker whose user ``porter`` may send the events of an engine, and no report; ``eye`` may only read."""
     if kind is Mosquitto:
         acl = ["user press", "topic readwrite #", "user porter", "topic readwrite cascade/sync/porter/+"]
-        users = dict.fromkeys(("press", "porter"), PASSWORD)
+        users = dict.fromkeys(("press", "porter", "eye"), PASSWORD)
         return Mosquitto(
             users=users,
-            acl=[*acl, "topic readwrite cascade/telemetry/#", "topic read cascade/#"],
+            acl=[
+                *acl,
+                "topic readwrite cascade/telemetry/#",
+                "topic read cascade/#",
+                "user eye",
+                "topic readwrite cascade/sync/eye/+",
+                "topic read cascade/#",
+            ],
             max_queued_messages=65_000,
         )
     denied = (
         'permissions: { publish: { deny: ["$KV.cascade.cascade.state.>", "$KV.cascade.cascade.status.>"] } }'
     )
+    nothing = 'permissions: { publish: { deny: ["$KV.cascade.cascade.s*.>", "cascade.telemetry.>"] } }'
     lines = ["authorization {", "  users = [", f'    {{ user: "press", password: "{PASSWORD}" }}']
     return NatsServer(
-        lines=[*lines, f'    {{ user: "porter", password: "{PASSWORD}", {denied} }}', "  ]", "}"]
+        lines=[
+            *lines,
+            f'    {{ user: "porter", password: "{PASSWORD}", {denied} }}',
+            f'    {{ user: "eye", password: "{PASSWORD}", {nothing} }}',
+            "  ]",
+            "}",
+        ]
     )
 
 

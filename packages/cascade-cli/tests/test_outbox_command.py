@@ -113,8 +113,8 @@ def test_a_folder_that_is_missing_is_one_line(
 def no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every link of the command is one that nothing answers."""
 
-    def tool(_: Address) -> MqttConnector:
-        return MqttConnector("127.0.0.1", 1, connect_timeout=0.05)
+    def tool(_: Address, **keywords: Any) -> MqttConnector:
+        return MqttConnector("127.0.0.1", 1, connect_timeout=0.05, **keywords)
 
     monkeypatch.setattr(Address, "tool", tool)
     monkeypatch.setattr(outbox_command, "STEP", 0.05)

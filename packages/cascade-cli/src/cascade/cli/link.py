@@ -37,6 +37,7 @@ RETRY_SECONDS = 1.0
 _ABSENT = ("unreachable", "silent", "closed")
 ENCRYPTED = ("mqtts", "wss", "tls")
 _NATS = ("nats", "tls")
+_MQTT = ("mqtt", "mqtts", "ws", "wss")
 _FILES = {"ca": "CASCADE_MQTT_CA", "cert": "CASCADE_MQTT_CERT", "key": "CASCADE_MQTT_KEY"}
 _WRITE = "write mqtt://host:1883, or mqtts://, ws://, wss://, nats:// or tls://"
 
@@ -77,7 +78,13 @@ class Address:
             keywords["password"] = self.password
         return connector(self.url, **keywords)
 
-    def tool(self) -> Link:
+    @property
+    def leaves_version_open(self) -> bool:
+        """Whether the URL names MQTT, and no version of it."""
+        parts = urlsplit(self.url)
+        return parts.scheme in _MQTT and "protocol=" not in parts.query
+
+    def tool(self, **keywords: Any) -> Link:
         """Make a connector for a tool: it has no presence, and it requires its link.
 
         :raises CommandError: if this kind of connector cannot be watched.
@@ -87,7 +94,7 @@ class Address:
         scheme = self.url.partition(":")[0]
         if not hasattr(find(CONNECTORS, scheme).load(), "watch"):
             raise CommandError(f"a {scheme} connector has no broker to watch or to steer", _WRITE, code=USAGE)
-        return cast(Link, self.connector(presence=False, required=True))
+        return cast(Link, self.connector(presence=False, required=True, **keywords))
 
 
 def note_place(address: Address, output: Output) -> None:
@@ -135,20 +142,36 @@ def with_optional_broker(function: Callable[..., Any], *, login: bool = True) ->
 
 
 @asynccontextmanager
-async def connected(address: Address, *, waits: bool = False) -> AsyncIterator[Link]:
+async def connected(
+    address: Address, *, waits: bool = False, learns_refusals: bool = False
+) -> AsyncIterator[Link]:
     """Connect to the broker for as long as the context lasts.
 
     :param waits: wait for a broker that is not there yet.
+    :param learns_refusals: use MQTT 5 if the broker takes it and the URL names no version: it says what it refuses.
     :raises ConnectorUnavailable: if the connector has no link within its connect time-out.
     """
     link = address.tool()
     for text in _unsafe(address):
         settings().output.note(f"cascade: {text}")
-    await (connect_when_there(link) if waits else link.connect())
+    if learns_refusals and address.leaves_version_open and (newer := await _linked_with_mqtt5(address)):
+        link = newer
+    else:
+        await (connect_when_there(link) if waits else link.connect())
     try:
         yield link
     finally:
         await link.disconnect()
+
+
+async def _linked_with_mqtt5(address: Address) -> Link | None:
+    """Return a connector that has a link of MQTT 5; None if there is none, for whatever reason."""
+    link = address.tool(protocol="5")
+    try:
+        await link.connect()
+    except ConnectorUnavailable:
+        return None
+    return link
 
 
 async def connect_when_there(link: Connector) -> None:

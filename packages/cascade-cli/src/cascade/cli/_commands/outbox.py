@@ -86,7 +86,7 @@ def _send(address: Address, folder: Path) -> int:
     """
     outbox = _outbox(folder)
     outbox.senders()  # refuses a folder that cannot be used
-    left, stays = link.run(_send_all(outbox, address), debug=settings().debug)
+    left, refused, stays = link.run(_send_all(outbox, address), debug=settings().debug)
     unreadable = [each for each in outbox.senders() if each.problem and not each.in_use]
     for each in unreadable:
         remedy = f"move its file out of {folder} if you can do without them"
@@ -95,6 +95,11 @@ def _send(address: Address, folder: Path) -> int:
         settings().output.note(
             f"`cascade runs` does not show how earlier runs of {name} ended: {_REMEDIES[reason].format(name=name)}"
         )
+    if refused:
+        settings().output.note(
+            f"the broker refuses messages ({refused}): send as the user of the engine that wrote them, or delete them with "
+            f"cascade outbox drop {folder}"
+        )
     if left:
         settings().output.line(f"{left} messages are left")
     else:
@@ -102,18 +107,21 @@ def _send(address: Address, folder: Path) -> int:
     return FAILED if left or unreadable or set(stays.values()) - {"online"} else OK
 
 
-async def _send_all(outbox: Outbox, address: Address) -> tuple[int, Mapping[str, str]]:
+async def _send_all(outbox: Outbox, address: Address) -> tuple[int, str, Mapping[str, str]]:
     """Send until no message moves, then what the processes would have reported last.
 
-    Return how many messages are left that could be sent, and the names whose reports stay, with the reason.
+    Return how many messages are left that could be sent, why the broker refuses one, and the names whose reports stay, with the reason.
     """
-    async with link.connected(address) as connector, outbox.sender(connector, adopt=True) as sender:
+    async with (
+        link.connected(address, learns_refusals=True) as connector,
+        outbox.sender(connector, adopt=True, keep_refused=True) as sender,
+    ):
         before = None
         while not await sender.flush(STEP) and (left := await sender.left(PATIENCE)) not in (0, before):
             settings().output.note(f"{left} messages wait")
             before = left
         left = await sender.left(PATIENCE)
-        return left, {} if left else await sender.report(STEP)
+        return left, sender.refused, {} if left else await sender.report(STEP)
 
 
 @make(name="drop")

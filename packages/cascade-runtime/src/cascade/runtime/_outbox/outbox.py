@@ -131,12 +131,15 @@ class Outbox:
             yield sender.queue
 
     @asynccontextmanager
-    async def _hold(self, connector: Connector, *, adopt: bool | None) -> AsyncIterator[OpenSender]:
+    async def _hold(
+        self, connector: Connector, *, adopt: bool | None, keep_refused: bool = False
+    ) -> AsyncIterator[OpenSender]:
         await self._make_room(connector)
         sender = self._senders.get(id(connector))
         new = sender is None
         if sender is None:
             sender = self._senders[id(connector)] = self._open(connector, adopt=adopt)
+            sender.queue.keep_refused = keep_refused
         sender.users += 1
         sender.go_on()
         _forget(self._file_of(connector), sender)
@@ -149,13 +152,17 @@ class Outbox:
             if not sender.users and self._senders.get(id(connector)) is sender:
                 await self._leave(sender, self._file_of(connector))
 
-    def sender(self, connector: Connector, *, adopt: bool | None = None) -> OutboxSender:
+    def sender(
+        self, connector: Connector, *, adopt: bool | None = None, keep_refused: bool = False
+    ) -> OutboxSender:
         """Return what sends messages of another program through this outbox: ``async with`` it.
 
         :param adopt: as for :meth:`attached`.
+        :param keep_refused: whether messages that the broker refuses keep waiting, instead of being put aside: the rules
+            may permit them to another user.
         """
         self.check(connector)
-        return OutboxSender(self, connector, adopt=adopt)
+        return OutboxSender(self, connector, adopt=adopt, keep_refused=keep_refused)
 
     def __repr__(self) -> str:
         return f"<Outbox {self._settings.folder}>"
@@ -216,8 +223,10 @@ class Outbox:
 class OutboxSender:
     """Sends messages of any program through an outbox. Its connector must be connected for them to leave."""
 
-    def __init__(self, outbox: Outbox, connector: Connector, *, adopt: bool | None) -> None:
-        self._attached = outbox._hold(connector, adopt=adopt)
+    def __init__(
+        self, outbox: Outbox, connector: Connector, *, adopt: bool | None, keep_refused: bool
+    ) -> None:
+        self._attached = outbox._hold(connector, adopt=adopt, keep_refused=keep_refused)
         self._connector = connector
         self._folder = outbox._settings.folder
         self._sender: OpenSender | None = None
@@ -230,6 +239,11 @@ class OutboxSender:
         if self._sender is None:
             raise RuntimeError(_NOT_OPEN)
         self._sender.queue.publish(topic, payload, qos)
+
+    @property
+    def refused(self) -> str:
+        """Why the other side has refused a message; empty if it has refused none. MQTT 3.1.1 does not say that it refuses one."""
+        return "" if self._sender is None else self._sender.queue.refused
 
     async def flush(self, timeout: float) -> bool:
         """Store everything, and wait up to ``timeout`` seconds until it is sent; return whether it is.

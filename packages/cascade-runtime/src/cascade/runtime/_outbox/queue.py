@@ -51,6 +51,10 @@ class DurableQueue:
         """Messages that will not be sent, because the bounds were reached or they cannot be published."""
         self.sent = 0
         """Messages that the other side has taken."""
+        self.keep_refused = False
+        """Whether what the other side refuses keeps waiting in the file, for another user to send."""
+        self.refused = ""
+        """Why the last message was refused; empty if none was."""
         self.adopting = False
         """Whether messages of dead processes are still being looked for."""
         self.on_change: Callable[[], None] = nothing
@@ -289,7 +293,12 @@ class DurableQueue:
         self._after("write", self._delay, self._write_late)
 
     def _refused(self, message: QueuedMessage, cause: str) -> None:
-        """Put a message aside that no further try would send."""
+        """Put a message aside that no further try would send, or keep it where another user may send it."""
+        self.refused = cause
+        if self.keep_refused:
+            if not message.posted:
+                self._file.write([message])
+            return
         self.dropped += 1
         message.safe()
         self._file.aside(message)
