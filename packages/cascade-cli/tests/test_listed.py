@@ -133,6 +133,15 @@ def test_workflows_says_which_tick_did_not_start_and_why(person: Person) -> None
     ]
 
 
+def test_workflows_names_the_status_of_an_engine_that_starts_nothing(person: Person) -> None:
+    """A schedule of a lost engine looks as if it went on."""
+    for source in ("dead", "oven"):
+        person.broker.take(state_topic(source, "workflows"), report(source, workflows=[OFFER]))
+    title, dead, oven = cells(person.types("workflows")[1])
+    assert title == ["workflow", "engine", "overlap", "accepting", "engine is"]
+    assert (dead[3:], oven[3:]) == (["no", "lost"], ["yes"])
+
+
 @pytest.mark.parametrize(
     ("command", "line"),
     [

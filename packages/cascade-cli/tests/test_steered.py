@@ -89,6 +89,17 @@ def test_a_clear_prints_each_topic_that_it_has_cleared(
     assert {*held} - {*person.broker.retained} == {*cleared}
 
 
+def test_a_pause_that_the_broker_has_lost_is_not_said_to_hold_nothing(person: Person) -> None:
+    """The engine obeyed it until now, as its report shows."""
+    topic = constraint_topic("global", "pause")
+    pause = {"scope": "global", "type": "pause", "params": {}, "topic": topic, "id": "p"}
+    kept = report("oven", sync="stale", applied={}, effective=[pause])
+    person.broker.take("cascade/state/oven/constraints", kept)
+    _, lines, err = person.types("resume", "--wait", "--timeout", "0.1s")
+    assert lines[0] == topic
+    assert err.splitlines()[0] == "the broker had lost this pause; oven still obeyed it"
+
+
 @pytest.mark.parametrize(
     ("scope", "note"),
     [

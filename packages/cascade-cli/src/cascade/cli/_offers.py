@@ -14,17 +14,18 @@ def offer_rows(view: View, now: float) -> list[dict[str, Any]]:
     Of an engine that is not online, it has no next start and no lease: its clock starts nothing, and another one may hold that.
     """
     return [
-        _row(source, row, live=engine.is_live(now))
+        _row(source, row, status=engine.status(now), live=engine.is_live(now))
         for source, engine in sorted(view.engines.items())
         for row in (engine.workflows.workflows if engine.workflows is not None else ())
     ]
 
 
-def _row(source: str, row: OfferedWorkflow, *, live: bool) -> dict[str, Any]:
+def _row(source: str, row: OfferedWorkflow, *, status: str, live: bool) -> dict[str, Any]:
     return {
         "source": source,
         **{key: value for key, value in to_wire(row).items() if key != "digest"},
         "last": None if row.last is None else to_wire(row.last),
+        "status": status,
         "accepting": row.accepting and live,
         "last_success": row.last_success or None,
         "schedule": None if row.schedule is None else to_wire(row.schedule),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cascade.cli._commands._listed import show_age
+from cascade.cli._commands._listed import show_ago
 from cascade.cli.columns import Column, shown
 from cascade.cli.durations import show_duration
 from cascade.cli.output import Output
@@ -35,7 +35,7 @@ STEPS = (
     Column("state", show=lambda value: value.replace("_", " ")),
     Column("starts", show=lambda value: str(value) if value > 1 else "", right=True),
     Column("tries", "failed tries", lambda value: str(value) if value else "", right=True),
-    Column("began", show=lambda value: f"{show_age(value)} ago" if value else ""),
+    Column("began", show=show_ago),
     _TOOK,
     Column("error"),
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cascade.cli._commands._listed import show_age
+from cascade.cli._commands._listed import show_ago
 from cascade.cli._commands._one_run import show_counts, show_runs, show_took
 from cascade.cli._commands._recorded import state_in, state_option
 from cascade.cli._running.result import as_json
@@ -33,7 +33,7 @@ RUNS = (
     Column("target"),
     Column("status"),
     Column("attempts", right=True),
-    Column("created", "began", lambda value: f"{show_age(value)} ago"),
+    Column("created", "began", show_ago),
     Column("took", show=show_took, right=True),
     Column("counts", "steps", show_counts),
     Column("by"),

@@ -23,7 +23,8 @@ from cascade.wire import EngineView, engine_rows
 
 
 def _held(leases: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{lease['name']} for {show_age(lease['since'])}" for lease in leases)
+    ages = ((lease["name"], show_age(lease["since"])) for lease in leases)
+    return ", ".join(f"{name} for {age}" if age else name for name, age in ages)
 
 
 COLUMNS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cascade.cli._commands._listed import show_age
+from cascade.cli._commands._listed import show_age, show_ago
 from cascade.cli._offers import offer_rows
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
@@ -25,7 +25,7 @@ def _parameters(schema: Any) -> str:
 
 
 def _last(last: Any) -> str:
-    return "" if last is None else f"{last['status']} {show_age(last['ended'])} ago"
+    return "" if last is None else f"{last['status']} {show_ago(last['ended'])}"
 
 
 def _schedule(schedule: Any) -> str:
@@ -47,7 +47,7 @@ def _lease(lease: Any) -> str:
         return ""
     if not lease.get("holder"):
         return f"{lease['name']}, held by no machine"
-    since = f" for {show_age(lease['since'])}" if lease.get("since") else ""
+    since = f" for {age}" if (age := show_age(lease.get("since"))) else ""
     return f"{lease['name']}, held by {lease['holder']}{since}"
 
 
@@ -60,6 +60,7 @@ COLUMNS = (
     Column("lease", "lease", _lease),
     Column("overlap"),
     Column("accepting"),
+    Column("status", "engine is", lambda status: "" if status == "online" else status),
     Column("last", "last run", _last),
     Column("doc", "about"),
     Column("schedule", "not started", _skipped, in_pipe=_skipped),

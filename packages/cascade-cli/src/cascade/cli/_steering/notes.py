@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from cascade.cli._steering.request import Change
+from cascade.cli.columns import listed
 from cascade.cli.snapshot import RUNS, WORKFLOWS
 from cascade.interfaces.text import nearest
 from cascade.wire import ActiveRun, View
@@ -36,8 +37,13 @@ def note_on_scope(change: Change, view: View) -> str:
     return _on_run(name, runs) if kind == "run" else _on_tasks(name, runs)
 
 
-def note_on_nothing_held(change: Change) -> str:
-    """Return the note on a change that clears what the broker does not hold."""
+def note_on_nothing_held(change: Change, kept: Sequence[str]) -> str:
+    """Return the note on a change that clears what the broker does not hold.
+
+    :param kept: the engines that obeyed it all the same.
+    """
+    if kept:
+        return f"the broker had lost this {change.type or 'constraint'}; {listed(kept)} still obeyed it"
     what = f"{'such ' if change.by_id else ''}{change.type or 'constraint'}"
     return f"the broker holds no {what} on {change.scope}; cascade constraints lists what is in force"
 

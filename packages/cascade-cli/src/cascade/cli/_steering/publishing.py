@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cascade.cli._scopes import instead_of
@@ -97,9 +97,10 @@ class _ChangePublisher:
             await self._check_name(bare_name, complete)
         shows_engines = any(engine.presence is not None for engine in self._view.engines.values())
         change = plan(with_reported_gates(self._view))
+        kept = self._kept(change)
         answers = self._answers = ComplianceTracker(change, self._view, now=time.monotonic())
         await self._write(change, complete)
-        self._show_written(change)
+        self._show_written(change, kept)
         if wait is None:
             if self._output.json:
                 self._output.document({"topic": change.topic})
@@ -207,11 +208,20 @@ class _ChangePublisher:
             self._output.note(f"the broker does not deliver: {item.reason}; waiting for it")
         return item is not None
 
-    def _show_written(self, change: Change) -> None:
+    def _kept(self, change: Change) -> list[str]:
+        """Return the engines that obey what a change clears, as far as their reports were read."""
+        reports = ((source, engine.constraints) for source, engine in sorted(self._view.engines.items()))
+        return [
+            source
+            for source, report in reports
+            if report is not None and any(row.topic in change.topics for row in report.effective)
+        ]
+
+    def _show_written(self, change: Change, kept: Sequence[str]) -> None:
         for topic in change.shown:
             self._output.line(topic)
         if change.clears and not change.held:
-            self._output.note(note_on_nothing_held(change))
+            self._output.note(note_on_nothing_held(change, kept))
         if note := note_on_scope(change, self._view):
             self._output.note(note)
         kind, _, value = change.scope.partition(":")
