@@ -89,16 +89,32 @@ async def test_the_last_night_shows_failures_first_and_each_is_a_link(
         page = tab.page
         night = region(page, "Last night")
         await expect(night).to_contain_text("3 runs, 2 failed")
-        await expect(night.get_by_role("listitem")).to_have_count(2)
+        await expect(night.get_by_role("listitem")).to_have_count(4)
         await expect(night.get_by_role("link", name=re.compile("^bake on oven: Succeeded"))).to_be_visible()
-        for band in ("^pause of global by ann", "^no link to press-2"):
-            await expect(night.get_by_role("img", name=re.compile(band))).to_have_count(1)
+        for band in ("^pause of global by ann, .* to ", "^no link to press-2, "):
+            await expect(night.get_by_role("listitem").filter(has_text=re.compile(band))).to_be_visible()
         assert await page.evaluate(SIDEWAYS) == 0
         await night.get_by_role("listitem").get_by_role("link", name=re.compile("nightly")).click()
         await expect(region(page, "Log")).to_contain_text("sensor 4 is slow")
         await page.get_by_role("button", name="Earlier").click()
         await expect(night).to_contain_text("0 runs, 0 failed")
     assert tab.complaints == []
+
+
+async def test_a_run_that_goes_on_has_no_end_in_the_list(
+    tabs: Tabs, fresh_broker: Broker, tmp_path: Path
+) -> None:
+    """Its last message is no end, and the tasks that are known are not all."""
+    async with history(fresh_broker, tmp_path) as url:
+        file = sqlite3.connect(tmp_path / "all.sqlite")
+        with closing(file), file:
+            file.execute("UPDATE summary SET status = 'Running', ended = NULL WHERE run_id = 'bake-3'")
+            file.execute("DELETE FROM event WHERE run_id = 'bake-3' AND payload LIKE '%ENGINE_STOPPED%'")
+        tab = await tabs.open(url)
+        row = rows(tab.page).filter(has_text="bake")
+        await expect(row).to_contain_text("Running")
+        await expect(row).to_contain_text("last message ")
+        await expect(row).not_to_contain_text("took")
 
 
 async def test_a_page_that_was_open_all_night_shows_the_night_that_was(

@@ -3,7 +3,7 @@
 const nights = (() => {
   const { byId, make, setText, show } = drawing;
   const { shown, plural, moment } = words;
-  const LANE = 22, AXIS = 20, LABEL = 130, MOST_LANES = 40, BAD = ["Failed", "Lost"];
+  const LANE = 22, AXIS = 20, LABEL = 130, MOST_LANES = 40, MOST_BANDS = 20, BAD = ["Failed", "Lost"];
 
   const svg = (tag, attributes = {}, ...children) => {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -50,6 +50,10 @@ const nights = (() => {
       byId("night-failed").replaceChildren(...failed.slice(0, 10).map((run) => make("li", {}, this.link(run), `${run.error ? ` ${shown(run.error, 200)}` : ` ${run.status}`}`)));
       show(byId("night-failed"), failed.length > 0);
       place.replaceChildren(this.picture(all, bands, width));
+      const said = [...bands].sort((one, other) => other.start - one.start).slice(0, MOST_BANDS).map((band) => make("li", {}, sayBand(band)));
+      if (bands.length > MOST_BANDS) said.push(make("li", {}, `and ${bands.length - MOST_BANDS} earlier ones`));
+      byId("night-bands").replaceChildren(...said);
+      show(byId("night-bands"), said.length > 0);
     }
 
     link(run) { return make("a", { href: this.linkOf(run) }, `✕ ${titleOf(run)} on ${shown(run.source, 60)}, ${moment(began(run))}`); }
@@ -66,7 +70,7 @@ const nights = (() => {
         height: (row < 0 ? height : LANE) - 2 * inset, class: name, rx: 2 }, this.title(text));
       const rowOf = ({ of }) => (names.includes(of.replace(/^source:/, "")) ? names.indexOf(of.replace(/^source:/, "")) : /^(global$|project:)/.test(of) ? -1 : null);
       const picture = svg("svg", { width, height: height + AXIS, role: "group", "aria-label": "Time line of all engines" },
-        ...bands.filter((band) => rowOf(band) !== null).map((band) => svg("g", { role: "img", "aria-label": sayBand(band) }, box(band.start, band.end, rowOf(band), `b-${band.kind}`, sayBand(band), 0))),
+        ...bands.filter((band) => rowOf(band) !== null).map((band) => svg("g", { "aria-hidden": "true" }, box(band.start, band.end, rowOf(band), `b-${band.kind}`, sayBand(band), 0))),
         ...names.map((name, row) => { const text = svg("text", { x: 0, y: row * LANE + 15, class: "n-count" }); text.textContent = shown(name, Math.floor(label / 8)); return text; }),
         ...[...all].sort((one, other) => hasFailed(one) - hasFailed(other)).filter(({ source }) => names.includes(source)).map((run) => {
           const end = run.ended ? Date.parse(run.ended) / 1000 : Date.parse(run.latest) / 1000, row = names.indexOf(run.source);

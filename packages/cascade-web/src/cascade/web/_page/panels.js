@@ -153,9 +153,11 @@ const panels = (() => {
       set(open, "aria-pressed", String(item.selected));
       set(node, "class", `row${item.selected ? " selected" : ""}`);
       setState(state, row.status);
-      setText(ago, run.ended === null ? "" : page.ago(engine, run.ended));
-      const lasted = words.between(run.started, run.ended), took = lasted ? [`took ${lasted}`] : [];
-      setText(meta, dotted([ended.author(row.by), shown(run.source, 60), `run ${shown(short)}`, ...took, ended.share(row), evidence.counted(run, tasksInWords(row.tasks))]));
+      // of a past run that goes on, the end is the time of its last message
+      const goesOn = progress.isActive(row.status), lasted = goesOn ? "" : words.between(run.started, run.ended);
+      setText(ago, run.ended === null ? "" : `${goesOn ? "last message " : ""}${page.ago(engine, run.ended)}`);
+      const took = lasted ? [`took ${lasted}`] : [];
+      setText(meta, dotted([ended.author(row.by), shown(run.source, 60), `run ${shown(short)}`, ...took, ended.share(goesOn ? { ...row, open: true } : row), evidence.counted(run, tasksInWords(row.tasks))]));
       setText(broken, ended.broke(views.interruptedRows(page.view, run, page.now), run.end?.interrupted_more));
       show(broken, broken.textContent !== "");
       setText(error, shown(run.error, 500));
