@@ -192,7 +192,7 @@ def test_a_run_without_a_report_is_what_its_events_say(path: Path) -> None:
 
 
 def test_the_last_night_has_runs_pauses_and_lost_links(path: Path) -> None:
-    """Those that failed first; a pause ends where it was lifted or expired, a lost link with the next birth."""
+    """Those that failed first; a pause ends where it was lifted or expired, a lost link with the next birth. One may have begun before."""
     pause = {"type": "pause", "by": "ann"}
     changes: list[tuple[str, float, dict[str, Any]]] = [
         ("cascade/constraints/global/@pause", -50.0, pause),
@@ -203,6 +203,7 @@ def test_the_last_night_has_runs_pauses_and_lost_links(path: Path) -> None:
         (status_topic("press"), 30.0, {"status": "offline"}),
         (status_topic("press"), 40.0, {"status": "online"}),
         (status_topic("oven"), 30.0, {"status": "offline", "reason": "ended"}),
+        ("cascade/constraints/project/etl/@pause", 50.0, pause),
     ]
     store(
         path,
@@ -221,11 +222,12 @@ def test_the_last_night_has_runs_pauses_and_lost_links(path: Path) -> None:
         found = finish(last_night(file, NOW, NOW + 100))
     assert [row["run_id"] for row in found["runs"]] == ["bad", "good"]
     bands = sorted(
-        (band["start"] - NOW, band["end"] - NOW, band["kind"], band["of"], band["by"])
+        (band["start"] - NOW, band["end"] and band["end"] - NOW, band["kind"], band["of"], band["by"])
         for band in found["bands"]
     )
     assert bands == [
-        (0.0, 10.0, "pause", "global", "ann"), (20.0, 25.0, "pause", "source:press", "ann"), (30.0, 40.0, "lost", "press", ""),
+        (-50.0, 10.0, "pause", "global", "ann"), (20.0, 25.0, "pause", "source:press", "ann"), (30.0, 40.0, "lost", "press", ""),
+        (50.0, None, "pause", "project:etl", "ann"),
     ]  # fmt: skip
 
 

@@ -5,12 +5,13 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from cascade.cli.main import main
-from testing_tools.collected_nights import write_night
+from testing_tools.collected_nights import NOW, write_night
 from testing_tools.memory_broker import MemoryBroker, Person
 from testing_tools.page_examples import examples
 
@@ -68,7 +69,8 @@ def test_the_tables_of_the_page_are_those_of_the_file(path: Path) -> None:
 def test_a_command_prints_what_the_tutorial_shows(
     path: Path, command: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal; blanks count once."""
+    """On a terminal, on that morning; blanks count once."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
     typed = shlex.split(command.replace("all.sqlite", str(path)))[1:]
     code, printed, _ = Person(MemoryBroker({}), monkeypatch).types(*typed)
     assert code == 0

@@ -85,9 +85,9 @@ def header(run: Mapping[str, Any]) -> list[str]:
     on = f" on {run['source']}" if run.get("source") else ""
     took = f" after {show_took(run['took'])}" if run["took"] is not None else ""
     attempts = f", in attempt {run['attempts']}" if run["attempts"] > 1 else ""
-    began = _local(run["created"])
+    began = local_time(run["created"])
     by = f", by {run['by']}" if run.get("by") else ""
-    heard = _local(run.get("latest"))
+    heard = local_time(run.get("latest"))
     lines = [
         f"{run['run_id']}  {run['target']}{on}",
         f"{run['status']}{took}{attempts}{by}{f', began {began}' if began else ''}{f', last heard of {heard}' if heard else ''}",
@@ -97,7 +97,8 @@ def header(run: Mapping[str, Any]) -> list[str]:
     return [line for line in lines if line]
 
 
-def _local(text: str | None) -> str:
+def local_time(text: str | None) -> str:
+    """Return a time in ISO 8601 as a person here reads it; empty if there is none."""
     try:
         return f"{datetime.fromisoformat(text or '').astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 import click
 
 from cascade.cli._commands._listed import show_ago
-from cascade.cli._commands._one_run import show_counts, show_runs, show_took
+from cascade.cli._commands._one_run import local_time, show_counts, show_runs, show_took
 from cascade.cli._commands._recorded import state_in, state_option
 from cascade.cli._running.result import as_json
 from cascade.cli.collected import CollectedFile
-from cascade.cli.collected.reading import whole
+from cascade.cli.collected.night import bands_between
+from cascade.cli.collected.reading import finish, whole
 from cascade.cli.collected.runs import latest_runs, runs_with_steps
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
+from cascade.cli.durations import show_duration
 from cascade.cli.errors import USAGE, CommandError
+from cascade.cli.params import DURATION
 from cascade.interfaces import RunSummary, StepState, StepSummary
 from cascade.interfaces.errors import CascadeError
 from cascade.interfaces.redaction import Redactor
@@ -39,6 +43,14 @@ RUNS = (
     Column("by"),
     Column("error"),
 )
+PAUSES = (
+    Column("kind", "what", lambda kind: "link lost" if kind == "lost" else kind),
+    Column("of"),
+    Column("by"),
+    Column("start", "from", local_time),
+    Column("end", "to", lambda value: "goes on" if value is None else local_time(value)),
+)
+"""Those that go on have no end."""
 
 
 @make(name="history")
@@ -52,12 +64,35 @@ RUNS = (
     type=click.Path(dir_okay=False, path_type=Path),
     help="Read the events that cascade collect has kept, of all boxes.",
 )
+@click.option(
+    "--pauses",
+    type=DURATION,
+    metavar="DURATION",
+    help="With --from: list the pauses and lost links of that time, such as 12h, the latest first, instead of runs.",
+)
 @state_option
-def command(run: str | None, *, values: bool, prune: bool, collected: Path | None, state: str | None) -> None:
+def command(
+    run: str | None,
+    *,
+    values: bool,
+    prune: bool,
+    collected: Path | None,
+    pauses: float | None,
+    state: str | None,
+) -> None:
     """List the recorded runs of a folder, or show one run: its failures first, then its slowest steps, then all.
 
     Nothing is changed, and a run that goes on is not disturbed.
     """
+    if pauses is not None:
+        if collected is None or run is not None:
+            raise CommandError(
+                "--pauses needs --from, and no run",
+                "write cascade history --from all.sqlite --pauses 12h",
+                code=USAGE,
+            )
+        _list_pauses(collected, pauses)
+        return
     if collected is not None:
         if values or prune:
             raise CommandError("--values and --prune need --state", "leave them out", code=USAGE)
@@ -91,6 +126,20 @@ def _instead_of(run: str, recorded: Sequence[str], state: str | None) -> str:
     requested = (each for each in recorded if each.endswith(f"~{run}"))
     near = next(requested, None) or nearest(run, recorded)
     return f"did you mean {near}?" if near else f"cascade history --state {state} lists them"
+
+
+def _list_pauses(path: Path, duration: float) -> None:
+    """List the pauses and lost links that a collector knows of the time until now."""
+    now, output = time.time(), settings().output
+    with CollectedFile(path) as file:
+        bands = whole(file, lambda each: finish(bands_between(each, now - duration, now)))
+        if file.problem:
+            output.note(file.problem)
+    rows = [
+        {**band, "start": _time(band["start"]), "end": _time(band["end"])}
+        for band in sorted(bands, key=lambda each: -each["start"])
+    ]
+    output.rows(rows, PAUSES, empty=f"no pause and no lost link in the last {show_duration(duration)}")
 
 
 def _list_collected(path: Path, run_id: str | None) -> None:

@@ -40,12 +40,7 @@ def last_night(file: CollectedFile, start: float, end: float) -> Steps[dict[str,
         runs.append(run_row(file, RunKey(*key)))
         if at % 50 == 49:
             yield
-    bands: list[dict[str, Any]] = []
-    for prefix in ("cascade/constraints/", "cascade/status/"):
-        within = (prefix, f"{prefix[:-1]}0", end, MOST_CHANGES)
-        rows = file.rows(_CHANGES, within, within=STEP_SECONDS)
-        yield
-        bands += _bands(reversed(rows), start, end)
+    bands = yield from bands_between(file, start, end)
     return {
         "runs": [run for run in runs if run],
         "more": number - len(found),
@@ -54,8 +49,19 @@ def last_night(file: CollectedFile, start: float, end: float) -> Steps[dict[str,
     }
 
 
+def bands_between(file: CollectedFile, start: float, end: float) -> Steps[list[dict[str, Any]]]:
+    """Return the pauses and lost links between two times in seconds since the epoch."""
+    bands: list[dict[str, Any]] = []
+    for prefix in ("cascade/constraints/", "cascade/status/"):
+        within = (prefix, f"{prefix[:-1]}0", end, MOST_CHANGES)
+        rows = file.rows(_CHANGES, within, within=STEP_SECONDS)
+        yield
+        bands += _bands(reversed(rows), start, end)
+    return bands
+
+
 def _bands(rows: Iterator[tuple[Any, ...]], start: float, end: float) -> list[dict[str, Any]]:
-    """Return the times between a change that begins a band and the next one of its topic."""
+    """Return the times between a change that begins a band and the next one of its topic; one that goes on has no end."""
     open_: dict[str, dict[str, Any]] = {}
     bands = []
     for topic, at, payload in rows:
@@ -69,8 +75,8 @@ def _bands(rows: Iterator[tuple[Any, ...]], start: float, end: float) -> list[di
     bands += open_.values()
     return [
         {
-            "start": max(band["start"], start),
-            "end": band["end"],
+            "start": band["start"],
+            "end": band["end"] if band["end"] < end else None,
             "kind": band["kind"],
             "of": band["of"],
             "by": band["by"],

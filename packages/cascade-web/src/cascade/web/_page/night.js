@@ -16,7 +16,7 @@ const nights = (() => {
   const began = (run) => Date.parse(run.started) / 1000;
   const titleOf = (run) => shown(run.name || run.target || run.run_id);
   const sayRun = (run) => `${titleOf(run)} on ${shown(run.source, 60)}: ${run.status}, ${moment(began(run))}${run.error ? `, ${shown(run.error, 200)}` : ""}`;
-  const sayBand = ({ kind, of, by, start, end }) => `${kind === "lost" ? `no link to ${shown(of, 60)}` : `pause of ${shown(of.replace(/^source:/, ""), 60)}${by ? ` by ${shown(by, 60)}` : ""}`}, ${moment(start)} to ${moment(end)}`;
+  const sayBand = ({ kind, of, by, start, end }) => `${kind === "lost" ? `no link to ${shown(of, 60)}` : `pause of ${shown(of.replace(/^source:/, ""), 60)}${by ? ` by ${shown(by, 60)}` : ""}`}, ${end === null ? `since ${moment(start)}` : `${moment(start)} to ${moment(end)}`}`;
 
   class Night {
     /** `linkOf(run)` is the part of the address that opens a run. */
@@ -70,7 +70,7 @@ const nights = (() => {
         height: (row < 0 ? height : LANE) - 2 * inset, class: name, rx: 2 }, this.title(text));
       const rowOf = ({ of }) => (names.includes(of.replace(/^source:/, "")) ? names.indexOf(of.replace(/^source:/, "")) : /^(global$|project:)/.test(of) ? -1 : null);
       const picture = svg("svg", { width, height: height + AXIS, role: "group", "aria-label": "Time line of all engines" },
-        ...bands.filter((band) => rowOf(band) !== null).map((band) => svg("g", { "aria-hidden": "true" }, box(band.start, band.end, rowOf(band), `b-${band.kind}`, sayBand(band), 0))),
+        ...bands.filter((band) => rowOf(band) !== null).map((band) => svg("g", { "aria-hidden": "true" }, box(band.start, band.end ?? this.end, rowOf(band), `b-${band.kind}`, sayBand(band), 0))),
         ...names.map((name, row) => { const text = svg("text", { x: 0, y: row * LANE + 15, class: "n-count" }); text.textContent = shown(name, Math.floor(label / 8)); return text; }),
         ...[...all].sort((one, other) => hasFailed(one) - hasFailed(other)).filter(({ source }) => names.includes(source)).map((run) => {
           const end = run.ended ? Date.parse(run.ended) / 1000 : Date.parse(run.latest) / 1000, row = names.indexOf(run.source);
