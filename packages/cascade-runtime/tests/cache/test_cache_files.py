@@ -210,10 +210,18 @@ async def test_an_attempt_that_wrote_nothing_leaves_nothing_to_warn_of(
 
 
 async def test_a_file_counts_until_its_ttl_is_over_and_its_sources_are_newer(tmp_path: Path) -> None:
-    """A source of the same time is not newer: file systems with coarse times would never hit."""
+    """A source of the same time is not newer: file systems with coarse times would never hit.
+
+    The age of a file from the future is not known: a clock was set back.
+    """
     path, source, clock = tmp_path / "a.out", tmp_path / "a.in", FakeClock()
     policy = CachePolicy(file=path, newer_than=(source,), ttl=60.0)
-    for seconds, made_later, counts in ((59.5, 0, True), (60.0, 0, False), (59.5, 1, False)):
+    for seconds, made_later, counts in (
+        (59.5, 0, True),
+        (60.0, 0, False),
+        (59.5, 1, False),
+        (-3600, 0, False),
+    ):
         path.write_text("written")
         source.write_text("written")
         written = clock.now() - seconds

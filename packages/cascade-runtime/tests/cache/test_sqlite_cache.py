@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import pickle
 import sqlite3
@@ -86,6 +87,17 @@ async def test_a_value_expires_at_its_ttl_also_for_another_process(path: Path) -
         assert await cache.get("k") == Hit(1, 9.5)
         clock.ticks += 0.5
         assert await cache.get("k") is None
+
+
+async def test_a_value_of_a_clock_that_was_set_back_is_older_than_any_ttl(path: Path) -> None:
+    """Its age is not known; one without a ttl stays."""
+    clock = FakeClock()
+    async with opened(path, clock=clock) as cache:
+        await cache.put("brief", 1, ttl=10)
+        await cache.put("kept", 2)
+        clock.ticks -= 86_400
+        assert await cache.get("brief") is None
+        assert await cache.get("kept") == Hit(2, math.inf)
 
 
 async def test_the_least_recently_used_values_are_deleted_when_the_file_is_full(path: Path) -> None:

@@ -14,7 +14,7 @@ class Hit:
 
     value: Any
     age: float
-    """Seconds since it was stored."""
+    """Seconds since it was stored; infinite if a clock that was set back cannot tell."""
 
 
 class CacheBackend(Protocol):

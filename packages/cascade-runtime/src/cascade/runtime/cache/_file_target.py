@@ -50,7 +50,7 @@ class FileTarget:
             written = self.path.stat().st_mtime
         except OSError:
             return ""
-        if self._mark.exists() or (self.ttl is not None and now - written >= self.ttl):
+        if self._mark.exists() or (self.ttl is not None and not 0 <= now - written < self.ttl):
             return ""
         if any(_modified(path) > written for path in self.newer_than):
             return ""

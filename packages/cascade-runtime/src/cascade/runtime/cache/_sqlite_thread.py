@@ -145,7 +145,11 @@ class CacheStore:
 
     def _hit(self, codec: RowCodec, row: Row, now: float) -> Hit | None:
         try:
-            return Hit(codec.decode(row), max(0.0, now - row.created))
+            value, age = codec.decode(row), now - row.created
+            if age >= 0:
+                return Hit(value, age)
+            # the clock has been set back since: nobody knows how old the value is
+            return Hit(value, math.inf) if row.expires is None else None
         except BadSignatureError:
             message = "%s ignored a value that was changed or signed with another key; its task runs again"
             self._state_log.failed("signature", message, self._name)
