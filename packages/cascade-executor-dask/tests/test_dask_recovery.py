@@ -30,21 +30,27 @@ pytestmark = [
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    """Yield the address of a cluster with two worker processes."""
+def cluster() -> Iterator[subprocess.Popen[str]]:
+    """Run a cluster with two worker processes, which prints its address."""
     command = [sys.executable, str(HERE / "cluster.py")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as cluster:
-        assert cluster.stdout is not None
-        yield cluster.stdout.readline().strip()
+        yield cluster
         cluster.communicate(timeout=LIMIT * busyness())
 
 
-def start(address: str, folder: Path, dies: str = "") -> subprocess.Popen[str]:
+@pytest.fixture
+def address(cluster: subprocess.Popen[str]) -> str:
+    """Return the address of the cluster."""
+    assert cluster.stdout is not None
+    return cluster.stdout.readline().strip()
+
+
+def start(address: str, folder: Path, dies: str = "", *, errors: int | None = None) -> subprocess.Popen[str]:
     """Start the workflow, or the rest of it, in an engine of its own."""
     command = [sys.executable, str(PROGRAM), address, str(folder), dies]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=ENVIRONMENT)
 
 
 def steps_in(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -80,3 +86,18 @@ async def test_a_killed_engine_repeats_no_recorded_step_on_a_cluster(address: st
     assert (run_id, key, len(idempotency_key)) == ("night", "flight:0", 32)
     assert idempotency_key not in (first["idempotency_key"], last["idempotency_key"])
     assert {step.state for step in state.steps("night")} == {StepState.COMPLETED}
+
+
+@pytest.mark.full
+async def test_a_scheduler_that_dies_fails_the_run_in_one_message(
+    cluster: subprocess.Popen[str], address: str, tmp_path: Path
+) -> None:
+    """It names the cluster; what Dask would print of its own tries to connect again says nothing more."""
+    with start(address, tmp_path, errors=subprocess.PIPE) as engine:
+        await eventually(lambda: steps_in(tmp_path, "flight"), LIMIT)
+        cluster.kill()
+        _, said = engine.communicate(timeout=LIMIT * busyness())
+    (tmp_path / "go").touch()
+    assert engine.returncode == 1
+    assert f"ExecutorUnavailable: the Dask cluster at {address} cannot run tasks" in said
+    assert "distributed.client - ERROR" not in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from distributed import Client, LocalCluster, Status
@@ -183,9 +183,24 @@ def _do_nothing() -> None:
     """Have a scheduler see a call."""
 
 
+@contextlib.contextmanager
+def _quiet_end_of_tries() -> Iterator[None]:
+    """Keep Dask from logging, with a traceback, that a client which is closed stops trying to reach its scheduler."""
+    logger = logging.getLogger("distributed.client")
+    logger.addFilter(_is_no_cancellation)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_cancellation)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
+
+
 async def _close(client_or_cluster: Any, timeout: float) -> None:
     """Close a client or a cluster; ignore errors, because it may be broken."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), _quiet_end_of_tries():
         # Dask's own limit does not always take effect
         async with asyncio.timeout(timeout + 1):
             await client_or_cluster.close(timeout=timeout)
