@@ -16,7 +16,7 @@ from cascade.cli import main
 from cascade.cli.output import Output
 from cascade.testkit.brokers import NatsServer
 from cascade.wire import engine_view
-from testing_tools.engines import eventually
+from testing_tools.engines import PASSWORD, eventually
 
 pytestmark = [
     pytest.mark.broker,
@@ -64,6 +64,19 @@ def endless_run(server: NatsServer) -> Iterator[Callable[[], None]]:
     finally:
         end()
         thread.join()
+
+
+@pytest.mark.full
+def test_a_user_who_may_not_start_is_not_sent_for_the_rules_of_a_reader(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server refuses only the subscription to the answers."""
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
+    user = f'{{ user: "eye", password: "{PASSWORD}", permissions: {{ subscribe: {{ deny: "cascade.responses.>" }} }} }}'
+    with NatsServer(lines=["authorization {", f"  users = [{user}]", "}"]) as server:
+        url = server.nats_url.replace("://", "://eye@")
+        assert main(["start", "audit", "--broker", url]) == 3
+    assert "cascade acl --requester NAME=WORKFLOW prints them" in capsys.readouterr().err
 
 
 @pytest.fixture

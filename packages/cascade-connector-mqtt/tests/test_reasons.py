@@ -106,6 +106,7 @@ def test_what_is_refused_on_a_link_is_not_the_client() -> None:
             "check the port, the host name and the",
         ),
         (tls_error("CERTIFICATE_VERIFY_FAILED"), Kind.CERTIFICATE, "check the port, the host name and the"),
+        (tls_error("X] certificate has expired"), Kind.CERTIFICATE, "renew the broker's certificate"),
         (tls_error("UNKNOWN_CA"), Kind.CERTIFICATE, "check the port, the host name and the"),
         (tls_error(None), Kind.CERTIFICATE, "check the port, the host name and the"),
         (

@@ -20,6 +20,7 @@ from cascade.interfaces.watch import Lost, Message, WatchItem
 from cascade.runtime.starting import params_of_texts
 from cascade.wire import Presence, StartResponse, View, parse, parse_response, to_wire
 
+_RULES = "this user may need the rules of one who starts: cascade acl --requester NAME=WORKFLOW prints them"
 EVERY = "@all"
 """In place of an engine: every one that offers the workflow."""
 
@@ -47,7 +48,7 @@ async def start(link: Link, asked: Start, output: Output) -> list[dict[str, Any]
     view = View()
     stream = link.watch(STATUS, WORKFLOWS, f"cascade/responses/+/{asked.id}")
     try:
-        await fill(view, stream)
+        await fill(view, stream, rules=_RULES)
         rows = _asked(offer_rows(view, time.monotonic()), asked)
         params = params_of_texts(rows[0]["params"], asked.params)
         content = {"id": asked.id, "params": params, **({"by": asked.by} if asked.by else {})}

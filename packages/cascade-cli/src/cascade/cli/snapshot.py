@@ -43,7 +43,7 @@ _NOT_KEPT = (
 _NO_END = (
     "the broker does not show whether all its retained messages have arrived, so an empty list says nothing"
 )
-_RULES = "this user may need the rules: topic read cascade/#, and topic readwrite cascade/sync/#"
+RULES = "this user may need the rules: topic read cascade/#, and topic readwrite cascade/sync/#"
 
 
 def read(address: Address, *filters: str, listen: float = 0.0) -> tuple[View, float]:
@@ -129,11 +129,13 @@ async def _returns(link: Link, topic: str, topic_filter: str) -> bool:
     return bool(complete is not None and topic in (complete.topics or ())) or view.not_understood > 0
 
 
-async def fill(view: View, stream: WatchStream) -> Complete | None:
+async def fill(view: View, stream: WatchStream, *, rules: str = RULES) -> Complete | None:
     """Fold the retained messages of a stream into a view; return None if the broker does not show their end.
 
     A user who may only read gets no echo, so nothing shows the end of the retained messages: what has
     come within two seconds counts then. Where the end is not proved, what comes shortly behind it counts, too.
+
+    :param rules: what this user may need where the broker refuses the subscription.
     """
     loop = asyncio.get_running_loop()
     deadline, linked = loop.time() + ANSWER_SECONDS, False
@@ -150,7 +152,7 @@ async def fill(view: View, stream: WatchStream) -> Complete | None:
         elif isinstance(item, Linked):
             deadline, linked = loop.time() + ECHO_SECONDS, True
         elif isinstance(item, Lost):
-            raise not_permitted(item.reason)
+            raise not_permitted(item.reason, rules)
         elif isinstance(item, Complete):
             if not item.proved:
                 await _take_late(view, stream)
@@ -175,13 +177,13 @@ async def _take_late(view: View, stream: WatchStream) -> None:
             raise not_permitted(item.reason)
 
 
-def not_permitted(reason: str) -> CommandError:
+def not_permitted(reason: str, rules: str = RULES) -> CommandError:
     """Return the error for a broker that refuses a subscription, or cuts the link at the first message.
 
     mosquitto 2.0.11 does that to a user who may not publish to the topics by which a reader knows that all
     retained messages have arrived.
     """
-    return CommandError(f"the broker does not deliver its messages: {reason}", _RULES, code=NO_BROKER)
+    return CommandError(f"the broker does not deliver its messages: {reason}", rules, code=NO_BROKER)
 
 
 def unanswered_subscription() -> CommandError:

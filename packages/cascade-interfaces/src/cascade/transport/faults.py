@@ -67,6 +67,8 @@ def text_fault(text: str, signs: Mapping[str, Fault]) -> Fault | None:
 def tls_fault(text: str, cause: BaseException, *, remedy: str) -> Fault | None:
     """Return the fault for an error of TLS; None for any other error."""
     shown = any(sign in text.lower() for sign in _TLS)
+    if "certificate has expired" in f"{text} {cause}".lower():
+        remedy = "renew the broker's certificate, or set the clock of this machine"
     if shown or isinstance(cause, ssl.SSLError | ssl.CertificateError):
         return Fault(Kind.CERTIFICATE, f"TLS failed: {text}; {remedy}")
     return None
