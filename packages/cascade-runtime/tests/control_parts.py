@@ -5,7 +5,7 @@ from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, ControlLog
 from cascade.runtime._control.constraint_manager import ConstraintManager
 from cascade.runtime._control.constraint_stream import ConstraintStream, exact_topics
 from cascade.runtime._control.engine_control import EngineControl
-from cascade.runtime._control.remembered_constraints import ControlMemory
+from cascade.runtime._control.remembered_constraints import RETRY_AFTER, ControlMemory
 from cascade.runtime._control.reports import (
     MAX_ENTRIES,
     REPEAT,
@@ -60,6 +60,7 @@ __all__ = [
     "MAX_REGISTERS",
     "READ_LIMIT",
     "REPEAT",
+    "RETRY_AFTER",
     "ActiveRun",
     "Cleared",
     "Constraint",

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from control_parts import ControlMemory
+from control_parts import RETRY_AFTER, ControlMemory
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
+from cascade.testing import ManualClock
+from cascade.testkit import eventually
 
 TOPIC = constraint_topic("task:a")
 LIMIT = {"type": "concurrency", "params": {"limit": 3}}
@@ -26,6 +28,7 @@ class Store:
         self.writes = asyncio.Event()
         """Set once a write has begun."""
         self.fault: Exception | None = None
+        self.failures = 0
         self.forgotten: list[str] = []
 
     async def load_control(self, source: str) -> Mapping[str, Any] | None:
@@ -45,6 +48,7 @@ class Store:
 
     def _fail(self) -> None:
         if self.fault is not None:
+            self.failures += 1
             raise self.fault
 
 
@@ -110,3 +114,26 @@ async def test_each_kind_of_failure_is_logged_once_until_it_is_over(caplog: pyte
         ),
         "line-3: its constraints can be saved again",
     ]
+
+
+async def test_a_set_that_could_not_be_saved_is_saved_when_there_is_room_again() -> None:
+    """Row 33: or a power cut would lift a pause. At the end it is tried once more, and never in place of a later set."""
+    store, clock = Store(), ManualClock()
+    memory = ControlMemory(store, "line-3", "plant", clock=clock)
+
+    async def fail_to_save(name: str) -> None:
+        store.fault, failures = OSError("disk full"), store.failures
+        memory.save({}, name)
+        await eventually(lambda: store.failures > failures)
+        store.fault = None
+
+    await fail_to_save("first")
+    clock.advance(RETRY_AFTER)
+    await eventually(lambda: store.written)
+    await fail_to_save("second")
+    await memory.flush(60.0)
+    await fail_to_save("third")
+    memory.save({}, "fourth")
+    clock.advance(RETRY_AFTER)
+    await memory.flush(60.0)
+    assert [content["store"] for content in store.written] == ["first", "second", "fourth"]

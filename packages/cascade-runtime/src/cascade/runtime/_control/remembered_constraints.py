@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cascade.interfaces import Clock
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._registers.parsing import Constraint
+from cascade.runtime._support.clock import call_later_on
 from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
-    from cascade.interfaces import SupportsControlMemory
+    from cascade.interfaces import SupportsControlMemory, Timer
     from cascade.runtime._registers.registers import Registers
     from cascade.runtime._registers.sync import Sync
 
 _log = get_logger("cascade.constraints")
+RETRY_AFTER = 5.0
+"""Seconds after which a set that could not be saved is saved again."""
 _VERSION = 1
 _FORGOTTEN = frozenset({"cancel"})
 """Types that end what ran then, and mean nothing for the next process."""
@@ -47,6 +50,9 @@ class ControlMemory:
         self._saved = -1  # the revision of the registers that was saved last
         self._next: Mapping[str, Any] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._unsaved: Mapping[str, Any] | None = None  # the latest set, which could not be saved
+        self._call_later = call_later_on(clock)
+        self._retry: Timer | None = None
 
     async def recall(self) -> Remembered | None:
         """Return what was saved last for this source and project; None if nothing was."""
@@ -74,10 +80,7 @@ class ControlMemory:
             "store": store,
             "registers": dict(_messages(registers, now - monotonic)),
         }
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(
-                self._write(), name=f"cascade control memory {self._source}"
-            )
+        self._start_writing()
 
     def save_changes(self, registers: Registers, sync: Sync) -> None:
         """Save the registers if they have changed, once they are a whole set."""
@@ -94,9 +97,30 @@ class ControlMemory:
             self._failed("delete", exc)
 
     async def flush(self, timeout: float) -> None:
-        """Wait until what is to be saved is saved, at most so many seconds."""
+        """Wait until what is to be saved is saved, at most so many seconds; what failed is tried once more."""
+        self._save_again()
         if self._writing is not None:
             await asyncio.wait([self._writing], timeout=timeout)
+        self._stop_retry()
+
+    def _start_writing(self) -> None:
+        self._unsaved = None
+        self._stop_retry()
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(
+                self._write(), name=f"cascade control memory {self._source}"
+            )
+
+    def _save_again(self) -> None:
+        """Save the set that could not be saved, unless a later one came."""
+        if self._unsaved is not None:
+            self._next = self._unsaved
+            self._start_writing()
+
+    def _stop_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     async def _write(self) -> None:
         try:
@@ -106,6 +130,10 @@ class ControlMemory:
                     await self._store.save_control(self._source, content)
                 except Exception as exc:
                     self._failed("write", exc)
+                    self._saved = -1
+                    if self._next is None:
+                        self._unsaved = content
+                        self._retry = self._call_later(RETRY_AFTER, self._save_again)
                 else:
                     self._state_log.works("write", "%s: its constraints can be saved again", self._source)
         finally:
