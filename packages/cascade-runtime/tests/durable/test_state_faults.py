@@ -305,6 +305,8 @@ async def main():
     journal.started("g:0", name="g", inputs=b"", code=b"")
     print("kept", await journal.completed("g:0", "x" * 3_000_000), len(keys), flush=True)
     await journal.end(RunStatus.SUCCEEDED)
+    mount("remount,ro")
+    print("read", [run.status.value for run in SqliteState(folder).runs()], flush=True)
 
 asyncio.run(main())
 """
@@ -312,7 +314,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("more", [(), ("large",)], ids=["database", "large result"])
 async def test_a_full_file_system_loses_no_recorded_result(more: tuple[str, ...], folder: Path) -> None:
-    """A real one, in a mount namespace of its own: with more space the run goes on."""
+    """A real one, in a mount namespace of its own: with more space the run goes on, and a read-only one can be read."""
     unshare = ["unshare", "--map-root-user", "--mount"]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"], check=False).returncode:
         pytest.skip("this system does not permit to mount a file system in a namespace")
@@ -320,9 +322,10 @@ async def test_a_full_file_system_loses_no_recorded_result(more: tuple[str, ...]
     command = [*unshare, sys.executable, "-c", FULL, str(folder), *more]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    refused, lost, kept = done.stdout.splitlines()
+    refused, lost, kept, read = done.stdout.splitlines()
     assert re.match(r"refused .*night\.db: .*([Nn]o space left on device|is full)", refused), refused
     assert lost == "lost [] 2"
+    assert read == "read ['Succeeded']"
     assert kept.startswith("kept True ")
     assert int(kept.split()[-1]) == 9 if more else int(kept.split()[-1]) > 20
 

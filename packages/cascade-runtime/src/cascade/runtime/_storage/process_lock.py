@@ -101,7 +101,7 @@ def is_held(path: Path) -> bool:
     if not path.exists() or not available():
         return False
     try:
-        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:  # it was deleted in this moment
         return False
     try:
