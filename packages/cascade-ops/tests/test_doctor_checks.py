@@ -187,6 +187,16 @@ def test_each_missing_right_is_named(
         assert "rule" in each.remedy
 
 
+def test_an_engine_whose_reports_do_not_arrive_is_a_warning_with_both_rules() -> None:
+    """Every engine with a birth retains them: its own rules may be missing, or those of this user."""
+    view = View()
+    birth = {"status": "online", "session": "s1", "ts": datetime.fromtimestamp(NOW, UTC).isoformat()}
+    view.fold("cascade/status/a", json.dumps(birth).encode(), now=1.0, retained=True)
+    (found,) = findings(replace(good(), view=view), now=NOW)
+    assert (found.name, found.warning) == ("no_reports", True)
+    assert found.steps == ("topic write cascade/state/a/+", "topic read cascade/state/+/+")
+
+
 def test_engines_that_a_broker_has_lost_are_named() -> None:
     """A clock that is ahead, a store that was lost, reports without a birth."""
     view = View()
@@ -195,7 +205,7 @@ def test_engines_that_a_broker_has_lost_are_named() -> None:
     view.fold("cascade/status/a", json.dumps(birth).encode(), now=1.0, retained=True)
     view.fold("cascade/state/b/constraints", json.dumps(report).encode(), now=1.0, retained=True)
     facts = replace(good(), view=view)
-    assert names(facts) == ["clock", "store_lost", "(no_birth)"]
+    assert names(facts) == ["clock", "store_lost", "(no_reports)", "(no_birth)"]
     assert "a differs from this machine's: a by +3600 s" in findings(facts, now=NOW)[0].text
 
 

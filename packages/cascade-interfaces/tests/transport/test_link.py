@@ -91,15 +91,19 @@ async def test_a_call_without_an_answer_ends_the_link(
     await connector.disconnect()
 
 
-@pytest.mark.parametrize("call", ["subscribe", "publish"])
+REJECTS = "the broker rejects messages (code 135) and they are lost, the first for {topic}; check its access list; cascade acl prints the rules of an engine"
+LOST = (LinkLost(Fails(Kind.CREDENTIALS)), "it is credentials; trying again once every 30 s", 2)
+
+
 @pytest.mark.parametrize(
-    ("error", "text", "links"),
+    ("call", "error", "text", "links"),
     [
-        (LinkLost(Fails(Kind.CREDENTIALS)), "it is credentials; trying again once every 30 s", 2),
-        (MessageRejected(135), "messages (code 135) and they are lost; check its access list", 1),
-        (ValueError("no"), "{call} failed: ValueError('no')", 1),
+        ("subscribe", *LOST),
+        ("publish", *LOST),
+        ("publish", MessageRejected(135), REJECTS.format(topic=STATUS), 1),
+        ("subscribe", ValueError("no"), "subscribe failed: ValueError('no')", 1),
+        ("publish", ValueError("no"), "publish failed: ValueError('no')", 1),
     ],
-    ids=["lost", "rejected", "failed"],
 )
 @leaping
 async def test_a_call_that_fails_ends_the_link_only_if_that_is_lost(
@@ -118,14 +122,14 @@ async def test_a_call_that_fails_ends_the_link_only_if_that_is_lost(
     await asyncio.sleep(40.0)
     assert connector.statistics().connections == links
     (warning,) = warnings()
-    assert warning.endswith(text.format(call=call))
+    assert warning.endswith(text)
     await connector.disconnect()
 
 
 @pytest.mark.parametrize(
     ("error", "reason", "text"),
     [
-        (MessageRejected(135), NOT_ALLOWED, "the broker rejects messages (code 135) and they are lost; check its access list"),
+        (MessageRejected(135), NOT_ALLOWED, REJECTS.format(topic=TELEMETRY)),
         (MessageTooLarge(9_000, 10), TOO_LARGE, f"a message for {TELEMETRY} is dropped: it has 9,000 bytes, and the broker accepts at most 10"),
         (ValueError("no"), REFUSED, f"a message for {TELEMETRY} cannot be sent and is dropped: ValueError('no')"),
     ],

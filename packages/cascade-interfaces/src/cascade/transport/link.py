@@ -245,8 +245,12 @@ class Link(ABC):
         await self._call("publish", self._send_and_wait, message)
 
     async def _send_and_wait(self, message: Outgoing) -> None:
-        if (sending := self._send(message)) is not None:
+        if (sending := self._send(message)) is None:
+            return
+        try:
             await sending
+        except MessageRejected as exc:
+            self.senders.log_rejection(exc, message.topic)
 
     async def publish_offline(self) -> bool:
         """Publish the offline message, and nothing behind it; return whether the peer acknowledged it within half a second.
@@ -335,8 +339,6 @@ class Link(ABC):
             self._lose(unanswered(method.upper()))
         except LinkLost as exc:
             self.fail(exc)
-        except MessageRejected as exc:
-            self.senders.log_rejection(exc)
         except Exception as exc:
             self._log.warning("%s failed: %r", method, exc)
         return None

@@ -168,7 +168,7 @@ class Senders:
         """Drop a message that the client or the peer does not take, and log the first one of each kind."""
         if isinstance(exc, MessageRejected):
             self._outbox.give_up(item, NOT_ALLOWED)
-            self.log_rejection(exc)
+            self.log_rejection(exc, item.topic)
         elif isinstance(exc, MessageTooLarge):
             self._outbox.give_up(item, TOO_LARGE)
             self._state.failed(TOO_LARGE, "a message for %s is dropped: %s", item.topic, exc)
@@ -183,12 +183,13 @@ class Senders:
             self.wake()
         return self._loop.time()
 
-    def log_rejection(self, exc: MessageRejected) -> None:
+    def log_rejection(self, exc: MessageRejected, topic: str) -> None:
         """Log that the peer rejects messages: once for each link."""
         self._state.failed(
             NOT_ALLOWED,
-            "the broker rejects messages (code %d) and they are lost; check its access list",
+            "the broker rejects messages (code %d) and they are lost, the first for %s; check its access list; cascade acl prints the rules of an engine",
             exc.code,
+            topic,
         )
 
     def _become_steady(self) -> None:

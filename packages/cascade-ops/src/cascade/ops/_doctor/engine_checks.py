@@ -26,6 +26,7 @@ def engine_findings(facts: Facts, *, now: float, monotonic: float) -> Iterator[F
     yield from _collisions(facts)
     yield from _lost_store(facts.view)
     yield from _hidden(facts.view, monotonic)
+    yield from _unreported(facts.view)
     yield from _ghosts(facts)
 
 
@@ -78,6 +79,18 @@ def _lost_store(view: View) -> Iterator[Finding]:
             f"{some(late)} could not confirm which constraints are set",
             "an engine may obey an old set",
             "check the engine's rights on cascade/sync/ENGINE/+ and its connection",
+            warning=True,
+        )
+
+
+def _unreported(view: View) -> Iterator[Finding]:
+    if silent := sorted(source for source, engine in view.engines.items() if engine.is_unreported):
+        yield Finding(
+            "no_reports",
+            f"{some(silent)} is online, and none of its reports arrives",
+            "what runs there and what holds it is not known, and no command with --wait gets an answer",
+            "let the engine write its reports, and this user read them",
+            (f"topic write cascade/state/{silent[0]}/+", "topic read cascade/state/+/+"),
             warning=True,
         )
 
