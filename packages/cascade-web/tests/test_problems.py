@@ -12,6 +12,7 @@ from pages import EACH_BROKER, Kind, fresh, guarded, log_in, pause_everything, r
 from playwright.async_api import Page, expect
 from served_page import Upstream, served
 
+from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit.brokers import Mosquitto
 from cascade.web import page as made_page
 
@@ -73,6 +74,27 @@ async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> N
                 "Nothing has arrived: the broker has nothing"
             )
             await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
+
+
+@pytest.mark.full
+async def test_what_the_rules_hide_is_not_called_nothing(tabs: Tabs) -> None:
+    """A user who reads births only, such as one who starts workflows: what runs and what holds it is not known."""
+    acl = ["user press", "topic readwrite #", "user wall", "topic read cascade/status/+"]
+    acl += ["topic readwrite cascade/sync/wall/+"]
+    users = dict.fromkeys(("press", "wall"), PASSWORD)
+    with fresh(Mosquitto, users=users, acl=acl, max_queued_messages=65_000) as broker:
+        url = broker.url.replace("://", f"://press:{PASSWORD}@")
+        async with (
+            MqttConnector.from_url(url, source_id="press"),
+            served(Upstream.of(broker.url)) as port,
+        ):
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            await log_in(tab.page, "wall", PASSWORD)
+            await expect(row(tab.page, "press")).to_contain_text("no report of it arrives")
+            for panel in ("Runs", "Constraints"):
+                await expect(region(tab.page, panel)).to_contain_text(
+                    "Not known: no report of press arrives."
+                )
 
 
 async def file_page(tabs: Tabs, folder: Path, address: str) -> Tab:

@@ -22,6 +22,9 @@ const evidence = (() => {
       + `If ${are} connected over MQTT, this user may not read ${STATUS_TOPICS} and ${STATE_TOPICS}.`;
   }
 
+  /** Return what is not known of engines that are online and whose reports do not arrive, and what to do. */
+  const unreported = (sources) => `Not known: no report of ${named(sources)} arrives. The access rules do not let this user read ${STATE_TOPICS}, or the engine write its reports.`;
+
   /** Return what to do about the engines that do not get what is set here. */
   const unreached = (sources) => `What you set here does not reach ${named(sources)}: reports come without it. An engine over NATS needs `
     + "“cascade pause SOURCE --broker nats://HOST”; one over MQTT may not read cascade/constraints/#.";
@@ -54,5 +57,5 @@ const evidence = (() => {
     return progress.isActive(row.status) && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
   }
 
-  return { NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, CONSTRAINT_TOPICS, presenceOf, isOld, named, banner, unreached, note, counted, statusOf };
+  return { unreported, NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, CONSTRAINT_TOPICS, presenceOf, isOld, named, banner, unreached, note, counted, statusOf };
 })();

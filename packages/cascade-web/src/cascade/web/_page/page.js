@@ -42,6 +42,8 @@
     isKnown: () => link?.isReady === true && link.proved,
     /** Whether a constraint that the view does not have is not on the broker. */
     knowsRegisters: () => isComplete() && mayRead(evidence.CONSTRAINT_TOPICS),
+    /** The engines whose reports the broker's rules hide, or do not permit. */
+    unreported: () => (isComplete() ? [...view.engines.values()].filter((engine) => engine.isUnreported).map(({ source }) => source) : []),
     hasNoState: (engine) => isSure() && engine.hasNoState(page.now),
     mayRead,
     unknown,

@@ -75,6 +75,7 @@ const panels = (() => {
     if (online && presence?.seconds != null) notes.push(page.since(engine, presence.seconds, "connected "));
     if (!online && engine.heard !== null) notes.push(`last message ${duration(page.now - engine.heard)} ago`);
     else if (!online && engine.reported !== null) notes.push(`last report ${page.ago(engine, engine.reported)}`);
+    if (page.unreported().includes(engine.source)) notes.push("no report of it arrives");
     if (online && report) notes.push(plural(engine.activeRuns(page.now), "run"));
     if (online && summary) notes.push(`${count(summary.running)} running, ${count(summary.waiting)} waiting`);
     if (online && engine.sync && engine.sync !== "synced") notes.push(engine.sync);
@@ -312,13 +313,14 @@ const panels = (() => {
       this.page = page;
       const rows = (id, row, empty) => new Rows(byId(id), { row: () => row(page), empty, label: byId(`${id}-title`)?.textContent ?? null });
       const ready = (text) => () => (page.isKnown() ? text : page.unknown());
+      const reported = (text) => () => (page.unreported().length ? evidence.unreported(page.unreported()) : ready(text)());
       this.engines = rows("engines", engineRow, ready("No engines. An engine appears as soon as it connects to this broker."));
       this.workflows = new workflows.Panel(page);
       this.gone = false;
-      this.runs = rows("runs", runRow, ready("Nothing runs now."));
+      this.runs = rows("runs", runRow, reported("Nothing runs now."));
       this.recent = rows("recent", recentRow, ready("No run has ended yet."));
       this.constraints = rows("constraints", constraintRow, () => (!page.isKnown() ? page.unknown()
-        : page.view.hasOnlyEvents() ? "None is set over MQTT." : "None: nothing is paused or limited."));
+        : page.unreported().length ? evidence.unreported(page.unreported()) : page.view.hasOnlyEvents() ? "None is set over MQTT." : "None: nothing is paused or limited."));
       this.running = rows("running", runningRow, () => this.runningEmpty);
       this.waiting = rows("waiting", waitingRow, () => this.waitingEmpty);
       this.failures = rows("failures", failureRow, () => "Not known here.");

@@ -74,6 +74,9 @@ const views = (() => {
       return times.length ? Math.max(...times) : null;
     }
 
+    /** Whether it is online and none of its reports has come, which every engine with a birth retains. */
+    get isUnreported() { return Boolean(this.presence?.online) && !this.constraints && !this.runs; }
+
     /** Whether two processes use its name. */
     get contested() { return Boolean(this.constraints?.contested || this.runs?.contested); }
 
