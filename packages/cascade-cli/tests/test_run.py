@@ -485,6 +485,44 @@ def test_sigterm_cancels_the_run(folder: Path) -> None:
     assert json.loads(out)["status"] == "Cancelled"
 
 
+LEAVING = """
+import asyncio, sys
+import cascade as cs
+
+class Slow(cs.LocalConnector):
+    async def disconnect(self):
+        print("leaving", file=sys.stderr, flush=True)
+        await asyncio.sleep(60)
+
+settings = cs.settings(connector=Slow())
+
+@cs.task
+def workflow():
+    return 1
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("state", [[], ["--state", "runs", "--run-id", "night"]])
+def test_a_signal_while_the_last_messages_are_sent_gives_no_wrong_result(
+    folder: Path, state: list[str]
+) -> None:
+    """The run has succeeded, and its value is not null: it is recorded, or lost."""
+    (folder / "leaving.py").write_text(LEAVING)
+    process = started("run", "leaving.py", "--json", *state, folder=folder)
+    assert process.stderr is not None
+    while "leaving" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60 * busyness())
+    assert process.returncode == 143, err
+    document = json.loads(out)
+    assert (document["status"], document["counts"]) == ("Succeeded", {"COMPLETED": 1})
+    assert "result" not in document
+    remedy = "run it again with the id night to get it" if state else "it is lost"
+    assert f"cascade: the run succeeded, and a signal came before its result was here; {remedy}\n" in err
+
+
 @pytest.mark.full
 @pytest.mark.process
 def test_the_progress_is_drawn_in_a_terminal(folder: Path) -> None:

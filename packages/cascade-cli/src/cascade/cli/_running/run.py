@@ -204,13 +204,21 @@ def _report(
 ) -> None:
     output, status = settings.output, _status(summary, error)
     failed = error if isinstance(error, Exception) else None
+    # a signal came while the last messages were sent
+    without_value = status is RunStatus.SUCCEEDED and error is not None and failed is None
+    if without_value:
+        is_recorded = {"state", "state_backend"} & plan.keywords.keys()
+        remedy = f"run it again with the id {summary.run_id} to get it" if is_recorded else "it is lost"
+        output.note(f"cascade: the run succeeded, and a signal came before its result was here; {remedy}")
     if output.json:
-        document = {"run_id": summary.run_id, "status": status.value, "result": as_json(value)}
+        document: dict[str, Any] = {"run_id": summary.run_id, "status": status.value}
+        if not without_value:
+            document["result"] = as_json(value)
         document["counts"] = dict(summary.counts)
         if failed is not None:
             document["error"] = as_object(failed, summary.error)
         output.document(document)
-    elif not isinstance(value, Failure):
+    elif not (without_value or isinstance(value, Failure)):
         show(value, output)
     if failed is None:
         return
