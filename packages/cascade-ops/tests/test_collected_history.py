@@ -273,6 +273,17 @@ def test_history_shows_a_run_that_goes_on_again(tmp_path: Path, capsys: pytest.C
     assert (pressed["began"], pressed["ended"]) == ("2026-11-21T03:00:21+00:00", None)
 
 
+def test_history_says_why_a_step_waited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of one that has run since: that is where the time of the night has gone."""
+    events = [
+        lifecycle(0, "ENGINE_STARTED", name="nightly"),
+        step(1, "BLOCKED", reason="global is paused"),
+        step(2, "RUNNING"),
+    ]
+    found = history_of(tmp_path / "all.sqlite", capsys, events, run="run")
+    assert [(each["state"], each["reason"]) for each in found["steps"]] == [("running", "global is paused")]
+
+
 def test_history_counts_events_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They may have come in another order, at the same moment, and those of two boxes by turns."""
     run = [lifecycle(0, "ENGINE_STARTED", name="nightly"), step(1, "RUNNING"), step(2, "COMPLETED")]

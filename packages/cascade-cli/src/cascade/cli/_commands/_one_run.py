@@ -38,6 +38,7 @@ STEPS = (
     Column("began", show=show_ago),
     _TOOK,
     Column("error"),
+    Column("reason"),
 )
 VALUES = (Column("size", right=True), Column("value", show=lambda value: shown(value)[:80]))
 

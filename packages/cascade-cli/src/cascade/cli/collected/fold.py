@@ -20,6 +20,7 @@ class _Body(msgspec.Struct):
     task_name: str = ""
     state: str = ""
     error: str = ""
+    reason: str = ""
 
 
 class _StateEvent(msgspec.Struct):
@@ -78,7 +79,9 @@ class CollectedRun:
         elif body.get("type") == "TaskStateEvent":
             names = ("task_id", "task_name", "state")
             texts = {name: str(body.get(name)) for name in names}
-            self._follow_step(_Body(error=str(body.get("error") or ""), **texts), ts)
+            self._follow_step(
+                _Body(error=str(body.get("error") or ""), reason=str(body.get("reason") or ""), **texts), ts
+            )
 
     @property
     def counts(self) -> Counter[str]:
@@ -108,9 +111,12 @@ class CollectedRun:
                 "ended": None,
                 "took": None,
                 "error": "",
+                "reason": "",
                 "size": 0,
             }
         step["state"], step["error"] = state.lower(), body.error
+        # a step that has run since keeps why it waited
+        step["reason"] = body.reason or step["reason"]
         if state == "RUNNING":
             step["starts"] += 1
             step["began"], step["ended"] = step["began"] or ts, None
