@@ -32,7 +32,7 @@ PANELS = """(cases) => {
     const shownPage = {
         get view() { return view; }, get selected() { return selected; }, now: 100, clock: 1800000000,
         timelines: new timelines.Timelines(), graphs: new Map(),
-        clockOf: () => null, since: none, ago: none, asOf: (each) => each, isKnown: () => true, hasNoState: () => false, mayRead: () => true, knowsRegisters: () => true,
+        clockOf: () => null, since: none, ago: none, asOf: (each) => each, isKnown: () => true, unreported: () => [], hasNoState: () => false, mayRead: () => true, knowsRegisters: () => true,
         unknown: none, choose: (active, over) => { selected = (active[0] ?? over[0]).key; },
         actions: { isPaused: () => false, pausedBy: none, isOff: () => false, obeyed: none, redraw: none },
     };
