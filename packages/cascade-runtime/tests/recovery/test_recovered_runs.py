@@ -23,6 +23,7 @@ from cascade.interfaces import (
     StepInfo,
     StepKeepsDyingError,
     StepState,
+    TaskCancelledError,
     UnstorableValueError,
     UsageError,
 )
@@ -310,6 +311,32 @@ async def test_a_step_that_runs_at_most_once_is_in_doubt_after_a_kill() -> None:
         ):
             await Engine(state_backend=MemoryState(stored)).run(target, run_id="night")
     assert ran["hang"] == 1
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_step_that_its_own_code_has_cancelled_has_failed(tmp_path: Path, *, is_async: bool) -> None:
+    """It is tried again as often as its policy says, and is not in doubt afterwards."""
+
+    @task
+    async def waits() -> None:
+        note("cancelled")
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    @task
+    def raises() -> None:
+        note("cancelled")
+        raise asyncio.CancelledError
+
+    state = SqliteState(tmp_path / "runs", power_safe=False)
+    target = (waits if is_async else raises).at_most_once()().with_retry(2, on=(TaskCancelledError,))
+    for calls in 2, 4:
+        with pytest.raises(TaskCancelledError, match="something that it awaited"):
+            await Engine(state_backend=state).run(target, run_id="night")
+        (found,) = state.steps("night")
+        assert found.state is StepState.FAILED
+        assert ran["cancelled"] == calls
 
 
 @pytest.mark.parametrize(("settings", "limit"), [({}, 5), ({"max_starts": 3}, 3)])

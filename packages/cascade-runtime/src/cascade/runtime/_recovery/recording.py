@@ -164,7 +164,7 @@ class RunRecording:
             raise
 
     async def after_failure(self, node: Node, error: Exception) -> None:
-        """Commit that a step failed for good: as its result, if a call keeps it. A cancellation is not an outcome."""
+        """Commit that a step failed for good: as its result, if a call keeps it. A cancel of this run is not an outcome."""
         if node.call.policies.recorded and keeper_of(node, error) is not None:
             self._complete_row(node)
             failure = failure_of(node, error)
@@ -172,7 +172,7 @@ class RunRecording:
             await self._journal.completed(node.key, failure, events=events, error=failure.error)
             return
         self._started.discard(node)
-        if not isinstance(error, TaskCancelledError | RunCancelledError):
+        if not (isinstance(error, TaskCancelledError | RunCancelledError) and error.run_id == self._run_id):
             await self._journal.failed(node.key, describe(error))
 
     async def before_expand(self, node: Node, target: Node, graph: Scope, lazy: LazyResult[Any]) -> None:

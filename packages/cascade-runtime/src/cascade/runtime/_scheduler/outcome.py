@@ -201,9 +201,7 @@ class RunOutcome:
         """
         requested = self._to_cancel.pop(node, None)
         if requested is None and not self.finished.done():
-            failure = TaskCancelledError(node.name, "something that it awaited had been cancelled")
-            failure.__cause__ = error
-            self.fail(node, failure, continuation_target=continuation_target)
+            self.fail(node, own_cancel(node, error), continuation_target=continuation_target)
             return
         reason = STOPPING if requested is None else str(requested)
         if continuation_target is None and not node.definition.on_loop:
@@ -283,6 +281,13 @@ class RunOutcome:
         if continuation_target.status is Status.WAITING:
             self._state.complete(continuation_target, value_of(keeper, failure))
         self.conclude()
+
+
+def own_cancel(node: Node, error: asyncio.CancelledError) -> TaskCancelledError:
+    """Return the failure of a task that was cancelled, and not by its run."""
+    failure = TaskCancelledError(node.name, "something that it awaited had been cancelled")
+    failure.__cause__ = error
+    return failure
 
 
 def as_failure(error: BaseException) -> Exception | None:

@@ -24,7 +24,7 @@ from cascade.interfaces.errors import TaskTimeoutError
 from cascade.interfaces.text import nearest
 from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler.attempts import AttemptContext
-from cascade.runtime._scheduler.outcome import as_failure
+from cascade.runtime._scheduler.outcome import as_failure, own_cancel
 from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
@@ -170,7 +170,7 @@ class TaskRunner:
         if node.attempt > 1:
             await context.resume(node, delay, admitted=admitted)
         try:
-            value = await call(node, context)
+            value = await _with_own_cancel(call, node, context)
             if type(value) not in PLAIN:
                 value = await with_calls(value)
         except Exception as exc:
@@ -329,7 +329,7 @@ async def _with_retry(retry: RetryPolicy, call: Wrapped, node: Node, context: At
     while True:
         attempt = node.attempt
         try:
-            return await call(node, context)
+            return await _with_own_cancel(call, node, context)
         except Exception as exc:
             if attempt >= retry.max_attempts or not isinstance(exc, retry.on):
                 raise
@@ -339,6 +339,17 @@ async def _with_retry(retry: RetryPolicy, call: Wrapped, node: Node, context: At
         delay = retry.delay_after(attempt, random.random())
         reason = f"attempt {attempt} of {retry.max_attempts} failed; the next one comes in {delay:g} s"
         await context.retry(node, failure, delay, reason)
+
+
+async def _with_own_cancel(call: Wrapped, node: Node, context: AttemptContext) -> Any:
+    """Make a failure of a CancelledError that the task raised by itself, as the end of the task does."""
+    try:
+        return await call(node, context)
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise own_cancel(node, exc) from exc
 
 
 async def _with_preparation(prepare: Prepare, call: Wrapped, node: Node, context: AttemptContext) -> Any:
