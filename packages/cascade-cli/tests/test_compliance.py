@@ -540,7 +540,10 @@ def test_a_clock_that_differs_is_named_where_a_constraint_expires(plant: Plant) 
         ("task:resize*", "task:resize_all", True),
         ("task:resize*", "task:audit", False),
         ("run:1", "run:2", False),
+        ("workflow:a", "workflow:b", False),
         ("run:1", "task:x", True),
+        ("global", "gate.power of global", True),
+        ("run:1", "gate.power of run:1", True),
     ],
 )
 def test_a_resume_names_the_pauses_that_still_hold_tasks(
@@ -549,8 +552,10 @@ def test_a_resume_names_the_pauses_that_still_hold_tasks(
     """It is obeyed, and nothing starts all the same."""
     plant.online("a")
     answers = plant.begin(clearing(resumed, "pause", plant.view.registers))
-    row = {**PAUSED, "scope": other, "topic": constraint_topic(other, "pause")}
-    plant.report("a", effective=[row, {**row, "type": "concurrency", "scope": "global"}])
+    kind, scope = ("gate.power", resumed) if other.startswith("gate") else ("pause", other)
+    row = {**PAUSED, "scope": scope, "type": kind, "topic": constraint_topic(scope, kind)}
+    gate = {"state": "closed", "holds": True} if kind != "pause" else {}
+    plant.report("a", effective=[{**row, "gate": gate}, {**row, "type": "concurrency", "scope": "global"}])
     given = answers.get(plant.now)
     assert given["a"].kind == "applied"
     assert answers.held(given) == ([{"source": "a", "by": [other]}] if held else [])

@@ -201,6 +201,8 @@ async def test_messages_that_are_put_aside_are_listed_counted_and_dropped_alone(
     (row, other) = listed(tmp_path, capsys)
     assert (row["waiting"], row["sent"], row["put_aside"], "aside" in row) == (3, 2, 2, False)
     assert (other["put_aside"], other["in_use"]) == (0, True)
+    assert main(["outbox", "list", str(tmp_path)]) == 0
+    assert str(one.oldest) in capsys.readouterr().out.splitlines()[0]
     assert listed(tmp_path, capsys, "--aside") == [
         {"sender": "press", "topic": "plant/line", "payload": "{}"},
         {"sender": "press", "topic": "plant/door", "payload": '{"n": 1}'},

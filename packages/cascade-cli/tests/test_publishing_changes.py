@@ -223,6 +223,17 @@ async def test_an_engine_without_a_name_that_is_far_away_is_waited_for(
     assert "engines without a name may not have answered" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("seconds", "answer"), [(50, "applied"), (70, "unknown")])
+async def test_an_answer_is_waited_for_until_the_time_is_over(
+    seconds: int, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes behind it is too late."""
+    after: list[Item] = [returned(), *[0.5] * 2 * seconds, report("a")]
+    link = OddLink(Linked(), birth("a"), ALL, after=after, monkeypatch=monkeypatch)
+    code, lines = await pause(link, wait=Wait(60.0))
+    assert (code, lines[-1].split("\t")[:2]) == (answer != "applied", [answer, "a"])
+
+
 async def test_a_flood_of_invented_engines_does_not_delay_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
