@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from cascade.interfaces import Complete, Connector, LifecycleEvent, Message, Rep
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime.serving._intake import RequestedRun
 from cascade.runtime.serving._store import RequestStore
+from cascade.testing import ManualClock
 from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
 from cascade.wire import View
@@ -439,6 +441,21 @@ async def test_an_id_is_answered_from_its_record_after_a_restart_and_never_runs_
             assert (await client.answers(2))[1]["code"] == "invalid"
             assert client.offered["audit"].last.run_id == "audit~a"
     assert CALLS == [13]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_an_id_is_known_for_a_day_and_with_a_state_folder_for_good(
+    recorded: bool, tmp_path: Path
+) -> None:
+    """A request that repeats it later starts another run; a recorded run has its value."""
+    clock = ManualClock(time.time())
+    settings = {"state": tmp_path / "runs"} if recorded else {}
+    async with service(audit, clock=clock, **settings) as client:
+        for number, days in enumerate((0.9, 30.0, 33.0, 0.0)):
+            await client.ask("audit", id="a", wait=True, params={"number": 5})
+            await client.answers(number + 1)
+            clock.advance(days * 86_400)
+    assert len(CALLS) == (1 if recorded else 3)
 
 
 async def test_who_asks_while_an_end_is_recorded_is_answered_once_and_after_that(

@@ -108,6 +108,10 @@ def test_what_earlier_attempts_recorded_is_published_first_and_settled_as_all_ot
     assert (trail.trail.settled, numbers(trail.commit("a").pending)) == (7, [10, 11])
     trail.queue.safe[0]()
     assert trail.trail.settled == 9
+    trail.report("a", TaskState.COMPLETED)
+    trail.report("b", TaskState.RUNNING)
+    trail.queue.safe[-1]()
+    assert numbers(trail.commit("b").pending) == [13], "its start, 12, can no longer be lost"
 
 
 def test_an_event_that_cannot_be_made_costs_one_log_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -275,18 +275,25 @@ async def test_a_summary_is_scalars_and_is_down_after_a_clean_end(
     hub: LocalHub, watcher: Watcher, gate: Gate
 ) -> None:
     """`running` and `waiting` are now, `completed` and `failed` since the process started."""
-    going = asyncio.create_task(engine(hub).run(add([gate.hold(number) for number in range(2)])))
-    await eventually(lambda: watcher.of_kind("summary") and watcher.of_kind("summary")[-1]["running"] == 2)
+
+    @task
+    async def broken() -> None:
+        raise ValueError("no such file")
+
+    held = add([gate.hold(number) for number in range(2)])
+    going = asyncio.create_task(engine(hub).run([held, broken()], on_failure="continue"))
+    await eventually(lambda: watcher.of_kind("summary") and watcher.of_kind("summary")[-1]["failed"] == 1)
     now = watcher.of_kind("summary")[-1]
     keys = "up runs running waiting completed failed paused last_status ts"
     assert " ".join(now) == keys
     assert all(isinstance(value, str | int | bool) for value in now.values())
-    assert (now["up"], now["runs"], now["waiting"], now["last_status"]) == (1, 1, 0, "")
+    assert (now["up"], now["runs"], now["running"], now["waiting"], now["last_status"]) == (1, 1, 2, 0, "")
     gate.open.set()
-    await going
+    with pytest.raises(ExceptionGroup, match="1 of the run's tasks failed"):
+        await going
     await eventually(lambda: watcher.of_kind("summary")[-1]["up"] == 0)
     end = watcher.of_kind("summary")[-1]
-    assert (end["runs"], end["completed"], end["last_status"]) == (0, 3, "Succeeded")
+    assert (end["runs"], end["completed"], end["failed"], end["last_status"]) == (0, 3, 1, "Failed")
     await eventually(lambda: watcher.view.engines[SOURCE].status(0.0) == "ended")
 
 

@@ -314,6 +314,18 @@ def test_an_engine_is_paused_by_a_pause_of_all_that_it_runs(effective: list[obje
     assert engine_rows(view, 99.0)[0]["paused"] is False
 
 
+@pytest.mark.parametrize(("scope", "status"), [("run:r", "Paused"), ("task:a", "Running")])
+def test_an_engine_without_a_report_on_constraints_shows_who_pauses_a_run(scope: str, status: str) -> None:
+    """Its report of the run names the registers for which tasks wait; one for some tasks pauses no run."""
+    view, topic = View(), constraint_topic(scope, "pause")
+    put(view, status_topic("line"), {"status": "online", "session": "s"})
+    waiting = [{"why": "constraint", "type": "pause", "topic": topic, "n": 2}]
+    runs(view, {"counts": {"BLOCKED": 2}, "waiting": waiting})
+    put(view, topic, {"type": "pause", "id": "x", "by": "ada"}, retained=True)
+    (row,) = run_rows(view, 0.0)
+    assert (row["status"], row["by"]) == (status, "ada" if status == "Paused" else "")
+
+
 def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:
     """By source; those that it does not concern, and those whose report is of another process, stand nowhere."""
     view = View()
