@@ -142,6 +142,7 @@ def test_a_key_that_others_can_read_is_refused(
     with pytest.raises(ConfigurationError, match=re.escape(f"tls_params: certfile: {said}")):
         MqttConnector("broker", tls_params=aiomqtt.TLSParameters(certfile=str(both)))
     monkeypatch.setenv("CASCADE_MQTT_CERT", str(both))
+    monkeypatch.setenv("CASCADE_MQTT_KEY", "")
     with pytest.raises(ConfigurationError, match=re.escape(f"CASCADE_MQTT_CERT: {said}")):
         config.from_url("mqtts://broker", {})
     both.chmod(0o600)

@@ -34,7 +34,7 @@ FIELDS = "(minute, hour, day of the month, month, day of the week)"
         ({"every": "-5m"}, "needs a whole number with a unit: 90s, 10m, 2h or 1d"),
         ({"every": 10}, "needs a whole number with a unit: 90s, 10m, 2h or 1d"),
         ({"every": "10m", "cron": "0 3 * * *"}, "cannot be given with cron=; leave one out"),
-        ({"cron": "0 3 * * *", "tz": "Europe/Berln"}, "needs the name of a time zone, such as Europe/Berlin"),
+        ({"cron": "0 3 * * *", "tz": "Asia/Tokio"}, "needs the name of a time zone, such as Asia/Tokyo"),
         ({"cron": "0 3 * * *", "tz": "berlin"}, "needs the name of a time zone, such as Europe/Berlin"),
         ({"cron": "0 3 * * *", "tz": "tokyo"}, "needs the name of a time zone, such as Asia/Tokyo"),
         ({"cron": "0 3 * * *", "tz": "../etc"}, "needs the name of a time zone, such as Europe/Berlin"),
