@@ -124,6 +124,22 @@ async def test_attempts_and_the_time_limit_come_before_a_kept_failure() -> None:
     assert (calls["read 2"], failure.type, late) == (3, "OSError", "late")
 
 
+async def test_a_cancel_of_the_tasks_own_code_is_kept() -> None:
+    """Nobody stopped the task: something that it awaited had been cancelled."""
+
+    @task
+    async def ask(x: int) -> int:
+        answer = asyncio.get_running_loop().create_future()
+        answer.cancel() if x == 2 else answer.set_result(x)
+        found: int = await answer
+        return found
+
+    one, failure, three = await Engine().run(ask.map(x=[1, 2, 3]).keep_failures())
+    assert (one, three) == (1, 3)
+    assert isinstance(failure, Failure)
+    assert (failure.type, failure.item) == ("TaskCancelledError", 1)
+
+
 async def test_a_cancelled_item_and_a_skipped_one_are_not_kept(hub: LocalHub) -> None:
     """Somebody stopped the one; the other never ran, because a task outside of the map failed."""
 

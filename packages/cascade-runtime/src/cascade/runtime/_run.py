@@ -317,7 +317,7 @@ class StillRunning:
         stuck = [task for task in (*self.tasks, *self.resources) if not task.done()]
         abandoned.update(stuck)
         parts = [
-            f"{kind} ({', '.join(sorted(task.get_name() for task in tasks if not task.done()))})"
+            f"{kind} ({', '.join(sorted({task.get_name() for task in tasks if not task.done()}))})"
             for kind, tasks in (("tasks", self.tasks), ("resources", self.resources))
             if not all(task.done() for task in tasks)
         ]

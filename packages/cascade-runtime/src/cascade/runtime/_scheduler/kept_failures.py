@@ -35,7 +35,8 @@ def keeper_of(node: Node, error: BaseException | None = None) -> Node | None:
 
     That is the call itself, or the nearest one that returned it, alone or as a part of what it returned.
     """
-    if isinstance(error, _NEVER_KEPT):
+    by_its_own_code = isinstance(error, TaskCancelledError) and not error.run_id
+    if isinstance(error, _NEVER_KEPT) and not by_its_own_code:
         return None
     each: Node | None = node
     while each is not None:
