@@ -15,6 +15,7 @@ import pytest
 from cascade.cli.main import main
 from cascade.runtime import Outbox
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
+from cascade.testkit.fixtures import require_mosquitto
 from testing_tools.engines import PASSWORD, eventually
 
 pytestmark = [
@@ -195,6 +196,7 @@ def test_events_that_the_broker_refuses_wait_for_a_user_who_may_send_them(
 def porters(kind: type[Broker]) -> Broker:
     """Make a broker whose user ``porter`` may send the events of an engine, and no report; ``eye`` may only read."""
     if kind is Mosquitto:
+        require_mosquitto()
         acl = ["user press", "topic readwrite #", "user porter", "topic readwrite cascade/sync/porter/+"]
         users = dict.fromkeys(("press", "porter", "eye"), PASSWORD)
         return Mosquitto(
