@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from distributed import Client, LocalCluster, Status
+from distributed.comm.core import CommClosedError
 
 from cascade.executors.dask._script import REMEDY, script_problem
 from cascade.interfaces import ExecutorUnavailable
@@ -184,23 +185,26 @@ def _do_nothing() -> None:
 
 
 @contextlib.contextmanager
-def _quiet_end_of_tries() -> Iterator[None]:
-    """Keep Dask from logging, with a traceback, that a client which is closed stops trying to reach its scheduler."""
-    logger = logging.getLogger("distributed.client")
-    logger.addFilter(_is_no_cancellation)
+def _quiet_close() -> Iterator[None]:
+    """Keep Dask from logging, with a traceback, that what is closed sends nothing more and no longer tries to connect."""
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "batched")]
+    for logger in loggers:
+        logger.addFilter(_is_no_end)
     try:
         yield
     finally:
-        logger.removeFilter(_is_no_cancellation)
+        for logger in loggers:
+            logger.removeFilter(_is_no_end)
 
 
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
+def _is_no_end(record: logging.LogRecord) -> bool:
+    ends = (asyncio.CancelledError, CommClosedError)
+    return record.exc_info is None or not isinstance(record.exc_info[1], ends)
 
 
 async def _close(client_or_cluster: Any, timeout: float) -> None:
     """Close a client or a cluster; ignore errors, because it may be broken."""
-    with contextlib.suppress(Exception), _quiet_end_of_tries():
+    with contextlib.suppress(Exception), _quiet_close():
         # Dask's own limit does not always take effect
         async with asyncio.timeout(timeout + 1):
             await client_or_cluster.close(timeout=timeout)
