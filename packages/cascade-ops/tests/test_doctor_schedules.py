@@ -34,12 +34,9 @@ def report(next_at: str | None, last: str = "", **schedule: Any) -> View:
     planned = {"cron": "0 3 * * *", "tz": "Europe/Berlin", "text": "At 03:00", "next": next_at, **schedule}
     rows = [{**row, "last": ended, "schedule": planned}, {**row, "name": "by_hand"}]
     head = {"v": "1.0", "source": "press", "session": "s", "ts": TODAY}
-    view.fold(
-        "cascade/state/press/workflows",
-        json.dumps(head | {"workflows": rows}).encode(),
-        now=1.0,
-        retained=True,
-    )
+    for kind, content in ("workflows", rows), ("runs", []):
+        message = json.dumps(head | {kind: content}).encode()
+        view.fold(f"cascade/state/press/{kind}", message, now=1.0, retained=True)
     return view
 
 
@@ -81,9 +78,15 @@ def test_a_machine_without_the_lease_misses_no_tick_while_another_one_holds_it(*
         lease = {"name": "hall-2", "ttl": 30.0, "held": held}
         schedule = {"cron": "0 3 * * *", "tz": "Europe/Berlin", "text": "At 03:00", "next": at}
         row = {"name": "audit", "doc": "", "params": {}, "overlap": "skip", "accepting": True}
-        body = {"v": "1.0", "source": source, "session": "s", "ts": TODAY}
-        body["workflows"] = [row | {"schedule": schedule, "lease": lease}]  # type: ignore[assignment]
-        for topic, payload in ((f"state/{source}/workflows", body), (f"status/{source}", birth)):
+        head = {"v": "1.0", "source": source, "session": "s", "ts": TODAY}
+        for topic, payload in (
+            (
+                f"state/{source}/workflows",
+                head | {"workflows": [row | {"schedule": schedule, "lease": lease}]},
+            ),
+            (f"state/{source}/runs", head | {"runs": []}),
+            (f"status/{source}", birth),
+        ):
             view.fold(f"cascade/{topic}", json.dumps(payload).encode(), now=1.0, retained=True)
     names = [each.name for each in findings(replace(good(), view=view), now=NOW)]
     assert names == ([] if is_live else ["tick_not_run"])

@@ -140,7 +140,10 @@ def local() -> LazyResult[Any]:
     [
         (local, "is a call of 'inside', which has no name to find it by"),
         (lambda: add(Param("x")), "is a call of 'x', which has no name to find it by"),
-        (lambda: task(mode="process")(half.function)(1), "is a call of 'half', which has no name to find it by"),
+        (
+            lambda: task(mode="process")(half.function)(1),
+            "is a call of 'half', which has no name to find it by",
+        ),
         (lambda: add({half(1)}), "holds a call in something other than a list, tuple or dict"),
         (lambda: add(1).with_constraints(gpu=half(2)), "is a call of 'add', which has no name to find it by"),
     ],
