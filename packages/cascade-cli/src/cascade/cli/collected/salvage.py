@@ -26,6 +26,15 @@ def salvaged(damaged: sqlite3.Connection) -> sqlite3.Connection:
     damaged.text_factory = lambda text: text.decode("utf-8", "replace")
     tables = [*damaged.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")]
     copy = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+    try:
+        _fill(copy, tables, damaged)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def _fill(copy: sqlite3.Connection, tables: list[tuple[str, str, str]], damaged: sqlite3.Connection) -> None:
     copy.execute("BEGIN")
     for _, _, sql in sorted(tables, key=lambda row: row[0] != "table"):
         copy.execute(sql)
@@ -36,7 +45,6 @@ def salvaged(damaged: sqlite3.Connection) -> sqlite3.Connection:
                 copy.execute(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", row)
     _summarize(copy)
     copy.execute("COMMIT")
-    return copy
 
 
 def _whole_rows(damaged: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...]]:
