@@ -169,30 +169,6 @@ def test_a_broker_that_has_lost_its_store_learns_of_a_run_that_never_had_a_link(
     assert plant.statuses() == {"night-7": "Succeeded"}
 
 
-@pytest.mark.parametrize("kind", [Mosquitto, NatsServer])
-def test_events_that_the_broker_refuses_wait_for_a_user_who_may_send_them(
-    kind: type[Broker], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A broker acknowledges with MQTT 3.1.1 what it drops, so the command uses MQTT 5, and loses no event of an engine."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
-    with porters(kind) as broker:
-        plant = Plant(broker, tmp_path / "events", capsys)
-        press, eye = (plant.url.replace("://", f"://{user}@") for user in ("press", "eye"))
-        plant.url = press
-        broker.kill()
-        with plant.engine("night-7"):
-            pass
-        broker.restart()
-        waiting = Outbox(plant.folder).senders()[0].waiting
-        assert waiting
-        said = plant.send(eye, code=1)
-        assert f"{waiting} messages are left\n" in said
-        assert "send as the user of the engine that wrote them" in said
-        assert plant.send() == "all messages are sent\n"
-        assert plant.statuses() == {"night-7": "Succeeded"}
-
-
 def porters(kind: type[Broker]) -> Broker:
     """Make a broker whose user ``porter`` may send the events of an engine, and no report; ``eye`` may only read."""
     if kind is Mosquitto:
@@ -227,23 +203,41 @@ def porters(kind: type[Broker]) -> Broker:
     )
 
 
-@pytest.mark.parametrize("kind", [Mosquitto, NatsServer])
-def test_reports_that_the_broker_does_not_keep_stay_in_the_folder(
-    kind: type[Broker], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A user who may send events and no reports learns it, and does not take the reports away from one who may."""
+@pytest.fixture(params=[Mosquitto, NatsServer])
+def guarded(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Plant]:
+    """Yield a plant whose broker has access rules, after a run of the user ``press`` that had no broker."""
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
     monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
-    with porters(kind) as broker:
+    with porters(request.param) as broker:
         plant = Plant(broker, tmp_path / "events", capsys)
-        press, porter = (plant.url.replace("://", f"://{user}@") for user in ("press", "porter"))
-        plant.url = press
+        plant.url = plant.url.replace("://", "://press@")
         broker.kill()
         with plant.engine("night-7"):
             pass
         broker.restart()
-        said = plant.send(porter, code=1)
-        assert "`cascade runs` does not show how earlier runs of press ended: the broker does not let" in said
-        assert plant.statuses() == {}
-        assert plant.send() == "all messages are sent\n"
-        assert plant.statuses() == {"night-7": "Succeeded"}
+        yield plant
+
+
+def test_events_that_the_broker_refuses_wait_for_a_user_who_may_send_them(guarded: Plant) -> None:
+    """A broker acknowledges with MQTT 3.1.1 what it drops, so the command uses MQTT 5, and loses no event of an engine."""
+    waiting = Outbox(guarded.folder).senders()[0].waiting
+    assert waiting
+    said = guarded.send(guarded.url.replace("press@", "eye@"), code=1)
+    assert f"{waiting} messages are left\n" in said
+    assert "send as the user of the engine that wrote them" in said
+    assert guarded.send() == "all messages are sent\n"
+    assert guarded.statuses() == {"night-7": "Succeeded"}
+
+
+def test_reports_that_the_broker_does_not_keep_stay_in_the_folder(guarded: Plant) -> None:
+    """A user who may send events and no reports learns it, and does not take the reports away from one who may."""
+    said = guarded.send(guarded.url.replace("press@", "porter@"), code=1)
+    assert "`cascade runs` does not show how earlier runs of press ended: the broker does not let" in said
+    assert guarded.statuses() == {}
+    assert guarded.send() == "all messages are sent\n"
+    assert guarded.statuses() == {"night-7": "Succeeded"}

@@ -131,7 +131,7 @@ class TestNoBroker:
     async def test_a_connector_that_ended_while_its_host_name_was_looked_up_sends_nothing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The look-up goes on in its thread; a CONNECT behind it would bring a client that nobody ends."""
+        """The look-up goes on in its thread; a CONNECT after it would open a session that nobody ends."""
         found, received = threading.Event(), asyncio.Queue[bytes]()
 
         async def note(stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:

@@ -125,7 +125,7 @@ async def test_attempts_and_the_time_limit_come_before_a_kept_failure() -> None:
 
 
 async def test_a_cancel_of_the_tasks_own_code_is_kept() -> None:
-    """Nobody stopped the task: something that it awaited had been cancelled."""
+    """The run did not cancel the task; something that the task awaited had been cancelled."""
 
     @task
     async def ask(x: int) -> int:

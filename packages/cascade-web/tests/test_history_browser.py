@@ -104,7 +104,7 @@ async def test_the_last_night_shows_failures_first_and_each_is_a_link(
 async def test_a_run_that_goes_on_has_no_end_in_the_list(
     tabs: Tabs, fresh_broker: Broker, tmp_path: Path
 ) -> None:
-    """Its last message is no end, and the tasks that are known are not all."""
+    """The time of its last message is not its end, and more tasks may follow."""
     async with history(fresh_broker, tmp_path) as url:
         file = sqlite3.connect(tmp_path / "all.sqlite")
         with closing(file), file:

@@ -152,7 +152,7 @@ class Output:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Drop what follows when a write fails; that nobody reads it is no error."""
+        """Drop what follows when a write fails. A reader that has gone is not an error."""
         try:
             yield
         except OSError as exc:

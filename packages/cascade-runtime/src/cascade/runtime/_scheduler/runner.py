@@ -272,9 +272,8 @@ class TaskRunner:
 
     def _limited_calls(self) -> LimitedCalls:
         if self._limited is None:
-            from cascade.runtime._scheduler.limited_calls import (
-                LimitedCalls,  # only runs with time limits pay for the import
-            )
+            # only runs with time limits pay for the import
+            from cascade.runtime._scheduler.limited_calls import LimitedCalls
 
             self._limited = LimitedCalls(self._left, stop_timeout=self._stop_timeout)
         return self._limited

@@ -148,7 +148,7 @@ class CacheStore:
             value, age = codec.decode(row), now - row.created
             if age >= 0:
                 return Hit(value, age)
-            # the clock has been set back since: nobody knows how old the value is
+            # the clock was set back after the value was stored, so its age is not known
             return Hit(value, math.inf) if row.expires is None else None
         except BadSignatureError:
             message = "%s ignored a value that was changed or signed with another key; its task runs again"
