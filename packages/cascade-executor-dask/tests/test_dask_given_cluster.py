@@ -48,6 +48,14 @@ async def test_a_cluster_that_scales_is_used_and_left(cluster: Any) -> None:
     assert len(cluster.scheduler_info["workers"]) == 1
 
 
+async def test_a_run_disconnects_from_the_cluster_of_its_user(cluster: Any) -> None:
+    """The user may close the cluster before the next run."""
+    executor = DaskExecutor(cluster=cluster)
+    others = {*cluster.scheduler.clients}
+    assert await Engine(executor=executor).run(rest.map(number=range(3))) == [0, 1, 2]
+    await eventually(lambda: {*cluster.scheduler.clients} == others)
+
+
 @pytest.mark.parametrize(
     ("count", "seconds", "target", "workers"),
     [

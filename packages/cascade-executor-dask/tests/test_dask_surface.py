@@ -131,6 +131,10 @@ def hold() -> str:
     return "released"
 
 
+def test_the_number_of_workers_is_estimated_until_the_cluster_runs() -> None:
+    assert DaskExecutor(n_workers=2, threads_per_worker=3).workers == 6
+
+
 async def test_it_counts_the_threads_of_the_cluster_and_tells_who_watches(
     executor: DaskExecutor, clusters: list[LiveCluster]
 ) -> None:
